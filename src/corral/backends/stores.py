@@ -1,0 +1,52 @@
+"""The set of ports that one engine provides, and its life."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from corral.observability.store import SpanStore
+from corral.runtime.store import InvocationStore
+from corral.sessions.store import SessionStore, TurnStore
+
+
+class Stores(Protocol):
+    """All ports on one engine. Opened once per process; every method may be called twice."""
+
+    url: str
+    """Where this is, without any password."""
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Conversations."""
+        ...
+
+    @property
+    def turns(self) -> TurnStore:
+        """Whose turn it is."""
+        ...
+
+    @property
+    def invocations(self) -> InvocationStore:
+        """Answers by idempotency key."""
+        ...
+
+    @property
+    def spans(self) -> SpanStore:
+        """Traces."""
+        ...
+
+    async def start(self) -> None:
+        """Connect, and bring the schema up to date under a lock. Raises `StoreUnavailable` naming URL and setting."""
+        ...
+
+    async def check(self) -> None:
+        """Answer within two seconds, or raise `StoreUnavailable`: what `/readyz` asks."""
+        ...
+
+    async def schema_version(self) -> tuple[int, int]:
+        """The version the database has, and the newest this program knows. Creates nothing."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish what was accepted and close."""
+        ...

@@ -1,0 +1,123 @@
+"""Who is calling, within which request and until when: passed to the agent, and found again from anywhere inside it."""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, Any, Protocol
+
+from corral.errors import CorralError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SessionHandle(Protocol):
+    """What a context knows of its session; `corral.sessions.session.Session` is the real one."""
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        ...
+
+
+class Context:
+    """One invocation as the agent sees it.
+
+    Use it as the second argument of an entrypoint (`def invoke(payload, context)`), or call `current_context()`
+    anywhere below, in a thread or a task alike.
+    """
+
+    __slots__ = (
+        "_session",
+        "agent",
+        "baggage",
+        "cancelled",
+        "deadline",
+        "idempotency_key",
+        "oauth2_callback_url",
+        "parent_span_id",
+        "request",
+        "request_headers",
+        "request_id",
+        "sampled",
+        "session_id",
+        "span_id",
+        "tenant",
+        "tier",
+        "trace_id",
+        "user_id",
+        "workload_access_token",
+    )
+
+    def __init__(self, request_id: str, agent: str = "main") -> None:
+        """An anonymous context of the default tenant; the edge fills in what the request said."""
+        self.request_id = request_id
+        self.agent = agent
+        self.tenant = "default"
+        self.user_id: str | None = None
+        self.tier = ""
+        self.session_id: str | None = None
+        self.trace_id = ""
+        self.span_id = ""
+        self.parent_span_id: str | None = None
+        self.sampled = True
+        self.deadline: float | None = None
+        """When to be done, on the monotonic clock of this process."""
+        self.idempotency_key: str | None = None
+        self.request_headers: Mapping[str, str] | None = None
+        self.request: Any = None
+        """The HTTP request (Starlette's type), where there is one."""
+        self.workload_access_token: str | None = None
+        self.oauth2_callback_url: str | None = None
+        self.baggage = ""
+        self.cancelled = False
+        """True once this invocation should stop: for synchronous agents, which cannot be interrupted from outside."""
+        self._session: Any = None
+
+    @property
+    def session(self) -> Any:
+        """The session of this invocation: `messages`, `append`, `state` (see `corral.sessions.session.Session`)."""
+        if self._session is None:
+            raise CorralError(
+                "This invocation has no session: send the header `X-Session-Id` (or "
+                "`X-Amzn-Bedrock-AgentCore-Runtime-Session-Id`), or `corral invoke --session ID`."
+            )
+        return self._session
+
+    @property
+    def has_session(self) -> bool:
+        """Whether the request named a session."""
+        return self._session is not None
+
+    def attach_session(self, session: SessionHandle) -> None:
+        """Give the invocation its session; called once by the pipeline."""
+        self._session = session
+
+    def __repr__(self) -> str:
+        return f"Context(request_id={self.request_id!r}, agent={self.agent!r}, session_id={self.session_id!r})"
+
+
+_current: contextvars.ContextVar[Context | None] = contextvars.ContextVar("corral_context", default=None)
+
+
+def current_context() -> Context:
+    """The context of the invocation that runs here. Raises `LookupError` outside of one."""
+    context = _current.get()
+    if context is None:
+        raise LookupError("No invocation runs here: current_context() works inside an agent's call only.")
+    return context
+
+
+def find_context() -> Context | None:
+    """The context of the invocation that runs here, or none."""
+    return _current.get()
+
+
+def enter_context(context: Context) -> contextvars.Token[Context | None]:
+    """Make `context` the current one for this task and all it starts."""
+    return _current.set(context)
+
+
+def leave_context(token: contextvars.Token[Context | None]) -> None:
+    """Undo `enter_context`."""
+    _current.reset(token)

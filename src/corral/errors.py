@@ -1,0 +1,221 @@
+"""Every error Corral raises on purpose: its HTTP status, its stable code, and whether trying again can help."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CorralError(Exception):
+    """Something went wrong inside Corral."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        errors: list[dict[str, object]] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Say `message`, or the class's docstring when there is nothing more exact to say.
+
+        `errors` lists single faults (`{"pointer": "/prompt", "message": "…"}`); `retry_after_s` becomes `Retry-After`.
+        """
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.errors = errors or []
+        self.retry_after_s = retry_after_s
+        super().__init__(self.message)
+
+
+# -- what the caller sent -----------------------------------------------------------------------------------------
+
+
+class BadRequest(CorralError):
+    """The request could not be understood."""
+
+    status = 400
+    code = "bad_request"
+
+
+class InvalidJson(BadRequest):
+    """The request body is not valid JSON."""
+
+    code = "invalid_json"
+
+
+class InvalidEncoding(BadRequest):
+    """The request body is not valid UTF-8."""
+
+    code = "invalid_encoding"
+
+
+class ValidationFailed(BadRequest):
+    """The request does not have the shape this agent asks for."""
+
+    code = "validation_error"
+
+
+class NotFound(CorralError):
+    """There is nothing at this address."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(CorralError):
+    """This address does not answer that method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class PayloadTooLarge(CorralError):
+    """The request body is larger than this server accepts."""
+
+    status = 413
+    code = "payload_too_large"
+
+
+class IdempotencyKeyReused(CorralError):
+    """This idempotency key was used before with a different request."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+# -- sessions -----------------------------------------------------------------------------------------------------
+
+
+class SessionNotFound(NotFound):
+    """There is no such session."""
+
+    code = "session_not_found"
+
+
+class EventNotFound(NotFound):
+    """There is no such event in this session."""
+
+    code = "event_not_found"
+
+
+class SessionExists(CorralError):
+    """A session with this id exists already."""
+
+    status = 409
+    code = "session_exists"
+
+
+class SessionBusy(CorralError):
+    """Another request has this session's turn."""
+
+    status = 409
+    code = "session_busy"
+    retryable = True
+
+
+class SessionQueueFull(CorralError):
+    """Too many requests already wait for this session's turn."""
+
+    status = 429
+    code = "session_queue_full"
+    retryable = True
+
+
+class TurnLost(CorralError):
+    """This request no longer has the session's turn: its lease ran out or another request took over."""
+
+    status = 409
+    code = "turn_lost"
+
+
+class StateConflict(CorralError):
+    """The session's state was changed by somebody else since it was read."""
+
+    status = 409
+    code = "state_conflict"
+    retryable = True
+
+
+# -- an invocation's end ------------------------------------------------------------------------------------------
+
+
+class AgentFailed(CorralError):
+    """The agent raised an error."""
+
+    code = "agent_error"
+
+
+class AgentNotReady(CorralError):
+    """The agent is still being built."""
+
+    status = 503
+    code = "agent_not_ready"
+    retryable = True
+
+
+class NoEntrypoint(CorralError):
+    """No entrypoint defined."""
+
+    code = "no_entrypoint"
+
+
+class Cancelled(CorralError):
+    """The invocation was cancelled."""
+
+    status = 409
+    code = "cancelled"
+
+
+class Interrupted(Cancelled):
+    """A newer request took over this session's turn."""
+
+    code = "interrupted"
+
+
+class DeadlineExceeded(CorralError):
+    """The invocation took longer than it was allowed to."""
+
+    status = 504
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class Draining(CorralError):
+    """This worker is shutting down; try again and another one will answer."""
+
+    status = 503
+    code = "draining"
+    retryable = True
+
+
+class Overloaded(CorralError):
+    """This worker has as many invocations as it may run at once."""
+
+    status = 503
+    code = "overloaded"
+    retryable = True
+
+
+# -- the house itself ---------------------------------------------------------------------------------------------
+
+
+class StoreUnavailable(CorralError):
+    """The store does not answer."""
+
+    status = 503
+    code = "store_unavailable"
+    retryable = True
+
+
+class ConfigError(CorralError):
+    """The configuration cannot be used."""
+
+    code = "config_error"
+
+
+class AppLoadError(CorralError):
+    """The file with the agents could not be loaded."""
+
+    code = "app_load_error"

@@ -1,0 +1,135 @@
+"""The ports of this room: where events are kept, and who has a session's turn.
+
+Both are implemented once per engine in `backends/<engine>/`, and proved by `corral.testing.contracts.sessions`.
+Every method is asynchronous, may be called from many tasks at once, is bounded in time by the store's own timeout, and
+raises `StoreUnavailable` when the engine does not answer. The store's clock is the only clock for leases and expiry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+from corral.messages import Page
+from corral.sessions.event import (
+    ActorInfo,
+    Draft,
+    EventQuery,
+    SessionEvent,
+    SessionInfo,
+    SessionKey,
+    SessionQuery,
+    State,
+)
+
+TurnPolicy = Literal["enqueue", "reject", "interrupt", "rollback"]
+
+
+class SessionStore(Protocol):
+    """Append-only events and one small state document per session."""
+
+    async def create(self, key: SessionKey, *, actor: str = "", metadata: dict[str, Any], ttl_s: float | None) -> bool:
+        """Make sure the session exists. True: it is new; False: it was there, and nothing changed."""
+        ...
+
+    async def append(
+        self, key: SessionKey, drafts: Sequence[Draft], *, turn: str | None = None, ttl_s: float | None = None
+    ) -> list[SessionEvent]:
+        """Append all drafts in order, or none; durable when it returns. Creates the session when it is new.
+
+        With `turn`, raises `TurnLost` unless that turn still holds the session at the moment of writing: a request
+        that lost its turn can change nothing. `ttl_s` moves the session's own expiry to that long from now.
+        """
+        ...
+
+    async def events(self, key: SessionKey, query: EventQuery) -> Page[SessionEvent]:
+        """List events, newest first. Expired ones are never listed, swept or not. An unknown session is empty."""
+        ...
+
+    async def get(self, key: SessionKey) -> SessionInfo | None:
+        """Describe one session, or say that there is none."""
+        ...
+
+    async def sessions(self, tenant: str, query: SessionQuery) -> Page[SessionInfo]:
+        """List a tenant's sessions, the most recently active first."""
+        ...
+
+    async def actors(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[ActorInfo]:
+        """List who spoke, by name."""
+        ...
+
+    async def read_state(self, key: SessionKey) -> State:
+        """Read the state document; `State(None, 0)` when it was never written."""
+        ...
+
+    async def write_state(
+        self, key: SessionKey, value: Any, *, expected_version: int | None = None, turn: str | None = None
+    ) -> int:
+        """Replace the state and return its new version.
+
+        With `expected_version`, raises `StateConflict` unless the stored version is exactly that (0: not written yet).
+        With `turn`, fenced as in `append`. Creates the session when it is new.
+        """
+        ...
+
+    async def fork(self, key: SessionKey, new_session_id: str, *, at_event: str | None = None) -> SessionInfo:
+        """Copy a session's events up to and including `at_event` (default: all), and its state, under a new id.
+
+        Raises `SessionNotFound`, `EventNotFound`, or `SessionExists`. The copy keeps ids, sequence and times.
+        """
+        ...
+
+    async def delete(self, tenant: str, *, session_id: str | None = None, actor: str | None = None) -> int:
+        """Forget one session, every session and event of one actor, or (neither named) all of a tenant's; irreversible.
+
+        An actor's events go from shared sessions too; a session is deleted whole when no event of another actor
+        remains. Returns how many sessions were deleted. A turn that runs meanwhile loses it.
+        """
+        ...
+
+    async def delete_event(self, key: SessionKey, event_id: str) -> bool:
+        """Delete one event. False: it was not there."""
+        ...
+
+    async def expire(self, *, limit: int = 1000) -> int:
+        """Sweep at most `limit` expired events and sessions; returns how many went. Any worker may call it any time."""
+        ...
+
+
+class TurnStore(Protocol):
+    """Whose turn it is in a session: a line of tickets, first come first served, each with a lease."""
+
+    async def join(
+        self, key: SessionKey, turn: str, *, policy: TurnPolicy, lease_s: float, waiting_max: int
+    ) -> bool:
+        """Take a ticket named `turn`, at the end of the line. True: the turn is granted now; False: wait for it.
+
+        `reject` raises `SessionBusy` when somebody live holds or waits. `interrupt` and `rollback` void every earlier
+        ticket and are granted at once (True); `rollback` also deletes, in the same transaction, the events that the
+        voided turns wrote. Raises `SessionQueueFull` when `waiting_max` tickets wait already. Tickets whose lease ran
+        out count for nothing, and are removed here.
+        """
+        ...
+
+    async def claim(self, key: SessionKey, turn: str) -> bool:
+        """True when `turn` is now the oldest live ticket and so holds the session. Raises `TurnLost` if it is void."""
+        ...
+
+    async def renew(self, turns: Sequence[tuple[SessionKey, str]], *, lease_s: float) -> list[str]:
+        """Extend the leases of held and waiting tickets; returns the turns that are void (lapsed and passed over)."""
+        ...
+
+    async def leave(self, key: SessionKey, turn: str, *, drafts: Sequence[Draft] = (), ttl_s: float | None = None) -> None:
+        """Give the ticket back, after appending `drafts` in the same transaction (fenced: `TurnLost`).
+
+        Without drafts it never raises `TurnLost`: leaving twice is leaving once. The next waiter is woken.
+        """
+        ...
+
+    def watch(self, woken: Callable[[SessionKey], None]) -> Callable[[], None]:
+        """Call `woken` (on the loop that called `watch`) when a session's line may have moved, in any process.
+
+        A hint that may be lost or come twice; whoever waits also asks `claim` about once a second. Returns the call
+        that ends the watch.
+        """
+        ...

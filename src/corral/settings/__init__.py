@@ -1,0 +1,1 @@
+"""What an operator decides: from defaults, `corral.yaml`, the environment and flags, in that order."""

@@ -1,0 +1,173 @@
+"""Everything an operator decides, room by room: one frozen struct each, every key with a default.
+
+The names here are the keys of `corral.yaml`, of the environment (`CORRAL_SERVER_PORT`) and of the JSON schema. A docstring
+under a key is its description in the schema and in `docs/settings.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of the settings: frozen, and strict about unknown keys."""
+
+
+class ServerSettings(Section):
+    """Where the server listens and what it takes in."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `security.api_keys`, or `security.allow_unauthenticated`."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8080
+    """Port to listen on; 0 takes a free one and prints it."""
+    workers: Annotated[int, Meta(ge=1, le=1024)] = 1
+    """Worker processes."""
+    body_max_bytes: Count = 100_000_000
+    """Largest request body; more is answered 413."""
+    json_depth_max: Annotated[int, Meta(ge=1, le=900)] = 128
+    """Deepest nesting of a JSON body; more is answered 400."""
+    drain_s: Annotated[float, Meta(ge=0)] = 30.0
+    """After SIGTERM: how long running invocations may finish before they are cancelled."""
+    drain_delay_s: Annotated[float, Meta(ge=0)] = 0.0
+    """After SIGTERM: how long to go on accepting while a load balancer notices that `/readyz` says no."""
+    keep_alive_s: Seconds = 75.0
+    """How long an idle connection stays open: longer than a load balancer's own idle timeout."""
+    aliases: dict[str, str] = {}
+    """Extra addresses: path to agent name, such as `/agent: main`. Each answers POST as `/invocations` does."""
+
+
+class RuntimeSettings(Section):
+    """How an invocation runs."""
+
+    timeout_s: Seconds = 300.0
+    """Longest run of one invocation, its wait for the session's turn included."""
+    concurrency_max: Count = 1000
+    """Invocations that run or wait in one worker; more are answered 503 with `Retry-After`."""
+    threads_max: Count = 40
+    """Threads for synchronous agents in one worker."""
+    prompt_chars_max: Count = 10_000
+    """Longest `prompt` (or `message`) of a JSON object payload; more is answered 400."""
+    id_chars_max: Count = 100
+    """Longest session and user id."""
+    stream_chunk_size: Annotated[int, Meta(ge=0)] = 0
+    """Text pieces of a stream are joined until this many characters are there; 0: each piece is sent as it comes."""
+    isolate: bool = False
+    """Run async agents on a loop of their own, so that one that blocks does not hold up `/ping` (costs two thread hops)."""
+    idempotency_ttl_s: Seconds = 86_400.0
+    """How long an answer is kept for a repeated `Idempotency-Key`."""
+    idempotency_reply_max_bytes: Count = 1_048_576
+    """Answers larger than this are not kept."""
+    rejoin_grace_s: Annotated[float, Meta(ge=0)] = 30.0
+    """A run with an idempotency key goes on this long after its client left, so that the client's retry finds it."""
+    ping_busy_while_invoking: bool = False
+    """Say `HealthyBusy` on `/ping` while an invocation runs. AgentCore says `Healthy`; its platform may then stop a busy worker."""
+    debug: bool = False
+    """Answer AgentCore's debug actions (`_agent_core_app_action`)."""
+
+
+class SessionSettings(Section):
+    """How conversations are kept."""
+
+    on_conflict: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
+    """What a request does when another one has the session's turn."""
+    record: bool = True
+    """Append prompt and reply of each turn by itself, unless the agent appended anything in that turn."""
+    lease_s: Annotated[float, Meta(ge=1)] = 10.0
+    """A worker that died gives its turns back after this long."""
+    waiting_max: Count = 1000
+    """Requests that may wait for one session; more are answered 429."""
+    ttl_s: Seconds | None = None
+    """Sessions expire this long after their last event; none: never."""
+    sweep_s: Seconds = 60.0
+    """How often expired events and sessions are swept."""
+
+
+class StoreSettings(Section):
+    """Where everything is kept."""
+
+    url: str = "sqlite:///.corral/corral.db"
+    """`sqlite:///path/to/file.db`, or `postgresql://user:password@host/database` for many machines."""
+    pool_max: Count = 10
+    """PostgreSQL connections of one worker."""
+    sync: Literal["normal", "full"] = "normal"
+    """SQLite: `normal` survives the death of any process; `full` waits for the disk at each commit and survives power failure."""
+
+
+class ApiKey(Section):
+    """A key that lets a caller in, and who that caller is."""
+
+    key: str
+    """The secret, as sent in `Authorization: Bearer …` or `X-Api-Key`; write `${VAR}` here."""
+    tenant: str = "default"
+    """Whose data this key sees."""
+    tier: str = ""
+    """The caller's tier, for the agent and later for limits."""
+
+
+class SecuritySettings(Section):
+    """Who may call."""
+
+    api_keys: list[ApiKey] = []
+    """Keys that are let in; with none, only loopback may listen."""
+    allow_unauthenticated: bool = False
+    """Listen beyond loopback without any key. Only behind something else that asks who is there."""
+
+
+class ObservabilitySettings(Section):
+    """Logs, metrics and traces."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important line that is written."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: for people on a terminal, JSON elsewhere."""
+    access_log: bool = True
+    """One line for each request (never for health checks)."""
+    metrics: bool = True
+    """Serve `/metrics`."""
+    traces: bool = True
+    """Keep spans in the store."""
+    trace_sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """Share of traces kept when the caller did not decide; failed ones are always kept."""
+    trace_ttl_s: Seconds = 604_800.0
+    """How long spans are kept."""
+
+
+class AgentCoreSettings(Section):
+    """What `.bedrock_agentcore.yaml` says beyond the rest: kept, shown by `corral status`, passed to `corral container`."""
+
+    region: str = "us-east-1"
+    """AWS region named in ARNs."""
+    account: str = "000000000000"
+    """AWS account named in ARNs."""
+    runtime: str = "python3.11"
+    """Python of the container image."""
+    memory: Count = 2048
+    """Memory of a container in MiB."""
+    identity_providers: list[dict[str, Any]] = []
+    """OAuth2 identity providers."""
+    disable_memory: bool = False
+    """Do not record sessions."""
+    disable_otel: bool = False
+    """Do not keep traces."""
+
+
+class Settings(Section):
+    """All settings of one app."""
+
+    name: str = "agent"
+    """The app's name."""
+    entrypoint: str = "agents.py"
+    """The file with the agents, or `package.module:app`."""
+    server: ServerSettings = ServerSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    sessions: SessionSettings = SessionSettings()
+    store: StoreSettings = StoreSettings()
+    security: SecuritySettings = SecuritySettings()
+    observability: ObservabilitySettings = ObservabilitySettings()
+    agentcore: AgentCoreSettings = AgentCoreSettings()
