@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from corral.backends.stores import Stores
+from typing import TYPE_CHECKING
+
 from corral.errors import ConfigError
 
+if TYPE_CHECKING:
+    from corral.backends.stores import Stores
 
-def open_stores(url: str) -> Stores:
-    """The stores at `url` (`sqlite:///path/to/file.db` or `postgresql://…`), not started yet."""
+
+def open_stores(url: str, *, sync: str = "normal", pool_max: int = 10) -> Stores:
+    """The stores at `url` (`sqlite:///path/to/file.db` or `postgresql://…`), not started yet.
+
+    `sync` is for SQLite alone (`normal` or `full`), `pool_max` for PostgreSQL (connections of this process).
+    """
     scheme = url.partition(":")[0].lower()
     if scheme == "sqlite":
         from corral.backends.sqlite.stores import SqliteStores  # noqa: PLC0415 - only the engine in use is imported
 
-        return SqliteStores(url)
+        return SqliteStores(url, sync=sync)
     if scheme in {"postgres", "postgresql"}:
         from corral.backends.postgres.stores import PostgresStores  # noqa: PLC0415 - asyncpg is an extra
 
-        return PostgresStores(url)
+        return PostgresStores(url, pool_max=pool_max)
     raise ConfigError(
         f"The store URL starts with {scheme!r}; use sqlite:///path/to/file.db or postgresql://user@host/database "
         "(setting `store.url`, environment `CORRAL_STORE_URL`, flag `--store`)."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from corral.observability.store import SpanStore
-from corral.runtime.store import InvocationStore
-from corral.sessions.store import SessionStore, TurnStore
+if TYPE_CHECKING:
+    from corral.observability.store import SpanStore
+    from corral.runtime.store import InvocationStore
+    from corral.sessions.store import SessionStore, TurnStore
 
 
 class Stores(Protocol):

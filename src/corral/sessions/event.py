@@ -23,6 +23,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     content: list[dict[str, Any]]
     actor: str = ""
     branch: str = "main"
+    branch_root: str | None = None
+    """Where a new branch leaves its parent: the id of the last event they share; none: the session's latest event."""
     metadata: dict[str, Any] = {}
     ttl_s: float | None = None
     """Seconds until the event expires by itself; none: it lives as long as its session."""

@@ -1,0 +1,1 @@
+"""SQLite: the default, one file, any number of processes of one host."""

@@ -1,0 +1,109 @@
+"""One process's way to the database file: a thread that writes, a few that read, one that watches."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from corral.backends.sqlite.connection import path_of, translated
+from corral.backends.sqlite.migrate import steps, version_of
+from corral.backends.sqlite.reader import Readers, View
+from corral.backends.sqlite.results import Job
+from corral.backends.sqlite.watcher import Watcher
+from corral.backends.sqlite.writer import Transaction, Writer
+from corral.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corral.clock import Clock
+
+T = TypeVar("T")
+
+_READERS = 2
+_CHECK_S = 2.0
+
+
+class Engine:
+    """Runs operations off the event loop. Any loop of the process may call; each gets its answer on its own."""
+
+    def __init__(self, url: str, *, sync: str, clock: Clock) -> None:
+        self.url = url
+        self.path = path_of(url)
+        self.watcher = Watcher(self.path, clock)
+        self._sync = sync
+        self._clock = clock
+        self._writer: Writer | None = None
+        self._readers: Readers | None = None
+
+    async def start(self) -> None:
+        """Open the file and bring its schema up to date."""
+        if self._writer is not None:
+            return
+        self._writer = Writer(self.path, self.url, sync=self._sync, clock=self._clock, moved=self.watcher.moved)
+        self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
+        self._writer.start()
+        try:
+            await self.write(lambda _: None)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and close."""
+        writer, readers, watcher = self._writer, self._readers, self.watcher
+        if writer is None or readers is None:
+            return
+        self._writer = self._readers = None
+        self.watcher = Watcher(self.path, self._clock)
+
+        def end() -> None:
+            for part in (writer, readers, watcher):
+                part.finish()
+            for part in (writer, readers, watcher):
+                part.join()
+
+        await asyncio.to_thread(end)
+
+    async def check(self) -> None:
+        """Make sure that a transaction can begin now, in the file that the URL names now."""
+        try:
+            async with asyncio.timeout(_CHECK_S):
+                await self.write(self._still_there)
+        except TimeoutError:
+            raise StoreUnavailable(
+                f"The store at {self.url} did not answer within {_CHECK_S:g} seconds: another process holds its lock."
+            ) from None
+
+    async def schema_version(self) -> tuple[int, int]:
+        """What the file has, and what this program knows."""
+        try:
+            return await asyncio.to_thread(version_of, self.path), len(steps())
+        except Exception as error:
+            raise translated(error, self.url) from error
+
+    async def write(self, run: Callable[[Transaction], T]) -> T:
+        """Run in a transaction; durable when this returns. If the caller is cancelled, it happens all the same."""
+        if self._writer is None:
+            raise self._not_open()
+        return await self._submit(self._writer.put, run)
+
+    async def read(self, run: Callable[[View], T]) -> T:
+        """Run on a connection that cannot write."""
+        if self._readers is None:
+            raise self._not_open()
+        return await self._submit(self._readers.put, run)
+
+    async def _submit(self, put: Callable[[Job], None], run: Callable[[Any], T]) -> T:
+        job = Job(run, asyncio.get_running_loop())
+        put(job)
+        result: T = await job.future
+        return result
+
+    def _still_there(self, transaction: Transaction) -> None:
+        file = transaction.execute("PRAGMA database_list").fetchone()[2]
+        if not self.path.exists():
+            raise StoreUnavailable(f"The store at {self.url} is gone: somebody removed {file}.")
+
+    def _not_open(self) -> StoreUnavailable:
+        return StoreUnavailable(f"The store at {self.url} is not open; call start() first.")

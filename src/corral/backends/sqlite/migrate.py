@@ -1,0 +1,78 @@
+"""Bring the schema of a database file up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corral.backends.migration import Migration, pending, read_migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS corral_migrations (
+    version    INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL,
+    checksum   TEXT NOT NULL,
+    applied_at REAL NOT NULL
+)
+"""
+
+
+@cache
+def steps() -> list[Migration]:
+    """All steps this program knows."""
+    return read_migrations(Path(__file__).parent / "migrations")
+
+
+def migrate(connection: sqlite3.Connection, url: str, now: float, *, known: list[Migration] | None = None) -> None:
+    """Apply what is missing, all of it or nothing. The caller keeps other processes out."""
+    known = steps() if known is None else known
+    if not pending(known, applied(connection), url):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(_LEDGER)
+        for step in pending(known, applied(connection), url):
+            for statement in _statements(step.sql):
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO corral_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
+                (step.version, step.name, step.checksum, now),
+            )
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def applied(connection: sqlite3.Connection) -> dict[int, str]:
+    """Version and checksum of the steps this database has; none for an empty file."""
+    ledger = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'corral_migrations'").fetchone()
+    return dict(connection.execute("SELECT version, checksum FROM corral_migrations")) if ledger else {}
+
+
+def version_of(path: Path) -> int:
+    """The version a file has; 0 when it is not there. Creates nothing."""
+    if not path.exists():
+        return 0
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)
+    try:
+        return max(applied(connection), default=0)
+    finally:
+        connection.close()
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """Split a script; SQLite itself knows where a statement (or a trigger's body) ends."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if any(line.strip() and not line.lstrip().startswith("--") for line in statement.splitlines()):
+        raise ValueError(f"A migration ends in the middle of a statement: {statement.strip()!r}")

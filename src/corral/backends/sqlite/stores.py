@@ -1,0 +1,47 @@
+"""All ports on one SQLite file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corral.backends.sqlite.engine import Engine
+from corral.backends.sqlite.invocations import SqliteInvocations
+from corral.backends.sqlite.sessions import SqliteSessions
+from corral.backends.sqlite.spans import SqliteSpans
+from corral.backends.sqlite.turns import SqliteTurns
+from corral.clock import SYSTEM_CLOCK
+
+if TYPE_CHECKING:
+    from corral.clock import Clock
+
+
+class SqliteStores:
+    """The stores in the file that `sqlite:///path` names. Open it after forking, once per process or more often.
+
+    `sync="normal"` survives the death of any process; `"full"` waits for the disk at each commit and survives power
+    failure as well. The host's clock is the store's clock.
+    """
+
+    def __init__(self, url: str, *, sync: str = "normal", clock: Clock = SYSTEM_CLOCK) -> None:
+        self.url = url
+        self._engine = engine = Engine(url, sync=sync, clock=clock)
+        self.sessions = SqliteSessions(engine)
+        self.turns = SqliteTurns(engine)
+        self.invocations = SqliteInvocations(engine)
+        self.spans = SqliteSpans(engine)
+
+    async def start(self) -> None:
+        """Open the file, making it and its folder when they are not there, and bring the schema up to date."""
+        await self._engine.start()
+
+    async def check(self) -> None:
+        """Begin a transaction, within two seconds."""
+        await self._engine.check()
+
+    async def schema_version(self) -> tuple[int, int]:
+        """What the file has, and what this program knows."""
+        return await self._engine.schema_version()
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and close."""
+        await self._engine.stop()
