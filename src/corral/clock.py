@@ -31,7 +31,7 @@ SYSTEM_CLOCK = SystemClock()
 
 # Ids need to be unique, not secret: a process-local generator seeded by the kernel is ten times cheaper than asking
 # the kernel for every id. A forked worker reseeds, or two workers would hand out the same ids.
-_ids = random.Random(os.urandom(32))
+_ids = random.Random(os.urandom(32))  # noqa: S311 - see above
 os.register_at_fork(after_in_child=lambda: _ids.seed(os.urandom(32)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from corral.errors import CorralError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class SessionHandle(Protocol):
@@ -20,6 +20,10 @@ class SessionHandle(Protocol):
         ...
 
 
+def _nothing() -> None:
+    """No request stands behind this context."""
+
+
 class Context:
     """One invocation as the agent sees it.
 
@@ -28,16 +32,15 @@ class Context:
     """
 
     __slots__ = (
+        "_headers_of",
+        "_request_of",
         "_session",
         "agent",
-        "baggage",
         "cancelled",
         "deadline",
         "idempotency_key",
         "oauth2_callback_url",
         "parent_span_id",
-        "request",
-        "request_headers",
         "request_id",
         "sampled",
         "session_id",
@@ -64,15 +67,28 @@ class Context:
         self.deadline: float | None = None
         """When to be done, on the monotonic clock of this process."""
         self.idempotency_key: str | None = None
-        self.request_headers: Mapping[str, str] | None = None
-        self.request: Any = None
-        """The HTTP request (Starlette's type), where there is one."""
         self.workload_access_token: str | None = None
         self.oauth2_callback_url: str | None = None
-        self.baggage = ""
         self.cancelled = False
         """True once this invocation should stop: for synchronous agents, which cannot be interrupted from outside."""
         self._session: Any = None
+        self._headers_of: Callable[[], Mapping[str, str] | None] = _nothing
+        self._request_of: Callable[[], Any] = _nothing
+
+    def attach_request(self, headers_of: Callable[[], Mapping[str, str] | None], request_of: Callable[[], Any]) -> None:
+        """Say where headers and request come from. They are built when somebody asks: most agents never do."""
+        self._headers_of = headers_of
+        self._request_of = request_of
+
+    @property
+    def request_headers(self) -> Mapping[str, str] | None:
+        """The request's headers that an agent may see (`Authorization`, custom ones; no cookies, no hop headers)."""
+        return self._headers_of()
+
+    @property
+    def request(self) -> Any:
+        """The HTTP request (Starlette's type), where there is one."""
+        return self._request_of()
 
     @property
     def session(self) -> Any:

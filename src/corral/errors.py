@@ -43,12 +43,14 @@ class InvalidJson(BadRequest):
     """The request body is not valid JSON."""
 
     code = "invalid_json"
+    contract_title = "Invalid JSON"
 
 
 class InvalidEncoding(BadRequest):
     """The request body is not valid UTF-8."""
 
     code = "invalid_encoding"
+    contract_title = "Invalid encoding"
 
 
 class ValidationFailed(BadRequest):
@@ -145,6 +147,14 @@ class AgentFailed(CorralError):
     """The agent raised an error."""
 
     code = "agent_error"
+
+    def __init__(self, message: str | None = None, *, original: BaseException | None = None) -> None:
+        """Keep the agent's own error; one that names an HTTP status (`status_code`, `detail`) is answered with it."""
+        super().__init__(message)
+        self.original = original
+        status = getattr(original, "status_code", None)
+        self.detail: object = getattr(original, "detail", self.message) if status else self.message
+        self.answer_status: int = status if isinstance(status, int) else self.status
 
 
 class AgentNotReady(CorralError):

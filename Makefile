@@ -1,0 +1,74 @@
+# Everything a developer needs. `make` alone lists it; each target bootstraps what it uses into .venv.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV := .venv/bin/uv
+RUN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+export UV_NO_PROGRESS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench chaos docs dev ci test-frameworks test-reference test-all clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@echo "Preparing .venv (once) …"
+	@$(PYTHON) -c 'import sys; sys.exit("Corral needs Python 3.11 or newer; set PYTHON=…") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv --without-pip .venv
+	@$(PYTHON) -m pip --quiet --disable-pip-version-check --python .venv/bin/python install uv
+
+.venv/.synced: $(UV) pyproject.toml uv.lock
+	@$(UV) sync --locked --inexact --quiet
+	@touch $@
+
+demo: .venv/.synced ## Serve the example agents, send them real requests, show what came back
+	@$(RUN)/python examples/demo.py
+
+test: .venv/.synced ## Run the tests with the coverage gates
+	@$(RUN)/pytest --cov --cov-report=term:skip-covered
+	@$(RUN)/coverage report --include='src/corral/sessions/*,src/corral/runtime/pipeline.py' --fail-under=100 --skip-covered
+
+check: .venv/.synced ## Lint, types, layers, dependencies, dead code, spelling
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports --no-cache
+	@$(RUN)/deptry src
+	@$(RUN)/vulture
+	@$(RUN)/typos
+	@$(UV) lock --check --quiet
+	@$(RUN)/pytest tests/test_architecture.py -n 0 --no-cov
+
+fmt: .venv/.synced ## Format, and fix what can be fixed
+	@$(RUN)/ruff format .
+	@$(RUN)/ruff check --fix .
+
+chaos: .venv/.synced ## Kill, stop and restart real processes for longer than `make test` does
+	@CORRAL_CHAOS=long $(RUN)/pytest tests/chaos -n 0
+
+test-frameworks: .venv/.synced ## Test the adapters with the real LangGraph, Strands and pydantic-ai
+	@$(UV) sync --locked --inexact --quiet --group frameworks
+	@$(RUN)/pytest -m frameworks
+
+test-reference: .venv/.synced ## Compare byte for byte with the reference AgentCore runtime
+	@$(UV) sync --locked --inexact --quiet --group reference
+	@$(RUN)/pytest -m reference
+
+test-all: test test-frameworks test-reference ## All of the tests
+
+bench: .venv/.synced ## Run the benchmarks (they print ratios measured in the same run)
+	@$(UV) sync --locked --inexact --quiet --group reference
+	@$(RUN)/python bench/runtime.py
+
+docs: .venv/.synced ## Check the documentation: links, snippets, generated pages
+	@$(RUN)/pytest tests/docs
+
+dev: .venv/.synced ## Serve examples/quickstart with reload
+	@$(RUN)/corral dev examples/quickstart/agents.py
+
+ci: ## What CI runs
+	@bash .ci/run
+
+clean: ## Remove everything that was made here
+	@rm -rf .venv .corral dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,0 +1,36 @@
+"""Corral runs Python AI agents at scale. Most programs need `from corral import App` and nothing else."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from corral.app import App
+    from corral.context import Context, current_context
+    from corral.errors import CorralError
+    from corral.messages import Message
+
+__version__ = "0.1.0"
+
+# Names are fetched when they are asked for: `import corral` costs a few milliseconds, and tools that only want the
+# version never load a server.
+_WHERE = {
+    "App": "corral.app",
+    "Context": "corral.context",
+    "CorralError": "corral.errors",
+    "Message": "corral.messages",
+    "current_context": "corral.context",
+}
+
+__all__ = ["App", "Context", "CorralError", "Message", "__version__", "current_context"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'corral' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,196 @@
+"""`App`: what a user's file defines. It collects agents and hooks, and serves them when asked to."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from corral.errors import ConfigError
+from corral.runtime.health import Health, PingStatus
+from corral.runtime.registry import DEFAULT_AGENT, Agents, Lazy
+
+if TYPE_CHECKING:
+    from corral.server.http import Receive, Scope, Send
+    from corral.service import Service
+    from corral.settings.sections import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+Hook = Callable[[], Any]
+
+
+class App:
+    """An app with one agent or several.
+
+        app = App()
+
+        @app.entrypoint
+        async def invoke(payload, context):
+            yield "Hello"
+
+    Serve it with `corral dev agents.py`, `corral serve agents.py`, `app.run()`, or any ASGI server.
+    """
+
+    __corral_app__ = True
+    compatible = False
+    """Whether AgentCore's own behaviour goes before ours where the two differ."""
+
+    def __init__(self, name: str = "", *, settings: Settings | None = None, debug: bool = False) -> None:
+        """`settings` replaces `corral.yaml` and the environment when the app is run by itself."""
+        self.name = name
+        self.debug = debug
+        self.settings = settings
+        self.agents = Agents()
+        self.health = Health()
+        self.on_error_hook: Callable[..., Any] | None = None
+        self.websocket_handler: Callable[..., Any] | None = None
+        self.warmups: list[Hook] = []
+        self.shutdowns: list[Hook] = []
+        self._service: Service | None = None
+
+    # -- agents
+
+    @overload
+    def entrypoint(self, fn: F) -> F: ...
+    @overload
+    def entrypoint(self, *, name: str) -> Callable[[F], F]: ...
+    def entrypoint(self, fn: Any = None, *, name: str = "") -> Any:
+        """Register an agent: `@app.entrypoint`, or `@app.entrypoint(name="billing")` for one of several.
+
+        It is called as `fn(payload)` or `fn(payload, context)`, may be async or not, and streams when it yields.
+        """
+        if fn is None:
+            return functools.partial(self.entrypoint, name=name)
+        self.agents.add(name or DEFAULT_AGENT, fn)
+        if inspect.isfunction(fn):
+            fn.run = self.run  # type: ignore[attr-defined]  # AgentCore's shape: `invoke.run(port=…)`
+        return fn
+
+    def add(self, target: T, name: str = "") -> T:
+        """Register an agent made elsewhere: a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`."""
+        self.agents.add(name or DEFAULT_AGENT, target)
+        return target
+
+    def lazy(self, factory: Callable[[], T], name: str = "") -> Lazy[T]:
+        """Have something heavy built once, in a thread, while the app starts.
+
+        With a `name` it is served as an agent. Without one, ask for it inside of an agent: `graph = await lazy()`.
+        """
+        lazy = Lazy(factory, name)
+        self.agents.lazies.append(lazy)
+        if name:
+            self.agents.add(name, lazy)
+        return lazy
+
+    # -- hooks
+
+    def warmup(self, fn: F) -> F:
+        """Run `fn()` while the app starts; `/readyz` says no until it is done."""
+        self.warmups.append(fn)
+        return fn
+
+    def on_shutdown(self, fn: F) -> F:
+        """Run `fn()` when the app stops, after the last invocation ended."""
+        self.shutdowns.append(fn)
+        return fn
+
+    def on_error(self, fn: F) -> F:
+        """Answer in place of an agent that failed: `fn(error, payload, context)` returns the reply to give instead."""
+        self.on_error_hook = fn
+        return fn
+
+    def ping(self, fn: F) -> F:
+        """Decide what `/ping` says: `fn()` returns `"Healthy"` or `"HealthyBusy"`."""
+        self.health.handler = fn
+        return fn
+
+    def websocket(self, fn: F) -> F:
+        """Serve `/ws` with `fn(websocket, context)`; it calls `await websocket.accept()` itself."""
+        self.websocket_handler = fn
+        return fn
+
+    # -- background tasks: `/ping` says `HealthyBusy` while one runs
+
+    def async_task(self, fn: F) -> F:
+        """Count each call of a coroutine function as a background task."""
+        if not inspect.iscoroutinefunction(fn):
+            raise ValueError("@async_task can only be applied to async functions")
+
+        @functools.wraps(fn)
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            task_id = self.add_async_task(fn.__name__)
+            try:
+                return await fn(*args, **kwargs)
+            finally:
+                self.complete_async_task(task_id)
+
+        return counted  # type: ignore[return-value]  # same signature as fn
+
+    def add_async_task(self, name: str, metadata: dict[str, Any] | None = None) -> int:
+        """Count a background task in; hand the id to `complete_async_task`."""
+        return self.health.add_task(name, metadata)
+
+    def complete_async_task(self, task_id: int) -> bool:
+        """Count a background task out. False: it was not known."""
+        return self.health.complete_task(task_id)
+
+    def get_async_task_info(self) -> dict[str, Any]:
+        """How many background tasks run, and for how long each."""
+        return self.health.task_info()
+
+    def get_current_ping_status(self) -> PingStatus:
+        """What `/ping` says now."""
+        return self.health.status()
+
+    def force_ping_status(self, status: PingStatus) -> None:
+        """Have `/ping` say this, whatever happens."""
+        self.health.force(status)
+
+    def clear_forced_ping_status(self) -> None:
+        """Let `/ping` say what is the case again."""
+        self.health.force(None)
+
+    # -- serving
+
+    def build(self, settings: Settings) -> Service:
+        """The ASGI service of this app under these settings, not started yet."""
+        from corral.service import Service  # noqa: PLC0415 - defining agents must not load a server
+
+        if not len(self.agents) and not self.agents.lazies and not self.compatible:
+            raise ConfigError("This app has no agent: decorate a function with `@app.entrypoint`.")
+        return Service(self, settings)
+
+    def load_settings(self, flags: Mapping[str, object] | None = None) -> Settings:
+        """The app's own settings, else `corral.yaml` and the environment."""
+        if self.settings is not None:
+            return self.settings
+        from corral.settings.load import load_settings  # noqa: PLC0415 - as above
+
+        return load_settings(flags=flags or {}).settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The app as ASGI, for servers of your choice (`uvicorn agents:app`)."""
+        if scope["type"] == "lifespan":
+            self._service = self.build(self.load_settings())
+            await self._service.lifespan(receive, send)
+            return
+        if self._service is None:  # a server without lifespan events, or a test client
+            self._service = self.build(self.load_settings())
+            await self._service.start()
+        await self._service(scope, receive, send)
+
+    def run(self, port: int = 8080, host: str | None = None, **options: Any) -> None:
+        """Serve from this process until SIGTERM or Ctrl-C: what `python agents.py` does."""
+        from corral.server.supervisor import run_in_process  # noqa: PLC0415 - as above
+
+        host = host or ("0.0.0.0" if _in_container() else "127.0.0.1")  # noqa: S104 - a container's port must be reachable
+        settings = self.load_settings({"server.port": port, "server.host": host})
+        run_in_process(self.build(settings), host, port, **options)
+
+
+def _in_container() -> bool:
+    return Path("/.dockerenv").exists() or bool(os.environ.get("DOCKER_CONTAINER"))

@@ -1,0 +1,189 @@
+"""One invocation that is going on, and the list of all of them in this worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.context import Context
+from corral.errors import Cancelled, CorralError, DeadlineExceeded, Draining, Interrupted
+
+if TYPE_CHECKING:
+    from corral.runtime.registry import Agent
+    from corral.sessions.record import Transcript
+    from corral.sessions.store import TurnPolicy
+
+Outcome = Literal["ok", "degraded", "error", "rejected", "cancelled", "timeout"]
+CancelReason = Literal["deadline", "client", "request", "interrupted", "draining"]
+Ending = Callable[["Invocation"], Awaitable[None]]
+
+_REASONS: dict[CancelReason, type[CorralError]] = {
+    "deadline": DeadlineExceeded,
+    "client": Cancelled,
+    "request": Cancelled,
+    "interrupted": Interrupted,
+    "draining": Draining,
+}
+
+
+class Invocation:
+    """What runs, for whom, since when, and what must happen at its end.
+
+    A stage that needs something done at the end says so with `at_end`; endings run in reverse order, exactly once,
+    whether the reply is a value or a stream, and whether it succeeded or not.
+    """
+
+    __slots__ = (
+        "_endings",
+        "agent",
+        "cancel_reason",
+        "client_may_leave",
+        "context",
+        "error",
+        "first_at",
+        "now",
+        "on_conflict",
+        "outcome",
+        "payload",
+        "sent",
+        "started_at",
+        "strict",
+        "task",
+        "transcript",
+    )
+
+    def __init__(self, agent: Agent, payload: Any, context: Context, started_at: float) -> None:
+        """`started_at` is on the monotonic clock."""
+        self.agent = agent
+        self.payload = payload
+        self.context = context
+        self.started_at = started_at
+        self.first_at: float | None = None
+        """When the first piece of a stream was there."""
+        self.on_conflict: TurnPolicy | None = None
+        self.strict = True
+        """Whether the plain limits on prompts apply (AgentCore's contract knows none)."""
+        self.client_may_leave = False
+        """Whether the run goes on when its client has gone."""
+        self.task: asyncio.Task[Any] | None = None
+        self.cancel_reason: CancelReason | None = None
+        self.outcome: Outcome = "ok"
+        self.error: BaseException | None = None
+        self.now = SYSTEM_CLOCK.monotonic
+        self.sent: Any = None
+        """The payload as it was sent, where it was converted to a type of the agent's."""
+        self.transcript: Transcript | None = None
+        self._endings: list[Ending] = []
+
+    def at_end(self, ending: Ending) -> None:
+        """Have `ending` awaited when the invocation is over, before what was registered earlier."""
+        self._endings.append(ending)
+
+    async def end(self) -> None:
+        """Run the endings. Called again, it finds none left. The first error is raised after all of them ran."""
+        failure: BaseException | None = None
+        while self._endings:
+            try:
+                await self._endings.pop()(self)
+            except BaseException as error:  # noqa: BLE001 - every ending must run; the first error is raised below
+                failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def cancel(self, reason: CancelReason) -> None:
+        """Stop the run: its task is cancelled, and a synchronous agent finds `context.cancelled` true."""
+        if self.cancel_reason is None:
+            self.cancel_reason = reason
+            self.context.cancelled = True
+            if self.task is not None:
+                self.task.cancel()
+
+    def cancelled_error(self) -> CorralError:
+        """The error that says why this run was stopped."""
+        return _REASONS[self.cancel_reason or "request"]()
+
+
+class Invocations:
+    """All invocations of this worker: for limits, for cancelling by id, for deadlines and for the drain."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Start with none; `clock` tells when a deadline has passed."""
+        self._clock = clock
+        self._running: dict[str, Invocation] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[Invocation]:
+        return iter(list(self._running.values()))
+
+    def find(self, tenant: str, request_id: str) -> Invocation | None:
+        """A running invocation of this tenant, by request id."""
+        call = self._running.get(request_id)
+        return call if call is not None and call.context.tenant == tenant else None
+
+    def add(self, call: Invocation) -> None:
+        """Watch over an invocation until `remove`. Two with the same id are both kept; the later one is found by id."""
+        request_id = call.context.request_id
+        if request_id in self._running:
+            request_id = f"{request_id}#{id(call):x}"
+        self._running[request_id] = call
+        if call.context.deadline is not None:
+            self._watch(call.context.deadline)
+        self._idle.clear()
+
+    def remove(self, call: Invocation) -> None:
+        """Forget an invocation that ended."""
+        request_id = call.context.request_id
+        if self._running.get(request_id) is not call:
+            request_id = f"{request_id}#{id(call):x}"
+        self._running.pop(request_id, None)
+        if not self._running:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Return once nothing runs."""
+        await self._idle.wait()
+
+    def cancel_all(self, reason: CancelReason) -> None:
+        """Stop everything."""
+        for call in self:
+            call.cancel(reason)
+
+    def close(self) -> None:
+        """Stop watching deadlines."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # One timer for the nearest deadline, instead of one timer per request: most requests end long before.
+
+    def _watch(self, deadline: float) -> None:
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        loop = asyncio.get_running_loop()
+        self._timer_at = deadline
+        self._timer = loop.call_at(loop.time() + max(0.0, deadline - self._clock.monotonic()), self._overdue)
+
+    def _overdue(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        nearest: float | None = None
+        for call in self:
+            deadline = call.context.deadline
+            if deadline is None:
+                continue
+            if deadline <= now:
+                call.cancel("deadline")
+            elif nearest is None or deadline < nearest:
+                nearest = deadline
+        if nearest is not None:
+            self._watch(nearest)

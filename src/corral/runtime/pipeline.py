@@ -1,0 +1,122 @@
+"""The road every invocation takes, top to bottom. A stage that is off is not in the list: it costs nothing.
+
+    validated → idempotent → ended → admitted → in_turn → run
+
+Each stage is a function of the call and of what comes after it. What a stage must do at the end of the call it hands to
+`call.at_end`: a stream ends long after the stages returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from corral.clock import Clock
+from corral.errors import Draining, Overloaded
+from corral.runtime.invocation import Invocation, Invocations
+from corral.runtime.payload import check_limits
+from corral.runtime.reply import Reply
+from corral.sessions.event import SessionKey
+from corral.sessions.record import Transcript
+from corral.sessions.session import Session
+from corral.sessions.store import SessionStore
+from corral.sessions.turns import Turns
+from corral.settings.sections import RuntimeSettings, SessionSettings
+
+Proceed = Callable[[Invocation], Awaitable[Reply]]
+Stage = Callable[[Invocation, Proceed], Awaitable[Reply]]
+
+
+def compose(stages: Sequence[Stage], innermost: Proceed) -> Proceed:
+    """One handler out of the stages, the first one outermost."""
+    handler = innermost
+    for stage in reversed(stages):
+        handler = _before(stage, handler)
+    return handler
+
+
+def _before(stage: Stage, following: Proceed) -> Proceed:
+    def proceed(call: Invocation) -> Awaitable[Reply]:
+        return stage(call, following)
+
+    return proceed
+
+
+# -- validated: what was sent is what the agent can take ---------------------------------------------------------------
+
+
+def validated(settings: RuntimeSettings) -> Stage:
+    """Check the plain limits, then convert the payload to the type that the entrypoint asks for."""
+
+    async def stage(call: Invocation, proceed: Proceed) -> Reply:
+        if call.strict:
+            check_limits(call.payload, prompt_chars_max=settings.prompt_chars_max, id_chars_max=settings.id_chars_max)
+        entrypoint = call.agent.entrypoint
+        if entrypoint is not None and entrypoint.payload is not None:
+            call.sent = call.payload
+            call.payload = entrypoint.payload.convert(call.payload)
+        return await proceed(call)
+
+    return stage
+
+
+# -- admitted: let in what this worker can carry -------------------------------------------------------------------------
+
+
+class Door:
+    """Closed while the worker drains."""
+
+    def __init__(self) -> None:
+        """Open to begin with."""
+        self.draining = False
+
+
+def admitted(invocations: Invocations, door: Door, settings: RuntimeSettings, clock: Clock) -> Stage:
+    """Refuse while draining or full; else count the call in and set its deadline."""
+
+    async def stage(call: Invocation, proceed: Proceed) -> Reply:
+        if door.draining:
+            raise Draining(retry_after_s=1)
+        if len(invocations) >= settings.concurrency_max:
+            raise Overloaded(retry_after_s=1)
+        latest = call.started_at + settings.timeout_s
+        asked = call.context.deadline
+        call.context.deadline = latest if asked is None or asked > latest else asked
+        invocations.add(call)
+
+        async def count_out(call: Invocation) -> None:
+            invocations.remove(call)
+
+        call.at_end(count_out)
+        call.now = clock.monotonic
+        return await proceed(call)
+
+    return stage
+
+
+# -- in_turn: one turn at a time per session -------------------------------------------------------------------------------
+
+
+def in_turn(turns: Turns, sessions: SessionStore, settings: SessionSettings) -> Stage:
+    """Wait for the session's turn, give the agent its session, and record what was said when the turn ends."""
+
+    async def stage(call: Invocation, proceed: Proceed) -> Reply:
+        context = call.context
+        if context.session_id is None:
+            return await proceed(call)
+        key = SessionKey(context.tenant, context.session_id)
+        turn = await turns.take(key, policy=call.on_conflict or settings.on_conflict, deadline=context.deadline)
+        turn.on_lost(lambda: call.cancel("interrupted"))
+        session = Session(sessions, key, turn=turn, actor=context.user_id or "", ttl_s=settings.ttl_s)
+        context.attach_session(session)
+        if settings.record:
+            call.transcript = Transcript(call.payload if call.sent is None else call.sent, actor=context.user_id or "")
+
+        async def give_back(call: Invocation) -> None:
+            spoken = call.error is None and call.transcript is not None and not session.appended
+            drafts = call.transcript.drafts() if spoken and call.transcript is not None else ()
+            await turn.leave(drafts, ttl_s=settings.ttl_s)
+
+        call.at_end(give_back)
+        return await proceed(call)
+
+    return stage

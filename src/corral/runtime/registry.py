@@ -1,0 +1,130 @@
+"""The agents of one app by name, some of them built only when the app starts."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+from corral.errors import ConfigError, NoEntrypoint, NotFound
+from corral.runtime.adapters import adapt
+from corral.runtime.entrypoint import Entrypoint
+
+T = TypeVar("T")
+
+DEFAULT_AGENT = "main"
+
+
+class Lazy(Generic[T]):
+    """Something heavy that is built once, in a thread, when the app starts or when it is first asked for.
+
+    Inside an agent: `graph = await build_graph()` (or `build_graph.get()` in a synchronous one), where
+    `build_graph = app.lazy(create_graph)`.
+    """
+
+    def __init__(self, factory: Callable[[], T], name: str = "") -> None:
+        """`factory` takes no arguments, and may be a coroutine function."""
+        self.factory = factory
+        self.name = name or getattr(factory, "__name__", "lazy")
+        self.error: BaseException | None = None
+        self._value: list[T] = []
+        self._building = threading.Lock()
+
+    @property
+    def built(self) -> bool:
+        """Whether it is there."""
+        return bool(self._value)
+
+    def get(self) -> T:
+        """The built object; builds it here and now when it is not there yet. Safe from any thread."""
+        with self._building:
+            if not self._value:
+                try:
+                    value = self.factory()
+                    if inspect.iscoroutine(value):
+                        value = asyncio.run(value)
+                except BaseException as error:
+                    self.error = error
+                    raise
+                self.error = None
+                self._value.append(value)
+            return self._value[0]
+
+    async def __call__(self) -> T:
+        """The built object; builds it in a thread when it is not there yet, so that the loop goes on."""
+        if self._value:
+            return self._value[0]
+        return await asyncio.to_thread(self.get)
+
+
+class Agent:
+    """A name that can be invoked: ready at once, or after its factory ran."""
+
+    __slots__ = ("_entrypoint", "lazy", "name")
+
+    def __init__(self, name: str, target: Any) -> None:
+        """`target` is a callable, a graph or agent of a known framework, or a `Lazy` of one of those."""
+        self.name = name
+        self.lazy: Lazy[Any] | None = target if isinstance(target, Lazy) else None
+        self._entrypoint = None if self.lazy is not None else Entrypoint(name, adapt(target))
+
+    @property
+    def entrypoint(self) -> Entrypoint | None:
+        """How to call it; none while it is still to be built."""
+        return self._entrypoint
+
+    async def ready(self) -> Entrypoint:
+        """How to call it, after building it if need be."""
+        if self._entrypoint is None:
+            assert self.lazy is not None  # noqa: S101 - one of the two is always set
+            self._entrypoint = Entrypoint(self.name, adapt(await self.lazy()))
+        return self._entrypoint
+
+
+class Agents:
+    """The agents of one app. `main`, else the only one there is, answers where nobody names an agent."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._agents: dict[str, Agent] = {}
+        self.lazies: list[Lazy[Any]] = []
+
+    def add(self, name: str, target: Any) -> Agent:
+        """Register an agent. A name is taken once."""
+        if not name or len(name) > 64 or not name.replace("-", "_").replace(".", "_").isidentifier():  # noqa: PLR2004
+            raise ConfigError(f"An agent's name is made of letters, digits, `_`, `-` and `.`, not {name!r}.")
+        if name in self._agents:
+            raise ConfigError(
+                f"There are two agents named {name!r}: give one of them a name, `@app.entrypoint(name=…)`."
+            )
+        agent = self._agents[name] = Agent(name, target)
+        return agent
+
+    def __iter__(self) -> Iterator[Agent]:
+        return iter(self._agents.values())
+
+    def __len__(self) -> int:
+        return len(self._agents)
+
+    def find(self, name: str) -> Agent:
+        """The agent of that name, or `NotFound` that says which there are."""
+        agent = self._agents.get(name)
+        if agent is None:
+            there = ", ".join(sorted(self._agents)) or "none"
+            raise NotFound(f"There is no agent named {name!r}; there is: {there}.")
+        return agent
+
+    def default(self) -> Agent:
+        """The agent that answers `POST /invocations`."""
+        agents = self._agents
+        if DEFAULT_AGENT in agents:
+            return agents[DEFAULT_AGENT]
+        if len(agents) == 1:
+            return next(iter(agents.values()))
+        if not agents and len(self.lazies) == 1:  # a single factory and nothing else: that is the agent
+            return self.add(DEFAULT_AGENT, self.lazies[0])
+        if agents:
+            raise NotFound(f"No agent is named {DEFAULT_AGENT!r}; name one of: {', '.join(sorted(agents))}.")
+        raise NoEntrypoint

@@ -1,0 +1,186 @@
+"""Where agents run that must not hold up the event loop: threads for synchronous ones, a second loop for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+_AHEAD_MAX = 64
+"""A synchronous stream may run this many values ahead of its reader."""
+
+
+class AgentThreads:
+    """A bounded pool of threads for synchronous agents, and one loop in its own thread for isolated async ones."""
+
+    def __init__(self, threads_max: int) -> None:
+        """Threads start when they are first needed."""
+        self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix="corral-agent")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+
+    async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Run `fn` in a thread, with the caller's context variables."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, contextvars.copy_context().run, _call, fn, args)
+
+    def iterate(self, source: Iterator[Any]) -> AsyncIterator[Any]:
+        """Read a synchronous iterator in one thread, from first value to last, so that its thread-locals hold."""
+        return _Pump(source, self._pool).values()
+
+    async def call_isolated(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Run a coroutine function on the loop of its own: what blocks there does not block `/ping`."""
+        context = contextvars.copy_context()
+
+        async def run() -> Any:
+            # A task made inside `context.run` keeps that context, which a plain threadsafe call would lose.
+            return await asyncio.get_running_loop().create_task(fn(*args), context=context)
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._isolated_loop()))
+
+    async def iterate_isolated(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """Read an asynchronous iterator on the loop of its own, a bounded number of values ahead."""
+        bridge = _Bridge(source, asyncio.get_running_loop(), contextvars.copy_context())
+        away = self._isolated_loop()
+        task = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(bridge.start(), away))
+        try:
+            while True:
+                is_value, item = await bridge.arrived.get()
+                if is_value:
+                    away.call_soon_threadsafe(bridge.room.release)
+                    yield item
+                elif item is None:
+                    return
+                else:
+                    raise item
+        finally:
+            away.call_soon_threadsafe(task.cancel)
+
+    def _isolated_loop(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="corral-isolated", daemon=True).start()
+            return self._loop
+
+    async def stop(self) -> None:
+        """End idle threads; a thread in the middle of a user's call is left to finish on its own."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
+
+def _call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    try:
+        return fn(*args)
+    except StopIteration as error:  # a future cannot carry it, and would hang its waiter
+        raise RuntimeError("The agent raised StopIteration.") from error
+
+
+class _Bridge:
+    """Reads an asynchronous iterator on one loop and hands its values to another: (is it a value?, value or error)."""
+
+    def __init__(
+        self, source: AsyncIterator[Any], home: asyncio.AbstractEventLoop, context: contextvars.Context
+    ) -> None:
+        self.arrived: asyncio.Queue[tuple[bool, Any]] = asyncio.Queue()
+        self.room = asyncio.Semaphore(_AHEAD_MAX)  # used on the isolated loop only, so it binds to that one
+        self._source = source
+        self._home = home
+        self._context = context
+
+    async def start(self) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(self._read(), context=self._context)
+
+    async def _read(self) -> None:
+        end: BaseException | None = None
+        try:
+            async for value in self._source:
+                await self.room.acquire()
+                self._hand_over(True, value)
+        except BaseException as error:
+            end = error
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            if (close := getattr(self._source, "aclose", None)) is not None:
+                await close()
+            self._hand_over(False, end)
+
+    def _hand_over(self, is_value: bool, item: Any) -> None:
+        self._home.call_soon_threadsafe(self.arrived.put_nowait, (is_value, item))
+
+
+class _Pump:
+    """Carries values from a synchronous iterator in a thread to a reader on the loop, several per wake-up."""
+
+    def __init__(self, source: Iterator[Any], pool: ThreadPoolExecutor) -> None:
+        self._source = source
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._values: deque[Any] = deque()
+        self._room = threading.Semaphore(_AHEAD_MAX)
+        self._arrived = asyncio.Event()
+        self._waking = False
+        self._stopped = False
+        self._done = False
+        self._error: BaseException | None = None
+
+    async def values(self) -> AsyncIterator[Any]:
+        """Yield what the iterator yields; raise what it raises; close it when the reader leaves."""
+        self._pool.submit(contextvars.copy_context().run, self._read)
+        try:
+            while True:
+                while self._values:
+                    value = self._values.popleft()
+                    self._room.release()
+                    yield value
+                if self._done and not self._values:
+                    break
+                await self._arrived.wait()
+                self._arrived.clear()
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._stopped = True
+            self._room.release()
+
+    def _read(self) -> None:
+        try:
+            for value in self._source:
+                self._room.acquire()
+                if self._stopped:
+                    break
+                self._values.append(value)
+                self._wake()
+        except BaseException as error:  # noqa: BLE001 - carried to the reader, who raises it
+            self._error = error
+        finally:
+            self._close()
+            self._done = True
+            self._wake()
+
+    def _close(self) -> None:
+        if isinstance(self._source, Generator):
+            try:
+                self._source.close()
+            except BaseException as error:  # noqa: BLE001 - carried to the reader, who raises it
+                self._error = self._error or error
+
+    def _wake(self) -> None:
+        # One wake-up carries all values that came before the loop got round to it.
+        if not self._waking:
+            self._waking = True
+            try:
+                self._loop.call_soon_threadsafe(self._woken)
+            except RuntimeError:
+                self._stopped = True  # the loop is closed: nobody reads any more
+
+    def _woken(self) -> None:
+        self._waking = False
+        self._arrived.set()

@@ -1,0 +1,129 @@
+"""Run an invocation for a request and write what comes out of it, in the dialect of the API that was called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from corral.errors import CorralError, ValidationFailed
+from corral.runtime.invocation import Invocation
+from corral.runtime.payload import is_id
+from corral.runtime.pipeline import Proceed
+from corral.runtime.registry import Agent
+from corral.runtime.reply import Reply
+from corral.server.dialects import Dialect
+from corral.server.disconnect import ClientWatch
+from corral.server.http import EVENT_STREAM, JSON, Request
+
+_CONFLICT_HEADER = b"x-on-conflict"
+_POLICIES = frozenset({"enqueue", "reject", "interrupt", "rollback"})
+_STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+
+
+class Answerer:
+    """What all APIs that run agents share."""
+
+    def __init__(self, pipeline: Proceed, *, id_chars_max: int) -> None:
+        """`pipeline` runs an invocation."""
+        self._pipeline = pipeline
+        self._id_chars_max = id_chars_max
+
+    async def answer(self, request: Request, agent: Agent, payload: Any, dialect: Dialect, *, strict: bool) -> None:
+        """Run `agent` and write the reply. An error before the first piece is a plain response, later an event.
+
+        `strict` applies the limits of our own API, and takes session and user from the payload where no header names
+        them; AgentCore's contract does neither.
+        """
+        call = Invocation(agent, payload, request.context, request.started_at)
+        request.call = call
+        call.strict = strict
+        watch: ClientWatch | None = None
+        try:
+            self._complete(call, request)
+            task = asyncio.current_task()
+            watch = ClientWatch(request, lambda: self._client_left(call, task))
+            reply = await self._pipeline(call)
+            await self._write(request, reply, dialect)
+        except asyncio.CancelledError:
+            if watch is None or not watch.gone:
+                raise
+        except CorralError as error:
+            request.failure = error
+            if watch is None or not watch.gone:
+                await write_error(request, error, dialect)
+        finally:
+            if watch is not None:
+                watch.close()
+
+    def _client_left(self, call: Invocation, task: asyncio.Task[Any] | None) -> None:
+        if not call.client_may_leave:
+            call.cancel("client")
+        elif task is not None:
+            task.cancel()  # this follower only; the run goes on for its grace time
+
+    def _complete(self, call: Invocation, request: Request) -> None:
+        """What the request says about the call, beyond its context."""
+        context, payload = call.context, call.payload
+        context.agent = call.agent.name
+        policy = request.header(_CONFLICT_HEADER) or request.query.get("on_conflict")
+        if policy is not None:
+            if policy not in _POLICIES:
+                raise ValidationFailed(f"on_conflict is one of {', '.join(sorted(_POLICIES))}, not {policy[:40]!r}.")
+            call.on_conflict = policy  # type: ignore[assignment]  # just checked
+        if call.strict and type(payload) is dict:
+            if context.session_id is None and is_id(payload.get("session_id"), self._id_chars_max):
+                context.session_id = payload["session_id"]
+            if context.user_id is None and is_id(payload.get("user_id"), self._id_chars_max):
+                context.user_id = payload["user_id"]
+
+    async def _write(self, request: Request, reply: Reply, dialect: Dialect) -> None:
+        if reply.degraded:
+            request.response_headers.append((b"x-degraded", b"on_error"))
+        if reply.replayed:
+            request.response_headers.append((b"idempotent-replayed", b"true"))
+        if reply.text is not None:
+            await request.respond(200, reply.text.encode(), JSON, dialect.headers(request))
+        elif reply.stream is not None:
+            await self._write_stream(request, reply.stream, dialect)
+        else:
+            request.status = reply.response.status_code
+            await reply.response(request.scope, request.receive, request.send)
+
+    async def _write_stream(self, request: Request, stream: AsyncIterator[str], dialect: Dialect) -> None:
+        send = request.send
+        request.status = 200
+        number = 0
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [
+                        (b"content-type", EVENT_STREAM),
+                        *_STREAM_HEADERS,
+                        *request.response_headers,
+                        *dialect.headers(request),
+                    ],
+                }
+            )
+            try:
+                async for text in stream:
+                    number += 1
+                    await send({"type": "http.response.body", "body": dialect.piece(number, text), "more_body": True})
+            except CorralError as error:
+                request.failure = error
+                last = dialect.broken(request, error, number + 1)
+            else:
+                last = dialect.finished(request, number + 1)
+            await send({"type": "http.response.body", "body": last})
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]  # every stream that leaves the pipeline has it
+
+
+async def write_error(request: Request, error: BaseException, dialect: Dialect) -> None:
+    """Write an error as a complete response, unless something was written already."""
+    if request.status:
+        return
+    answer = dialect.error(request, error)
+    await request.respond(answer.status, answer.body, answer.content_type, answer.headers)

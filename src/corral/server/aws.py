@@ -1,0 +1,162 @@
+"""The AWS data plane for runtimes, as boto3's `bedrock-agentcore` client speaks it.
+
+An ARN arrives percent-encoded in the path, so routes match on the raw path. An agent's failure is 424: boto3 would run a
+500 three times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from corral.clock import new_id
+from corral.errors import AgentFailed, BadRequest, CorralError, DeadlineExceeded, NotFound, ValidationFailed
+from corral.runtime.encoding import to_json
+from corral.runtime.invocation import Invocations
+from corral.runtime.registry import Agent, Agents
+from corral.server.answer import Answerer
+from corral.server.dialects import ContractDialect, ErrorBody, retry_headers, said_outside
+from corral.server.http import JSON, Header, Request
+from corral.server.identity import SESSION_HEADER
+from corral.server.routes import Answer, Param, Route
+from corral.sessions.event import SessionKey
+from corral.sessions.turns import Turns
+
+_ERROR_TYPE = b"x-amzn-errortype"
+_ERRORS: dict[int, str] = {
+    400: "ValidationException",
+    401: "UnauthorizedException",
+    402: "ServiceQuotaExceededException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    409: "RetryableConflictException",
+    413: "ValidationException",
+    422: "ValidationException",
+    424: "RuntimeClientError",
+    429: "ThrottlingException",
+}
+_AGENT_FAILED = 424
+_SHAPE = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
+_ARN = Param("arn", "path", "The runtime's ARN or id, percent-encoded.", required=True)
+_QUALIFIER = Param("qualifier", "query", "The endpoint's name; `DEFAULT` when absent.")
+_SESSION = Param(SESSION_HEADER.decode(), "header", "The session.", {"type": "string", "maxLength": 256})
+
+
+class AwsDialect(ContractDialect):
+    """Success as the container says it; errors as the service does."""
+
+    def error(self, request: Request, error: BaseException) -> ErrorBody:
+        """The error's name in a header, its message in the body."""
+        del request
+        status, name = aws_error(error)
+        content: dict[str, object] = {"message": said_outside(error)}
+        if isinstance(error, ValidationFailed):
+            content["reason"] = "fieldValidationFailed"
+            content["fieldList"] = [
+                {"name": str(fault.get("pointer", "")), "message": str(fault.get("message", ""))}
+                for fault in error.errors
+            ]
+        headers = [(_ERROR_TYPE, name.encode()), *retry_headers(error)]
+        return ErrorBody(status, to_json(content).encode(), JSON, headers)
+
+    def headers(self, request: Request) -> Sequence[Header]:
+        """The session, which the caller may have left to us."""
+        return ((SESSION_HEADER, (request.context.session_id or "").encode("latin-1", "replace")),)
+
+
+def aws_error(error: BaseException) -> tuple[int, str]:
+    """Status and name of an error as the service gives them."""
+    if isinstance(error, AgentFailed):
+        return _AGENT_FAILED, "RuntimeClientError"
+    status = error.status if isinstance(error, CorralError) else 500
+    if isinstance(error, DeadlineExceeded):
+        return _AGENT_FAILED, "RuntimeClientError"  # it ran, and was paid for: not to be run again
+    if status == 422:  # noqa: PLR2004 - HTTP's own number; the service has no such status
+        status = 400
+    return status, _ERRORS.get(status, "InternalServerException")
+
+
+AWS = AwsDialect()
+
+
+class AwsRoutes:
+    """`InvokeAgentRuntime` and `StopRuntimeSession`."""
+
+    def __init__(self, agents: Agents, answerer: Answerer, invocations: Invocations, turns: Turns) -> None:
+        """The runtime named in an ARN is the agent of that name, else the app's main agent."""
+        self._agents = agents
+        self._answerer = answerer
+        self._invocations = invocations
+        self._turns = turns
+
+    def routes(self) -> list[Route]:
+        """Both."""
+        return [
+            Route(
+                method="POST",
+                path="/runtimes/{arn}/invocations",
+                handler=self.invoke,
+                tag="aws",
+                summary="InvokeAgentRuntime",
+                params=(_ARN, _QUALIFIER, _SESSION),
+                body={},
+                answers={
+                    200: Answer("The agent's answer", {}),
+                    400: Answer("The request is not valid", _SHAPE),
+                    404: Answer("No such runtime", _SHAPE),
+                    424: Answer("The agent failed", _SHAPE),
+                },
+            ),
+            Route(
+                method="POST",
+                path="/runtimes/{arn}/stopruntimesession",
+                handler=self.stop,
+                tag="aws",
+                summary="StopRuntimeSession",
+                params=(_ARN, _QUALIFIER, _SESSION),
+                body={"type": "object"},
+                body_required=False,
+                answers={
+                    200: Answer("The session's work was stopped", {"type": "object"}),
+                    400: Answer("The request is not valid", _SHAPE),
+                    404: Answer("No such runtime", _SHAPE),
+                },
+            ),
+        ]
+
+    async def invoke(self, request: Request) -> None:
+        """`POST /runtimes/{arn}/invocations`."""
+        agent = self._agent(request.params["arn"])
+        payload = await request.json()
+        request.context.session_id = request.context.session_id or new_id()
+        await self._answerer.answer(request, agent, payload, AWS, strict=False)
+
+    async def stop(self, request: Request) -> None:
+        """`POST /runtimes/{arn}/stopruntimesession`."""
+        self._agent(request.params["arn"])
+        session_id = request.context.session_id
+        if session_id is None:
+            raise ValidationFailed(f"The header {SESSION_HEADER.decode()} names the session to stop.")
+        key = SessionKey(request.context.tenant, session_id)
+        for call in self._invocations:
+            if call.context.tenant == key.tenant and call.context.session_id == session_id:
+                call.cancel("request")
+        await self._turns.void(key)  # and what runs in other workers, or waits
+        headers = ((SESSION_HEADER, session_id.encode("latin-1", "replace")),)
+        await request.respond(200, msgspec.json.encode({"runtimeSessionId": session_id}), JSON, headers)
+
+    def _agent(self, arn: str) -> Agent:
+        """`arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/NAME-SUFFIX[:VERSION]`, or the bare id."""
+        name = arn
+        if arn.startswith("arn:"):
+            parts = arn.split(":", 5)
+            if len(parts) < 6 or not parts[5].startswith("runtime/"):  # noqa: PLR2004 - an ARN has six parts
+                raise BadRequest(f"{arn[:200]!r} is not the ARN of a runtime.")
+            name = parts[5].removeprefix("runtime/").partition(":")[0].partition("/")[0]
+        for candidate in (name, name.rpartition("-")[0]):
+            if any(agent.name == candidate for agent in self._agents):
+                return self._agents.find(candidate)
+        if not name:
+            raise NotFound("The address names no runtime.")
+        return self._agents.default()

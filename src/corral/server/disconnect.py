@@ -1,0 +1,46 @@
+"""Notice that the client has gone, without a task per request where the server tells us."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from corral.server.http import Request
+
+
+class ClientWatch:
+    """Calls back once when the client leaves before `close`."""
+
+    __slots__ = ("_callback", "_connection", "_request", "_task", "gone")
+
+    def __init__(self, request: Request, callback: Callable[[], None]) -> None:
+        """Start to watch. The request's body has been read by now."""
+        self.gone = False
+        self._callback = callback
+        self._request = request
+        self._task: asyncio.Task[None] | None = None
+        self._connection = request.scope.get("corral.connection")
+        if self._connection is not None:
+            self._connection.on_lost(self._lost)
+        else:  # another ASGI server: the only way to know is to wait for its message
+            self._task = asyncio.create_task(self._wait())
+
+    def _lost(self) -> None:
+        self.gone = True
+        self._callback()
+
+    async def _wait(self) -> None:
+        while True:
+            message = await self._request.receive()
+            if message["type"] == "http.disconnect":
+                self._task = None
+                self._lost()
+                return
+
+    def close(self) -> None:
+        """Watch no longer."""
+        if self._connection is not None:
+            self._connection.forget(self._lost)
+        elif self._task is not None:
+            self._task.cancel()
+            self._task = None

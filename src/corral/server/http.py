@@ -1,0 +1,204 @@
+"""One HTTP request and its response, close to the ASGI messages: nothing is parsed that nobody asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from corral.context import Context
+from corral.errors import InvalidEncoding, InvalidJson, PayloadTooLarge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+_decode = msgspec.json.Decoder().decode
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class Request:
+    """A request while it is answered. `status` says what was answered, for the access log."""
+
+    __slots__ = (
+        "_headers",
+        "_query",
+        "body_max_bytes",
+        "call",
+        "context",
+        "failure",
+        "json_depth_max",
+        "params",
+        "receive",
+        "response_headers",
+        "route",
+        "scope",
+        "send",
+        "started_at",
+        "status",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, started_at: float) -> None:
+        """`started_at` is on the monotonic clock."""
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.started_at = started_at
+        self.status = 0
+        self.body_max_bytes = 100_000_000
+        self.json_depth_max = 128
+        self.params: dict[str, str] = {}
+        self.route = ""
+        self.response_headers: list[Header] = []
+        """Headers that go on the response whatever it is."""
+        self.context: Context
+        self.call: Any = None
+        self.failure: BaseException | None = None
+        self._headers: dict[bytes, bytes] | None = None
+        self._query: dict[str, str] | None = None
+
+    @property
+    def method(self) -> str:
+        """The request's method, in capitals."""
+        method: str = self.scope["method"]
+        return method
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """Header values by lower-case name; the last of several."""
+        if self._headers is None:
+            self._headers = dict(self.scope["headers"])
+        return self._headers
+
+    def header(self, name: bytes) -> str | None:
+        """One header as text."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Query parameters; the last of several."""
+        if self._query is None:
+            raw: bytes = self.scope.get("query_string", b"")
+            self._query = dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
+        return self._query
+
+    async def body(self) -> bytes:
+        """The whole body, or `PayloadTooLarge` as soon as it is known to be too large."""
+        limit = self.body_max_bytes
+        announced = self.headers.get(b"content-length", b"0")
+        if len(announced) > 9 and int(announced) > limit:  # noqa: PLR2004 - shorter ones are cheaper to count as they come
+            raise self._too_large()
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body: bytes = message.get("body", b"")
+        if message.get("more_body", False):
+            pieces, length = [body], len(body)
+            while message.get("more_body", False):
+                if length > limit:
+                    raise self._too_large()
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                pieces.append(message.get("body", b""))
+                length += len(pieces[-1])
+            body = b"".join(pieces)
+        if len(body) > limit:
+            raise self._too_large()
+        return body
+
+    def _too_large(self) -> PayloadTooLarge:
+        self.response_headers.append((b"connection", b"close"))  # the rest of the body is not read
+        return PayloadTooLarge(
+            f"The request body is larger than {self.body_max_bytes} bytes (`server.body_max_bytes`)."
+        )
+
+    async def json(self) -> Any:
+        """The body as JSON, or `InvalidJson`, `InvalidEncoding`."""
+        return parse_json(await self.body(), self.json_depth_max)
+
+    async def respond(
+        self, status: int, body: bytes, content_type: bytes = JSON, headers: Iterable[Header] = ()
+    ) -> None:
+        """Send a complete response."""
+        self.status = status
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    (b"content-length", b"%d" % len(body)),
+                    (b"content-type", content_type),
+                    *self.response_headers,
+                    *headers,
+                ],
+            }
+        )
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def respond_json(self, value: Any, status: int = 200, headers: Iterable[Header] = ()) -> None:
+        """Send a value as JSON."""
+        await self.respond(status, msgspec.json.encode(value), JSON, headers)
+
+
+def parse_json(body: bytes, depth_max: int = 128) -> Any:
+    """A JSON document as Python values. Errors read as `json`'s own, which AgentCore's clients know."""
+    if body.count(b"[") + body.count(b"{") > depth_max:
+        _check_depth(body, depth_max)
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _parse_slowly(body)
+
+
+def _parse_slowly(body: bytes) -> Any:
+    """Msgspec said no: `json` says why, or takes what only it takes (other encodings, very large numbers)."""
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+        msgspec.json.encode(value)
+    except json.JSONDecodeError as error:
+        raise InvalidJson(str(error)) from None
+    except UnicodeError as error:
+        raise InvalidEncoding(str(error)) from None
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidJson(str(error)) from None
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_depth(body: bytes, depth_max: int) -> None:
+    """Count open brackets outside of strings."""
+    depth = 0
+    in_string = escaped = False
+    for byte in body:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:  # noqa: PLR2004 - a backslash
+                escaped = True
+            elif byte == 0x22:  # noqa: PLR2004 - a quote
+                in_string = False
+        elif byte == 0x22:  # noqa: PLR2004 - a quote
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            if depth > depth_max:
+                raise InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).")
+        elif byte in b"]}":
+            depth -= 1

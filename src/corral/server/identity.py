@@ -1,0 +1,165 @@
+"""Who is calling, within which trace and session: read from the headers, the tenant from the credential alone."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from corral.clock import new_id, new_span_id, new_trace_id
+from corral.context import Context
+from corral.errors import CorralError, ValidationFailed
+from corral.runtime.payload import is_id
+from corral.server.headers import forwardable_headers
+from corral.server.http import Request
+from corral.settings.sections import ApiKey, SecuritySettings
+
+SESSION_HEADER = b"x-amzn-bedrock-agentcore-runtime-session-id"
+REQUEST_HEADER = b"x-amzn-bedrock-agentcore-runtime-request-id"
+USER_HEADER = b"x-amzn-bedrock-agentcore-runtime-user-id"
+_SESSION_CHARS_MAX = 256
+_REQUEST_ID_CHARS_MAX = 128
+_TRACEPARENT_LENGTH = 55
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
+
+
+class Unauthenticated(CorralError):
+    """Send a key: `Authorization: Bearer …` or `X-Api-Key: …`."""
+
+    status = 401
+    code = "auth_error"
+
+
+class ForbiddenOrigin(CorralError):
+    """A web page of another site may not call this server."""
+
+    status = 403
+    code = "forbidden_origin"
+
+
+class Identity:
+    """Knows the keys. With none configured everybody is the default tenant, which only loopback may be."""
+
+    def __init__(self, settings: SecuritySettings) -> None:
+        """Keys are kept as digests, compared in constant time."""
+        self._keys: list[tuple[bytes, ApiKey]] = [(_digest(key.key), key) for key in settings.api_keys]
+        self._open = settings.allow_unauthenticated
+
+    @property
+    def required(self) -> bool:
+        """Whether a key is asked for."""
+        return bool(self._keys)
+
+    def identify(self, request: Request, context: Context, *, public: bool) -> None:
+        """Set tenant and tier, or raise `Unauthenticated`, `ForbiddenOrigin`."""
+        headers = request.headers
+        if b"origin" in headers:
+            self._check_origin(headers)
+        if not self._keys or public:
+            return
+        digest = _digest(_credential(headers))
+        found: ApiKey | None = None
+        for known, key in self._keys:  # all of them, so that the time taken tells nothing
+            if hmac.compare_digest(known, digest):
+                found = key
+        if found is None:
+            request.response_headers.append((b"www-authenticate", b'Bearer realm="corral"'))
+            raise Unauthenticated
+        context.tenant, context.tier = found.tenant, found.tier
+
+    def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
+        """Browsers name the page that calls. Where no key is asked for, only a page of this machine or host may."""
+        if self._keys:
+            return
+        origin = urlsplit(headers[b"origin"].decode("latin-1"))
+        if origin.hostname in _LOOPBACK:
+            return
+        if not (self._open and origin.netloc and origin.netloc.encode() == headers.get(b"host")):
+            raise ForbiddenOrigin
+
+
+def _credential(headers: Mapping[bytes, bytes]) -> str:
+    bearer = headers.get(b"authorization", b"")
+    if bearer[:7].lower() == b"bearer ":
+        return bearer[7:].strip().decode("latin-1")
+    return headers.get(b"x-api-key", b"").decode("latin-1")
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def context_of(request: Request, agent: str = "main") -> Context:
+    """The context that the headers describe. What is malformed is replaced (request id, trace) or refused (ids)."""
+    headers = request.headers
+    context = Context(_request_id(headers), agent)
+    _set_trace(context, headers.get(b"traceparent"))
+    context.session_id = _id(headers, SESSION_HEADER, b"x-session-id")
+    context.user_id = _id(headers, USER_HEADER, b"x-user-id")
+    context.idempotency_key = _id(headers, b"idempotency-key", b"amz-sdk-invocation-id")
+    token = headers.get(b"x-amz-bedrock-agentcore-identity-wat") or headers.get(b"workloadaccesstoken")
+    if token:
+        context.workload_access_token = token.decode("latin-1")
+    callback = headers.get(b"oauth2callbackurl")
+    if callback:
+        context.oauth2_callback_url = callback.decode("latin-1")
+    if b"x-timeout-s" in headers:
+        context.deadline = request.started_at + _timeout(headers[b"x-timeout-s"])
+    context.attach_request(lambda: forwardable_headers(request.scope["headers"]), lambda: _starlette_request(request))
+    return context
+
+
+def _starlette_request(request: Request) -> Any:
+    from starlette.requests import Request as StarletteRequest  # noqa: PLC0415 - only agents that ask for it pay
+
+    return StarletteRequest(request.scope, request.receive)
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(REQUEST_HEADER) or headers.get(b"x-request-id")
+    if given is not None:
+        text = given.decode("latin-1")
+        if is_id(text, _REQUEST_ID_CHARS_MAX):
+            return text
+    return new_id()
+
+
+def _id(headers: Mapping[bytes, bytes], *names: bytes) -> str | None:
+    for name in names:
+        value = headers.get(name)
+        if value:
+            text = value.decode("latin-1")
+            if not is_id(text, _SESSION_CHARS_MAX):
+                raise ValidationFailed(
+                    f"The header {name.decode()} is not an id: 1 to {_SESSION_CHARS_MAX} printable characters."
+                )
+            return text
+    return None
+
+
+def _timeout(value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e9:  # noqa: PLR2004 - refuses nan and inf as well
+        raise ValidationFailed(f"The header x-timeout-s is a number of seconds, not {value.decode('latin-1')[:40]!r}.")
+    return seconds
+
+
+def _set_trace(context: Context, traceparent: bytes | None) -> None:
+    """Go on with the caller's trace, or begin one. A malformed header begins one, as W3C asks."""
+    context.span_id = new_span_id()
+    if traceparent is not None and len(traceparent) >= _TRACEPARENT_LENGTH:
+        version, trace_id, parent_id, flags = [*traceparent.decode("latin-1").split("-"), "", "", ""][:4]
+        if version != "ff" and _is_hex(trace_id, 32) and _is_hex(parent_id, 16) and _is_hex(flags[:2], 2):
+            context.trace_id, context.parent_span_id = trace_id, parent_id
+            context.sampled = bool(int(flags[:2], 16) & 1)
+            return
+    context.trace_id = new_trace_id()
+
+
+def _is_hex(text: str, length: int) -> bool:
+    return len(text) == length and set(text) <= set("0123456789abcdef") and (length == 2 or set(text) != {"0"})  # noqa: PLR2004 - flags may be 00

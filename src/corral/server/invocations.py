@@ -1,0 +1,222 @@
+"""The addresses that run agents: AgentCore's `/invocations`, aliases of it, and our own `/v1/agents/…`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from corral.errors import NotFound
+from corral.runtime.health import Health
+from corral.runtime.invocation import Invocation, Invocations
+from corral.runtime.registry import Agent, Agents
+from corral.server.answer import Answerer
+from corral.server.dialects import CONTRACT, NATIVE
+from corral.server.http import Request
+from corral.server.routes import Answer, Param, Route
+
+_ANY_JSON: dict[str, Any] = {}
+_HEADERS = (
+    Param("x-session-id", "header", "The conversation this belongs to.", {"type": "string", "maxLength": 256}),
+    Param("x-user-id", "header", "Who speaks.", {"type": "string", "maxLength": 256}),
+    Param("idempotency-key", "header", "Requests with the same key are one run.", {"type": "string", "maxLength": 256}),
+    Param("x-timeout-s", "header", "Longest run in seconds.", {"type": "number", "exclusiveMinimum": 0}),
+    Param(
+        "x-on-conflict",
+        "header",
+        "What to do when another request has the session's turn.",
+        {"type": "string", "enum": ["enqueue", "reject", "interrupt", "rollback"]},
+    ),
+)
+_DEBUG_ACTION = "_agent_core_app_action"
+
+
+class InvocationRoutes:
+    """Handlers of all addresses that run agents."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        answerer: Answerer,
+        invocations: Invocations,
+        health: Health,
+        *,
+        compatible: bool,
+        debug: bool,
+    ) -> None:
+        """`compatible`: behave as AgentCore's own runtime does where ours is stricter."""
+        self._agents = agents
+        self._answerer = answerer
+        self._invocations = invocations
+        self._health = health
+        self._strict = not compatible
+        self._debug = debug
+
+    def routes(self, aliases: dict[str, str]) -> list[Route]:
+        """All of them, with the operator's aliases."""
+        contract = {
+            200: Answer("The agent's answer: JSON, or `data:` events when the agent streams.", _ANY_JSON),
+            400: Answer("The body is not valid.", _ERROR),
+            500: Answer("The agent failed.", _ERROR),
+        }
+        found = [
+            Route(
+                method="POST",
+                path="/invocations",
+                handler=self.invoke_default,
+                tag="runtime",
+                params=_HEADERS,
+                summary="Run the app's main agent (AgentCore's container contract)",
+                body=_ANY_JSON,
+                answers=contract,
+            ),
+            Route(
+                method="GET",
+                path="/v1/agents",
+                handler=self.list_agents,
+                tag="agents",
+                summary="List the agents",
+                answers={200: Answer("The agents", _AGENTS)},
+            ),
+            Route(
+                method="GET",
+                path="/v1/agents/{name}",
+                handler=self.show_agent,
+                tag="agents",
+                summary="Describe an agent",
+                answers={200: Answer("The agent", _AGENT)},
+            ),
+            Route(
+                method="POST",
+                path="/v1/agents/{name}/invocations",
+                handler=self.invoke_named,
+                tag="agents",
+                summary="Run an agent",
+                params=_HEADERS,
+                body=_ANY_JSON,
+                answers={
+                    200: Answer(
+                        "The agent's answer: JSON, or events with ids that end in `done` or `error`.", _ANY_JSON
+                    )
+                },
+            ),
+            Route(
+                method="GET",
+                path="/v1/invocations",
+                handler=self.list_running,
+                tag="invocations",
+                summary="List what runs in the worker that answers",
+                answers={200: Answer("Running invocations", _RUNNING)},
+            ),
+            Route(
+                method="DELETE",
+                path="/v1/invocations/{request_id}",
+                handler=self.cancel,
+                tag="invocations",
+                summary="Cancel a running invocation",
+                answers={202: Answer("It is being cancelled", _CANCELLING)},
+            ),
+        ]
+        found.extend(
+            Route(
+                method="POST",
+                path=path,
+                handler=self._alias(agent),
+                tag="runtime",
+                params=_HEADERS,
+                body=_ANY_JSON,
+                summary=f"Run the agent {agent!r}",
+                answers=contract,
+            )
+            for path, agent in aliases.items()
+        )
+        return found
+
+    async def invoke_default(self, request: Request) -> None:
+        """`POST /invocations`."""
+        payload = await request.json()
+        if self._debug and type(payload) is dict and payload.get(_DEBUG_ACTION):
+            status, content = self._health.debug_action(payload[_DEBUG_ACTION])
+            await request.respond_json(content, status)
+            return
+        agent = self._agents.default()
+        # Limits on the prompt belong to our own API; here the agent gets whatever JSON was sent.
+        await self._answerer.answer(request, agent, payload, CONTRACT, strict=False)
+
+    def _alias(self, name: str) -> Any:
+        async def invoke_alias(request: Request) -> None:
+            payload = await request.json()
+            await self._answerer.answer(request, self._agents.find(name), payload, CONTRACT, strict=self._strict)
+
+        return invoke_alias
+
+    async def invoke_named(self, request: Request) -> None:
+        """`POST /v1/agents/{name}/invocations`."""
+        agent = self._agents.find(request.params["name"])
+        await self._answerer.answer(request, agent, await request.json(), NATIVE, strict=True)
+
+    async def list_agents(self, request: Request) -> None:
+        """`GET /v1/agents`."""
+        await request.respond_json({"agents": [described(agent) for agent in self._agents]})
+
+    async def show_agent(self, request: Request) -> None:
+        """`GET /v1/agents/{name}`."""
+        await request.respond_json(described(self._agents.find(request.params["name"])))
+
+    async def list_running(self, request: Request) -> None:
+        """`GET /v1/invocations`."""
+        now = request.started_at
+        tenant = request.context.tenant
+        running = [running_view(call, now) for call in self._invocations if call.context.tenant == tenant]
+        await request.respond_json({"invocations": running})
+
+    async def cancel(self, request: Request) -> None:
+        """`DELETE /v1/invocations/{request_id}`."""
+        request_id = request.params["request_id"]
+        call = self._invocations.find(request.context.tenant, request_id)
+        if call is None:
+            raise NotFound(f"No invocation with the request id {request_id[:200]!r} runs here.")
+        call.cancel("request")
+        await request.respond_json({"request_id": request_id, "status": "cancelling"}, 202)
+
+
+def described(agent: Agent) -> dict[str, Any]:
+    """An agent as the API shows it."""
+    entrypoint = agent.entrypoint
+    view: dict[str, Any] = {"name": agent.name, "ready": entrypoint is not None}
+    if entrypoint is not None:
+        view |= {"description": entrypoint.description, "streaming": entrypoint.streams}
+        if entrypoint.payload is not None:
+            view["payload_schema"] = entrypoint.payload.schema()
+    return view
+
+
+def running_view(call: Invocation, now: float) -> dict[str, Any]:
+    """A running invocation as the API shows it."""
+    context = call.context
+    return {
+        "request_id": context.request_id,
+        "agent": call.agent.name,
+        "session_id": context.session_id,
+        "user_id": context.user_id,
+        "running_s": round(now - call.started_at, 3),
+    }
+
+
+_ERROR = {"type": "object", "properties": {"error": {}, "details": {}}, "required": ["error"]}
+_AGENT = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "ready": {"type": "boolean"},
+        "description": {"type": "string"},
+        "streaming": {"type": "boolean"},
+        "payload_schema": {"type": "object"},
+    },
+    "required": ["name", "ready"],
+}
+_AGENTS = {"type": "object", "properties": {"agents": {"type": "array", "items": _AGENT}}, "required": ["agents"]}
+_RUNNING = {
+    "type": "object",
+    "properties": {"invocations": {"type": "array", "items": {"type": "object"}}},
+    "required": ["invocations"],
+}
+_CANCELLING = {"type": "object", "properties": {"request_id": {"type": "string"}, "status": {"type": "string"}}}

@@ -1,0 +1,76 @@
+"""`/ws`: the app's own WebSocket handler, with the same context as an invocation."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from corral.context import Context, enter_context
+from corral.errors import CorralError
+from corral.server.http import Receive, Request, Scope, Send
+from corral.server.identity import SESSION_HEADER, Identity, context_of
+
+WebSocketHandler = Callable[[Any, Context], Awaitable[None]]
+_FAILED = 1011
+
+
+class WebSocketEndpoint:
+    """Serves the handler registered with `@app.websocket`, if there is one."""
+
+    def __init__(
+        self, handler: WebSocketHandler | None, identity: Identity, failed: Callable[[BaseException], None]
+    ) -> None:
+        """`failed` is told of an error in the handler."""
+        self._handler = handler
+        self._identity = identity
+        self._failed = failed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, started_at: float) -> None:
+        """One connection. Without a handler, or a credential, the handshake is refused."""
+        from starlette.websockets import WebSocket, WebSocketDisconnect  # noqa: PLC0415 - only who has a handler pays
+
+        request = Request(scope, receive, send, started_at)
+        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        try:
+            context = context_of(request)
+            self._identity.identify(request, context, public=False)
+        except CorralError:
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if self._handler is None or path.partition(b"?")[0] != b"/ws":
+            await send({"type": "websocket.close", "code": _FAILED})
+            return
+        # A presigned URL cannot carry headers: the session then travels in the query.
+        context.session_id = context.session_id or _session_in_query(request)
+        websocket = WebSocket(scope, receive, send)
+        context.attach_request(lambda: context_headers(scope), lambda: websocket)
+        enter_context(context)
+        try:
+            await self._handler(websocket, context)
+        except WebSocketDisconnect:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever the user's handler raises, the worker goes on
+            self._failed(error)
+            await _close(websocket)
+
+
+def context_headers(scope: Scope) -> dict[str, str] | None:
+    """The headers of the handshake that an agent may see."""
+    from corral.server.headers import forwardable_headers  # noqa: PLC0415 - asked for by few handlers
+
+    return forwardable_headers(scope["headers"])
+
+
+def _session_in_query(request: Request) -> str | None:
+    wanted = SESSION_HEADER.decode()
+    return next((value for name, value in request.query.items() if name.lower() == wanted and value), None)
+
+
+async def _close(websocket: Any) -> None:
+    """Close with 1011, unless the handler or the client closed already."""
+    from starlette.websockets import WebSocketState  # noqa: PLC0415 - as above
+
+    if websocket.application_state is not WebSocketState.DISCONNECTED:
+        if websocket.application_state is WebSocketState.CONNECTING:
+            await websocket.accept()
+        await websocket.close(code=_FAILED)

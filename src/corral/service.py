@@ -1,0 +1,187 @@
+"""The wiring: the only module that knows every room. What an invocation passes through is the list in `_pipeline`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import corral
+from corral.backends.open import open_stores
+from corral.clock import SYSTEM_CLOCK
+from corral.errors import CorralError
+from corral.runtime.ending import Ended
+from corral.runtime.idempotency import Idempotency
+from corral.runtime.invocation import Invocations
+from corral.runtime.pipeline import Door, Proceed, admitted, compose, in_turn, validated
+from corral.runtime.registry import Lazy
+from corral.runtime.run import Runner
+from corral.runtime.threads import AgentThreads
+from corral.server.answer import Answerer
+from corral.server.asgi import HttpApp
+from corral.server.aws import AwsRoutes
+from corral.server.health import HealthRoutes
+from corral.server.http import Receive, Scope, Send
+from corral.server.identity import Identity
+from corral.server.invocations import InvocationRoutes
+from corral.server.openapi import OpenApiRoute
+from corral.server.routes import Route, Router
+from corral.server.sessions import SessionRoutes
+from corral.server.websocket import WebSocketEndpoint
+from corral.sessions.expiry import Sweeper
+from corral.sessions.turns import Turns
+
+if TYPE_CHECKING:
+    from corral.app import App
+    from corral.settings.sections import Settings
+
+
+class Service:
+    """One app under one set of settings, in one process: an ASGI callable with a start and an end."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        """Wire everything; nothing is opened yet."""
+        self.app = app
+        self.settings = settings
+        self.stores = open_stores(settings.store)
+        self.invocations = Invocations()
+        self.door = Door()
+        self.turns = Turns(self.stores.turns, lambda: open_stores(settings.store), settings.sessions)
+        self.idempotency = Idempotency(self.stores.invocations, settings.runtime)
+        self.threads = AgentThreads(settings.runtime.threads_max)
+        self.sweeper = Sweeper(self.stores, settings)
+        self._started_at = 0.0
+        self._state = "new"
+        self._warming: list[asyncio.Task[None]] = []
+        if settings.runtime.ping_busy_while_invoking:
+            app.health.invocations = self.invocations
+        self._http = self._http_app()
+
+    # -- the two lists that say what happens
+
+    def _pipeline(self) -> Proceed:
+        app, settings = self.app, self.settings
+        runner = Runner(
+            self.threads,
+            isolate=settings.runtime.isolate or app.compatible,
+            stream_chunk_size=settings.runtime.stream_chunk_size,
+            on_error=app.on_error_hook,
+        )
+        return compose(
+            [
+                validated(settings.runtime),
+                self.idempotency.stage,
+                Ended(runner, [self._observe_invocation]).stage,
+                admitted(self.invocations, self.door, settings.runtime, SYSTEM_CLOCK),
+                in_turn(self.turns, self.stores.sessions, settings.sessions),
+            ],
+            runner.run,
+        )
+
+    def _routes(self) -> list[Route]:
+        app, settings = self.app, self.settings
+        answerer = Answerer(self._pipeline(), id_chars_max=settings.runtime.id_chars_max)
+        debug = settings.runtime.debug or app.debug
+        health = HealthRoutes(app.health, self.door, app.agents, self.stores.check, self._metrics, self._info)
+        runs = InvocationRoutes(
+            app.agents, answerer, self.invocations, app.health, compatible=app.compatible, debug=debug
+        )
+        about = OpenApiRoute(app.name or settings.name, corral.__version__)
+        routes = [
+            *runs.routes(settings.server.aliases),
+            *AwsRoutes(app.agents, answerer, self.invocations, self.turns).routes(),
+            *SessionRoutes(self.stores.sessions).routes(),
+            *health.routes(with_metrics=settings.observability.metrics),
+            about.route(),
+        ]
+        about.describes(routes)
+        return routes
+
+    def _http_app(self) -> HttpApp:
+        settings = self.settings
+        identity = Identity(settings.security)
+        return HttpApp(
+            Router(self._routes()),
+            identity,
+            WebSocketEndpoint(self.app.websocket_handler, identity, self._unexpected),
+            body_max_bytes=settings.server.body_max_bytes,
+            json_depth_max=settings.server.json_depth_max,
+            observers=[self._observe_request],
+            unexpected=self._unexpected,
+        )
+
+    # -- life
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        await self._http(scope, receive, send)
+
+    @property
+    def in_flight(self) -> int:
+        """Invocations that run or wait."""
+        return len(self.invocations)
+
+    async def start(self) -> None:
+        """Open the stores and begin to warm up. Raises what is wrong, at once."""
+        if self._state == "started":
+            return
+        self._state = "started"
+        self._started_at = SYSTEM_CLOCK.monotonic()
+        await self.stores.start()
+        await self.turns.start()
+        await self.sweeper.start()
+        self._warming = [asyncio.create_task(self._warm(lazy)) for lazy in self.app.agents.lazies]
+        self._warming += [asyncio.create_task(self._warm(hook)) for hook in self.app.warmups]
+
+    async def _warm(self, hook: Callable[[], Any]) -> None:
+        """Run a hook: a coroutine function on the loop, anything else in a thread."""
+        try:
+            if isinstance(hook, Lazy) or inspect.iscoroutinefunction(hook):
+                await hook()
+            else:
+                await asyncio.to_thread(hook)
+        except Exception as error:  # noqa: BLE001 - shown by /readyz; the next request that needs it tries again
+            self._unexpected(error)
+
+    def begin_drain(self) -> None:
+        """From now on new invocations are refused, and health checks say so."""
+        self.door.draining = True
+        self._http.closing = True
+
+    def retire(self) -> None:
+        """Answer as before, but have every client close its connection: another worker took over."""
+        self._http.closing = True
+
+    async def stop(self, *, cancel: bool = False) -> None:
+        """Cancel what still runs if asked to, wait for it, and close everything. Stopping twice is stopping once."""
+        if self._state != "started":
+            return
+        self._state = "stopped"
+        for task in self._warming:
+            task.cancel()
+        if cancel:
+            self.invocations.cancel_all("draining")
+        await self.invocations.wait_idle()
+        await self.idempotency.stop()
+        for hook in self.app.shutdowns:
+            await self._warm(hook)
+        self.invocations.close()
+        await self.sweeper.stop()
+        await self.turns.stop()
+        await self.threads.stop()
+        await self.stores.stop()
+
+    async def lifespan(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan messages, for servers that are not ours."""
+        await receive()
+        try:
+            await self.start()
+        except CorralError as error:
+            await send({"type": "lifespan.startup.failed", "message": error.message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.begin_drain()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,98 @@
+"""The rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "corral"
+FILES = sorted(SOURCE.rglob("*.py"))
+LINES_MAX = 500
+FUNCTION_LINES_MAX = 70
+FORBIDDEN = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc", "core"}
+ROOMS = {"backends", "observability", "runtime", "server", "sessions", "settings", "cli"}
+DOCS_OF = {"backends": "store"}
+
+# What a database may know of the house: the rooms' ports and types, and the shared vocabulary.
+BACKENDS_MAY_IMPORT = re.compile(
+    r"corral\.(backends(\..*)?|errors|clock|messages|context|settings\.sections"
+    r"|sessions\.(store|event)|runtime\.store|observability\.store)$"
+)
+
+
+def rel(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=rel)
+def test_a_file_is_short_and_has_a_name_that_says_something(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LINES_MAX
+    assert path.stem not in FORBIDDEN
+    assert path.parent.name not in FORBIDDEN
+
+
+@pytest.mark.parametrize("path", FILES, ids=rel)
+def test_functions_fit_on_a_screen(path: Path) -> None:
+    too_long = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            start = (first.end_lineno or first.lineno) if documented else node.lineno
+            if (node.end_lineno or start) - start > FUNCTION_LINES_MAX:
+                too_long.append(node.name)
+    assert not too_long
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "backends").rglob("*.py")), ids=rel)
+def test_backends_know_ports_and_types_only(path: Path) -> None:
+    wrong = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        modules = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module]
+        elif isinstance(node, ast.Import):
+            modules = [name.name for name in node.names]
+        wrong += [m for m in modules if m.startswith("corral") and not BACKENDS_MAY_IMPORT.match(m)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=rel)
+def test_sql_stands_in_sql_files(path: Path) -> None:
+    sql = re.compile(r"\b(SELECT .+ FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE)\b")
+    strings = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert not [text for text in strings if sql.search(text)]
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_every_room_has_a_page_and_tests(room: str) -> None:
+    assert (ROOT / "docs" / f"{DOCS_OF.get(room, room)}.md").is_file()
+    assert list((ROOT / "tests" / room).glob("test_*.py"))
+
+
+def test_every_folder_is_a_known_room() -> None:
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert folders == ROOMS | {"testing"}
+
+
+def test_every_package_says_what_it_does() -> None:
+    undocumented = [rel(path) for path in SOURCE.rglob("__init__.py") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not undocumented
+
+
+def test_suppressed_rules_say_why() -> None:
+    bare = re.compile(r"#\s*(noqa(?!:\s*[A-Z0-9, ]+ - )|type:\s*ignore(?!\[[\w, -]+\]\s+#))")
+    offenders = []
+    for path in [*FILES, *sorted((ROOT / "tests").rglob("*.py"))]:
+        if path.name == Path(__file__).name:
+            continue
+        offenders += [f"{rel(path)}:{n}" for n, line in enumerate(path.read_text().splitlines(), 1) if bare.search(line)]
+    assert not offenders
