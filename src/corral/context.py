@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from corral.errors import CorralError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
 class SessionHandle(Protocol):
@@ -20,8 +20,16 @@ class SessionHandle(Protocol):
         ...
 
 
-def _nothing() -> None:
-    """No request stands behind this context."""
+class HttpSource(Protocol):
+    """The HTTP side of a context."""
+
+    def visible_headers(self) -> Mapping[str, str] | None:
+        """The headers that an agent may see; none when there are none."""
+        ...
+
+    def as_starlette(self) -> Any:
+        """The request as Starlette's type."""
+        ...
 
 
 class Context:
@@ -32,8 +40,7 @@ class Context:
     """
 
     __slots__ = (
-        "_headers_of",
-        "_request_of",
+        "_http",
         "_session",
         "agent",
         "cancelled",
@@ -72,23 +79,21 @@ class Context:
         self.cancelled = False
         """True once this invocation should stop: for synchronous agents, which cannot be interrupted from outside."""
         self._session: Any = None
-        self._headers_of: Callable[[], Mapping[str, str] | None] = _nothing
-        self._request_of: Callable[[], Any] = _nothing
+        self._http: HttpSource | None = None
 
-    def attach_request(self, headers_of: Callable[[], Mapping[str, str] | None], request_of: Callable[[], Any]) -> None:
+    def attach_http(self, source: HttpSource) -> None:
         """Say where headers and request come from. They are built when somebody asks: most agents never do."""
-        self._headers_of = headers_of
-        self._request_of = request_of
+        self._http = source
 
     @property
     def request_headers(self) -> Mapping[str, str] | None:
         """The request's headers that an agent may see (`Authorization`, custom ones; no cookies, no hop headers)."""
-        return self._headers_of()
+        return None if self._http is None else self._http.visible_headers()
 
     @property
     def request(self) -> Any:
-        """The HTTP request (Starlette's type), where there is one."""
-        return self._request_of()
+        """The HTTP request or WebSocket (Starlette's types), where there is one."""
+        return None if self._http is None else self._http.as_starlette()
 
     @property
     def session(self) -> Any:

@@ -8,7 +8,9 @@ Each stage is a function of the call and of what comes after it. What a stage mu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from corral.clock import Clock
 from corral.errors import Draining, Overloaded
@@ -23,22 +25,22 @@ from corral.sessions.turns import Turns
 from corral.settings.sections import RuntimeSettings, SessionSettings
 
 Proceed = Callable[[Invocation], Awaitable[Reply]]
-Stage = Callable[[Invocation, Proceed], Awaitable[Reply]]
+
+
+class Stage(Protocol):
+    """One step on the road: does its part, and calls `proceed` for all that comes after it."""
+
+    def __call__(self, call: Invocation, proceed: Proceed) -> Awaitable[Reply]:
+        """Answer, or go on."""
+        ...
 
 
 def compose(stages: Sequence[Stage], innermost: Proceed) -> Proceed:
     """One handler out of the stages, the first one outermost."""
     handler = innermost
     for stage in reversed(stages):
-        handler = _before(stage, handler)
+        handler = functools.partial(stage, proceed=handler)
     return handler
-
-
-def _before(stage: Stage, following: Proceed) -> Proceed:
-    def proceed(call: Invocation) -> Awaitable[Reply]:
-        return stage(call, following)
-
-    return proceed
 
 
 # -- validated: what was sent is what the agent can take ---------------------------------------------------------------
@@ -73,6 +75,9 @@ class Door:
 def admitted(invocations: Invocations, door: Door, settings: RuntimeSettings, clock: Clock) -> Stage:
     """Refuse while draining or full; else count the call in and set its deadline."""
 
+    async def count_out(call: Invocation) -> None:
+        invocations.remove(call)
+
     async def stage(call: Invocation, proceed: Proceed) -> Reply:
         if door.draining:
             raise Draining(retry_after_s=1)
@@ -82,9 +87,6 @@ def admitted(invocations: Invocations, door: Door, settings: RuntimeSettings, cl
         asked = call.context.deadline
         call.context.deadline = latest if asked is None or asked > latest else asked
         invocations.add(call)
-
-        async def count_out(call: Invocation) -> None:
-            invocations.remove(call)
 
         call.at_end(count_out)
         call.now = clock.monotonic

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.context import Context
 from corral.errors import CorralError, MethodNotAllowed, NotFound
 from corral.server.answer import write_error
 from corral.server.aws import AWS
@@ -70,8 +69,7 @@ class HttpApp:
                 observe(request)
 
     async def _route(self, request: Request, raw_path: bytes) -> None:
-        request.context = Context("")  # so that an error before the next line has one to speak of
-        request.context = context = context_of(request)
+        context = context_of(request)
         headers = request.response_headers
         headers.append((b"x-request-id", context.request_id.encode("latin-1", "replace")))
         if self.closing:

@@ -13,7 +13,7 @@ from corral.context import Context
 from corral.errors import CorralError, ValidationFailed
 from corral.runtime.payload import is_id
 from corral.server.headers import forwardable_headers
-from corral.server.http import Request
+from corral.server.http import Receive, Request, Scope
 from corral.settings.sections import ApiKey, SecuritySettings
 
 SESSION_HEADER = b"x-amzn-bedrock-agentcore-runtime-session-id"
@@ -92,9 +92,12 @@ def _digest(secret: str) -> bytes:
 
 
 def context_of(request: Request, agent: str = "main") -> Context:
-    """The context that the headers describe. What is malformed is replaced (request id, trace) or refused (ids)."""
+    """The context that the headers describe, also kept in `request`.
+
+    What is malformed is replaced (request id, trace) or refused (ids).
+    """
     headers = request.headers
-    context = Context(_request_id(headers), agent)
+    context = request.context = Context(_request_id(headers), agent)
     _set_trace(context, headers.get(b"traceparent"))
     context.session_id = _id(headers, SESSION_HEADER, b"x-session-id")
     context.user_id = _id(headers, USER_HEADER, b"x-user-id")
@@ -107,14 +110,29 @@ def context_of(request: Request, agent: str = "main") -> Context:
         context.oauth2_callback_url = callback.decode("latin-1")
     if b"x-timeout-s" in headers:
         context.deadline = request.started_at + _timeout(headers[b"x-timeout-s"])
-    context.attach_request(lambda: forwardable_headers(request.scope["headers"]), lambda: _starlette_request(request))
+    context.attach_http(HttpView(request.scope, request.receive))
     return context
 
 
-def _starlette_request(request: Request) -> Any:
-    from starlette.requests import Request as StarletteRequest  # noqa: PLC0415 - only agents that ask for it pay
+class HttpView:
+    """What a context knows of HTTP. It does not know the request, which knows the context: no cycle, no garbage."""
 
-    return StarletteRequest(request.scope, request.receive)
+    __slots__ = ("_receive", "_scope")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        """Nothing is built yet."""
+        self._scope = scope
+        self._receive = receive
+
+    def visible_headers(self) -> dict[str, str] | None:
+        """The headers that an agent may see; none when there are none."""
+        return forwardable_headers(self._scope["headers"])
+
+    def as_starlette(self) -> Any:
+        """The request as Starlette's type."""
+        from starlette.requests import Request as StarletteRequest  # noqa: PLC0415 - only agents that ask for it pay
+
+        return StarletteRequest(self._scope, self._receive)
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:

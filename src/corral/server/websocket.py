@@ -8,7 +8,7 @@ from typing import Any
 from corral.context import Context, enter_context
 from corral.errors import CorralError
 from corral.server.http import Receive, Request, Scope, Send
-from corral.server.identity import SESSION_HEADER, Identity, context_of
+from corral.server.identity import SESSION_HEADER, HttpView, Identity, context_of
 
 WebSocketHandler = Callable[[Any, Context], Awaitable[None]]
 _FAILED = 1011
@@ -43,7 +43,7 @@ class WebSocketEndpoint:
         # A presigned URL cannot carry headers: the session then travels in the query.
         context.session_id = context.session_id or _session_in_query(request)
         websocket = WebSocket(scope, receive, send)
-        context.attach_request(lambda: context_headers(scope), lambda: websocket)
+        context.attach_http(WebSocketView(scope, receive, websocket))
         enter_context(context)
         try:
             await self._handler(websocket, context)
@@ -54,11 +54,19 @@ class WebSocketEndpoint:
             await _close(websocket)
 
 
-def context_headers(scope: Scope) -> dict[str, str] | None:
-    """The headers of the handshake that an agent may see."""
-    from corral.server.headers import forwardable_headers  # noqa: PLC0415 - asked for by few handlers
+class WebSocketView(HttpView):
+    """What a context knows of HTTP, where the request is a WebSocket."""
 
-    return forwardable_headers(scope["headers"])
+    __slots__ = ("_websocket",)
+
+    def __init__(self, scope: Scope, receive: Receive, websocket: Any) -> None:
+        """Keep the one WebSocket object there is."""
+        super().__init__(scope, receive)
+        self._websocket = websocket
+
+    def as_starlette(self) -> Any:
+        """The WebSocket that the handler has as well."""
+        return self._websocket
 
 
 def _session_in_query(request: Request) -> str | None:

@@ -99,9 +99,7 @@ class SessionStore(Protocol):
 class TurnStore(Protocol):
     """Whose turn it is in a session: a line of tickets, first come first served, each with a lease."""
 
-    async def join(
-        self, key: SessionKey, turn: str, *, policy: TurnPolicy, lease_s: float, waiting_max: int
-    ) -> bool:
+    async def join(self, key: SessionKey, turn: str, *, policy: TurnPolicy, lease_s: float, waiting_max: int) -> bool:
         """Take a ticket named `turn`, at the end of the line. True: the turn is granted now; False: wait for it.
 
         `reject` raises `SessionBusy` when somebody live holds or waits. `interrupt` and `rollback` void every earlier
@@ -119,7 +117,9 @@ class TurnStore(Protocol):
         """Extend the leases of held and waiting tickets; returns the turns that are void (lapsed and passed over)."""
         ...
 
-    async def leave(self, key: SessionKey, turn: str, *, drafts: Sequence[Draft] = (), ttl_s: float | None = None) -> None:
+    async def leave(
+        self, key: SessionKey, turn: str, *, drafts: Sequence[Draft] = (), ttl_s: float | None = None
+    ) -> None:
         """Give the ticket back, after appending `drafts` in the same transaction (fenced: `TurnLost`).
 
         Without drafts it never raises `TurnLost`: leaving twice is leaving once. The next waiter is woken.

@@ -1,0 +1,120 @@
+"""A small HTTP load generator: as many connections as asked for, each sending its next request when the last was answered.
+
+It measures servers written in Python, so it does as little as it can itself: one prepared request, and just enough parsing
+to know where a response ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Result:
+    """What one run measured."""
+
+    seconds: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)
+    errors: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def per_second(self) -> float:
+        """Answers per second."""
+        return len(self.latencies_s) / self.seconds
+
+    def percentile_ms(self, share: float) -> float:
+        """The latency that `share` of the answers stayed below."""
+        ordered = sorted(self.latencies_s)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000 if ordered else float("nan")
+
+
+class _Client(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, request: bytes, result: Result, until: float, done: asyncio.Future[None]) -> None:
+        self.request = request
+        self.result = result
+        self.until = until
+        self.done = done
+        self.sent_at = 0.0
+        self.status = 0
+        self.left = -1
+        self.chunked = False
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP transports are both ways
+        self._send()
+
+    def _send(self) -> None:
+        self.left = -1
+        self.chunked = False
+        self.buffer = b""
+        self.sent_at = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        if self.left < 0 and not self.chunked:
+            self.buffer += data
+            end = self.buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head, data = self.buffer[:end].lower(), self.buffer[end + 4 :]
+            self.status = int(head[9:12])
+            at = head.find(b"content-length: ")
+            if at >= 0:
+                self.left = int(head[at + 16 :].split(b"\r\n", 1)[0])
+            else:
+                self.chunked = True
+                self.buffer = b""
+        if self.chunked:
+            self.buffer = (self.buffer + data)[-5:]
+            if self.buffer == b"0\r\n\r\n":
+                self._answered()
+            return
+        self.left -= len(data)
+        if self.left <= 0:
+            self._answered()
+
+    def _answered(self) -> None:
+        now = time.perf_counter()
+        self.result.latencies_s.append(now - self.sent_at)
+        self.result.statuses[self.status] = self.result.statuses.get(self.status, 0) + 1
+        if now < self.until:
+            self._send()
+        else:
+            self.transport.close()
+            if not self.done.done():
+                self.done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.result.errors += 1
+            self.done.set_result(None)
+
+
+def request_bytes(path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
+    """A complete POST request."""
+    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+async def load(port: int, requests: list[bytes], connections: int, seconds: float) -> Result:
+    """Send for `seconds`; connection number n sends request number n (modulo their count) again and again."""
+    loop = asyncio.get_running_loop()
+    result = Result()
+    start = time.perf_counter()
+    until = start + seconds
+    waits: list[asyncio.Future[None]] = []
+    for number in range(connections):
+        done: asyncio.Future[None] = loop.create_future()
+        waits.append(done)
+        request = requests[number % len(requests)]
+        await loop.create_connection(lambda r=request, d=done: _Client(r, result, until, d), "127.0.0.1", port)  # type: ignore[misc]  # mypy cannot infer a lambda's defaults
+    await asyncio.wait_for(asyncio.gather(*waits), timeout=seconds + 30)
+    result.seconds = time.perf_counter() - start
+    return result
