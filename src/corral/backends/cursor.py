@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -22,7 +22,9 @@ def read_cursor(cursor: str | None, kind: type[Place]) -> Place | None:
     if cursor is None:
         return None
     try:
-        return msgspec.json.decode(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
+        return msgspec.json.decode(
+            b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True), type=kind
+        )
     except (ValueError, msgspec.MsgspecError) as error:
         raise BadRequest("This cursor is not one that was given out; leave it away to start again.") from error
 

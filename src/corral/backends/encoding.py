@@ -45,6 +45,19 @@ def check_id(what: str, value: str, *, empty: bool = False) -> None:
         raise ValidationFailed(f"The {what} contains a NUL character.")
 
 
+def findable(*ids: str | None) -> bool:
+    """Whether these ids can be looked for at all: one with NUL or half a surrogate pair was never kept."""
+    return all(one is None or ("\0" not in one and (one.isascii() or _whole(one))) for one in ids)
+
+
+def _whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_key(key: SessionKey) -> None:
     """Refuse a session key that an engine could not keep."""
     check_id("tenant", key.tenant)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corral.backends.encoding import check_id
+from corral.backends.encoding import check_id, findable
 from corral.backends.queries import read_queries
 from corral.clock import new_id
 from corral.errors import IdempotencyKeyReused
@@ -61,6 +61,8 @@ class SqliteInvocations:
 
     async def renew(self, tenant: str, key: str, token: str, *, lease_s: float) -> bool:
         """Keep a claim alive."""
+        if not findable(tenant, key, token):
+            return False
         bound = {"tenant": tenant, "key": key, "token": token}
 
         def run(transaction: Transaction) -> bool:
@@ -70,6 +72,8 @@ class SqliteInvocations:
 
     async def finish(self, tenant: str, key: str, token: str, reply: bytes) -> bool:
         """Keep the answer."""
+        if not findable(tenant, key, token):
+            return False
         bound = {"tenant": tenant, "key": key, "token": token, "reply": reply}
 
         def run(transaction: Transaction) -> bool:
@@ -79,6 +83,8 @@ class SqliteInvocations:
 
     async def abandon(self, tenant: str, key: str, token: str) -> None:
         """Give the key up."""
+        if not findable(tenant, key, token):
+            return
         bound = {"tenant": tenant, "key": key, "token": token}
 
         def run(transaction: Transaction) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corral.backends.cursor import check_limit, page_of, read_cursor
-from corral.backends.encoding import check_id, check_key, decode, encode, labels, rows_of
+from corral.backends.encoding import check_id, check_key, decode, encode, findable, labels, rows_of
 from corral.backends.queries import read_queries
 from corral.backends.sqlite.appending import SEQ_BITS, append, fence, find_event, saw, touch
-from corral.errors import EventNotFound, SessionExists, SessionNotFound, StateConflict
+from corral.errors import EventNotFound, SessionExists, SessionNotFound, StateConflict, TurnLost
 from corral.messages import Page
 from corral.sessions.event import ActorInfo, SessionEvent, SessionInfo, SessionKey, State, event_id
 
@@ -61,6 +61,8 @@ class SqliteSessions:
     ) -> list[SessionEvent]:
         """Append events."""
         check_key(key)
+        if not findable(turn):
+            raise TurnLost
         rows = rows_of(drafts)
 
         def run(transaction: Transaction) -> list[SessionEvent]:
@@ -86,6 +88,9 @@ class SqliteSessions:
             "limit": query.limit + 1,
         }
 
+        if not findable(key.tenant, key.session_id, query.actor, query.branch):
+            return Page([])
+
         def run(view: View) -> list[SessionEvent]:
             rows = view.execute(_SQL["events"], {**bound, "now": view.now})
             return [_event(key.session_id, row) for row in rows]
@@ -95,6 +100,8 @@ class SqliteSessions:
 
     async def get(self, key: SessionKey) -> SessionInfo | None:
         """Describe a session."""
+        if not findable(key.tenant, key.session_id):
+            return None
         row = await self._engine.read(lambda view: view.execute(_SQL["get"], _bound(key, view.now)).fetchone())
         return _info(row) if row else None
 
@@ -109,6 +116,8 @@ class SqliteSessions:
             "before_number": before_number,
             "limit": query.limit + 1,
         }
+        if not findable(tenant, query.actor):
+            return Page([])
         sql = _SQL["list" if query.actor is None else "list_of_actor"]
         rows = await self._engine.read(lambda view: view.execute(sql, {**bound, "now": view.now}).fetchall())
         page = page_of(rows, lambda last: (last[4], last[0]), query.limit)
@@ -117,23 +126,28 @@ class SqliteSessions:
     async def actors(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[ActorInfo]:
         """List actors."""
         check_limit(limit)
-        bound = {"tenant": tenant, "after": read_cursor(cursor, str), "limit": limit + 1}
+        after = read_cursor(cursor, str)
+        if not findable(tenant, after):
+            return Page([])
+        bound = {"tenant": tenant, "after": after, "limit": limit + 1}
         rows = await self._engine.read(lambda view: view.execute(_SQL["actors"], {**bound, "now": view.now}).fetchall())
         infos = [ActorInfo(actor=actor, sessions=sessions, last_seen_at=seen) for actor, sessions, seen in rows]
         return page_of(infos, lambda last: last.actor, limit)
 
     async def read_state(self, key: SessionKey) -> State:
         """Read the state."""
-        row = await self._engine.read(lambda view: view.execute(_SQL["read_state"], _bound(key, view.now)).fetchone())
-        if row is None or row[0] is None:
+        if not findable(key.tenant, key.session_id):
             return State(None, 0)
-        return State(decode(row[0]), row[1])
+        row = await self._engine.read(lambda view: view.execute(_SQL["read_state"], _bound(key, view.now)).fetchone())
+        return State(decode(row[0]), row[1]) if row and row[1] else State(None, 0)
 
     async def write_state(
         self, key: SessionKey, value: Any, *, expected_version: int | None = None, turn: str | None = None
     ) -> int:
         """Replace the state."""
         check_key(key)
+        if not findable(turn):
+            raise TurnLost
         state = encode(value, "State")
 
         def run(transaction: Transaction) -> int:
@@ -152,12 +166,16 @@ class SqliteSessions:
 
     async def fork(self, key: SessionKey, new_session_id: str, *, at_event: str | None = None) -> SessionInfo:
         """Copy a session."""
+        if not findable(key.tenant, key.session_id):
+            raise SessionNotFound
         copy = SessionKey(key.tenant, new_session_id)
         check_key(copy)
         return await self._engine.write(lambda transaction: _fork(transaction, key, copy, at_event))
 
     async def delete(self, tenant: str, *, session_id: str | None = None, actor: str | None = None) -> int:
         """Forget."""
+        if not findable(tenant, session_id, actor):
+            return 0
         bound = {"tenant": tenant, "session_id": session_id, "actor": actor}
 
         def run(transaction: Transaction) -> int:
@@ -173,6 +191,8 @@ class SqliteSessions:
 
     async def delete_event(self, key: SessionKey, event_id: str) -> bool:
         """Delete one event."""
+        if not findable(key.tenant, key.session_id, event_id):
+            return False
 
         def run(transaction: Transaction) -> bool:
             session = transaction.execute(_SQL["get"], _bound(key, transaction.now)).fetchone()

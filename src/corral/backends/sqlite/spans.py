@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corral.backends.cursor import check_limit
-from corral.backends.encoding import span_of, span_row
+from corral.backends.encoding import findable, span_of, span_row
 from corral.backends.queries import read_queries
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SqliteSpans:
 
     async def trace(self, tenant: str, trace_id: str) -> list[Span]:
         """The spans of one trace."""
-        return await self._list("trace", tenant, {"trace_id": trace_id})
+        return await self._list("trace", tenant, {"trace_id": trace_id}) if findable(trace_id) else []
 
     async def recent(self, tenant: str, *, limit: int = 50) -> list[Span]:
         """The latest roots."""
@@ -54,6 +54,9 @@ class SqliteSpans:
         return await self._engine.write(run)
 
     async def _list(self, query: str, tenant: str, bound: dict[str, object]) -> list[Span]:
+        if not findable(tenant):
+            return []
+
         def run(view: View) -> list[tuple[Any, ...]]:
             return view.execute(_SQL[query], {"tenant": tenant, **bound}).fetchall()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corral.backends.encoding import check_id, check_key, encode, rows_of
+from corral.backends.encoding import check_id, check_key, encode, findable, rows_of
 from corral.backends.queries import read_queries
 from corral.backends.sqlite.appending import append, fence
 from corral.errors import SessionBusy, SessionQueueFull, TurnLost
@@ -46,7 +46,8 @@ class SqliteTurns:
 
     async def claim(self, key: SessionKey, turn: str) -> bool:
         """Ask whether the turn has come."""
-        check_key(key)
+        if not findable(key.tenant, key.session_id, turn):
+            raise TurnLost
         try:
             granted = await self._engine.write(lambda transaction: _claim(transaction, key, turn))
         except TurnLost:
@@ -60,11 +61,9 @@ class SqliteTurns:
         """Extend leases."""
         if not turns:
             return []
-        bound = [{"tenant": key.tenant, "session_id": key.session_id, "turn": turn} for key, turn in turns]
 
         def run(transaction: Transaction) -> list[str]:
-            lease = {"lease_until": transaction.now + lease_s}
-            return [one["turn"] for one in bound if not transaction.execute(_SQL["renew"], one | lease).rowcount]
+            return [turn for key, turn in turns if not _renew(transaction, key, turn, lease_s)]
 
         return await self._engine.write(run)
 
@@ -72,7 +71,10 @@ class SqliteTurns:
         self, key: SessionKey, turn: str, *, drafts: Sequence[Draft] = (), ttl_s: float | None = None
     ) -> None:
         """Append, and give the ticket back."""
-        check_key(key)
+        if not findable(key.tenant, key.session_id, turn):
+            if drafts:
+                raise TurnLost
+            return
         rows = rows_of(drafts)
 
         def run(transaction: Transaction) -> None:
@@ -135,3 +137,10 @@ def _claim(transaction: Transaction, key: SessionKey, turn: str) -> bool:
         return False
     transaction.execute(_SQL["drop_before"], bound).fetchall()
     return True
+
+
+def _renew(transaction: Transaction, key: SessionKey, turn: str, lease_s: float) -> bool:
+    if not findable(key.tenant, key.session_id, turn):
+        return False
+    bound = (transaction.now + lease_s, key.tenant, key.session_id, turn)
+    return transaction.execute(_SQL["renew"], bound).rowcount > 0

@@ -31,7 +31,7 @@ SELECT turn, lease_until FROM tickets WHERE tenant = ?1 AND session_id = ?2 ORDE
 
 -- name: renew
 -- Extend a ticket's lease, if it still stands in line.
-UPDATE tickets SET lease_until = :lease_until WHERE tenant = :tenant AND session_id = :session_id AND turn = :turn;
+UPDATE tickets SET lease_until = ?1 WHERE tenant = ?2 AND session_id = ?3 AND turn = ?4;
 
 -- name: drop
 -- Give a ticket back.

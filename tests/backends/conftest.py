@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from corral.backends.open import open_stores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from corral.backends.stores import Stores
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/corral.db"
+
+
+@pytest.fixture
+async def sqlite_stores(sqlite_url: str) -> AsyncIterator[Stores]:
+    stores = open_stores(sqlite_url)
+    await stores.start()
+    yield stores
+    await stores.stop()
+
+
+@pytest.fixture
+async def other_sqlite_stores(sqlite_url: str, sqlite_stores: Stores) -> AsyncIterator[Stores]:
+    stores = open_stores(sqlite_url)
+    await stores.start()
+    yield stores
+    await stores.stop()
