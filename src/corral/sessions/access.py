@@ -31,7 +31,7 @@ class Access:
         """Append; durable when it returns."""
         token = self._token()
         events = await self.home.run(self._store.append(self.key, drafts, turn=token, ttl_s=self._ttl_s))
-        self.appended = True
+        self.appended = self.appended or bool(events)
         return events
 
     async def events(self, query: EventQuery) -> Page[SessionEvent]:

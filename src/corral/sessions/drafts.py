@@ -20,6 +20,8 @@ APPEND_MAX_BYTES = 8 * 1_048_576
 STATE_MAX_BYTES = 65_536
 """Largest state document, as JSON."""
 ID_MAX_CHARS = 256
+TTL_S_MAX = 10_000_000_000
+"""Three centuries: what lives longer lives for ever."""
 
 _ROLES: frozenset[str] = frozenset(get_args(Role))
 _KEYS = frozenset({"role", "content", "actor", "branch", "branch_root", "metadata", "ttl_s"})
@@ -109,8 +111,8 @@ def _seconds(given: Mapping[str, Any], defaults: Defaults, pointer: str) -> floa
     value = given.get("ttl_s", defaults.ttl_s)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise _fault(f"{pointer}/ttl_s", f"A time to live is a number of seconds above 0, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= TTL_S_MAX:
+        raise _fault(f"{pointer}/ttl_s", f"A time to live is a number of seconds above 0, {TTL_S_MAX} at most.")
     return float(value)
 
 
