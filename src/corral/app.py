@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -155,6 +156,13 @@ class App:
         self.health.force(None)
 
     # -- serving
+
+    lifespan_context: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
+    """Entered when the service starts, left when it stops."""
+
+    def wrapped(self, asgi: Any) -> Any:
+        """The service inside of ASGI middleware; a subclass may have some."""
+        return asgi
 
     def build(self, settings: Settings) -> Service:
         """The ASGI service of this app under these settings, not started yet."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import corral
 from corral.backends.open import open_stores
+from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import CorralError
 from corral.runtime.ending import Ended
 from corral.runtime.idempotency import Idempotency
 from corral.runtime.invocation import Invocations
-from corral.runtime.pipeline import Door, Proceed, admitted, compose, in_turn, validated
+from corral.runtime.pipeline import Door, Proceed, admitted, compose, in_turn, validated, with_session
 from corral.runtime.registry import Lazy
 from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
@@ -44,19 +46,32 @@ class Service:
         """Wire everything; nothing is opened yet."""
         self.app = app
         self.settings = settings
-        self.stores = open_stores(settings.store)
+        self.stores = self._open_stores()
         self.invocations = Invocations()
         self.door = Door()
-        self.turns = Turns(self.stores.turns, lambda: open_stores(settings.store), settings.sessions)
+        self.turns = Turns(self.stores.turns, self._open_stores, settings.sessions)
         self.idempotency = Idempotency(self.stores.invocations, settings.runtime)
         self.threads = AgentThreads(settings.runtime.threads_max)
-        self.sweeper = Sweeper(self.stores, settings)
+        self.sweeper = Sweeper(
+            {
+                "sessions": self.stores.sessions.expire,
+                "answers": self.stores.invocations.expire,
+                "spans": self._expire_spans,
+            },
+            period_s=settings.sessions.sweep_s,
+        )
         self._started_at = 0.0
         self._state = "new"
         self._warming: list[asyncio.Task[None]] = []
         if settings.runtime.ping_busy_while_invoking:
             app.health.invocations = self.invocations
         self._http = self._http_app()
+        self._asgi = app.wrapped(self._http)
+        self._lifespan = AsyncExitStack()
+
+    def _open_stores(self) -> Stores:
+        store = self.settings.store
+        return open_stores(store.url, sync=store.sync, pool_max=store.pool_max)
 
     # -- the two lists that say what happens
 
@@ -74,7 +89,9 @@ class Service:
                 self.idempotency.stage,
                 Ended(runner, [self._observe_invocation]).stage,
                 admitted(self.invocations, self.door, settings.runtime, SYSTEM_CLOCK),
-                in_turn(self.turns, self.stores.sessions, settings.sessions),
+                with_session(self.stores.sessions)
+                if app.compatible
+                else in_turn(self.turns, self.stores.sessions, settings.sessions),
             ],
             runner.run,
         )
@@ -90,7 +107,7 @@ class Service:
         about = OpenApiRoute(app.name or settings.name, corral.__version__)
         routes = [
             *runs.routes(settings.server.aliases),
-            *AwsRoutes(app.agents, answerer, self.invocations, self.turns).routes(),
+            *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *SessionRoutes(self.stores.sessions).routes(),
             *health.routes(with_metrics=settings.observability.metrics),
             about.route(),
@@ -115,7 +132,7 @@ class Service:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        await self._http(scope, receive, send)
+        await self._asgi(scope, receive, send)
 
     @property
     def in_flight(self) -> int:
@@ -131,6 +148,8 @@ class Service:
         await self.stores.start()
         await self.turns.start()
         await self.sweeper.start()
+        if self.app.lifespan_context is not None:
+            await self._lifespan.enter_async_context(self.app.lifespan_context(self.app))
         self._warming = [asyncio.create_task(self._warm(lazy)) for lazy in self.app.agents.lazies]
         self._warming += [asyncio.create_task(self._warm(hook)) for hook in self.app.warmups]
 
@@ -143,6 +162,10 @@ class Service:
                 await asyncio.to_thread(hook)
         except Exception as error:  # noqa: BLE001 - shown by /readyz; the next request that needs it tries again
             self._unexpected(error)
+
+    def _expire_spans(self) -> Awaitable[int]:
+        kept_s = self.settings.observability.trace_ttl_s
+        return self.stores.spans.expire(before=SYSTEM_CLOCK.now() - kept_s)
 
     def begin_drain(self) -> None:
         """From now on new invocations are refused, and health checks say so."""
@@ -166,6 +189,7 @@ class Service:
         await self.idempotency.stop()
         for hook in self.app.shutdowns:
             await self._warm(hook)
+        await self._lifespan.aclose()
         self.invocations.close()
         await self.sweeper.stop()
         await self.turns.stop()

@@ -17,7 +17,7 @@ from corral.errors import ConfigError, ValidationFailed
 def adapt(target: Any) -> Callable[..., Any]:
     """The callable to invoke for `target`; a plain callable is returned as it is."""
     if inspect.isroutine(target):
-        return target  # type: ignore[no-any-return]  # a routine is callable
+        return target
     for recognises, adapter in ((_is_langgraph, _langgraph), (_is_strands, _strands), (_is_pydantic_ai, _pydantic_ai)):
         if recognises(target):
             return adapter(target)

@@ -23,7 +23,7 @@ def _unknown(value: object) -> object:
 
 # `json.dumps(…, ensure_ascii=False)` builds this encoder anew for every call, which costs more than a small value does.
 # Without its table of visited containers a circular value ends in RecursionError instead, which is rescued as well.
-_chunks: Callable[[object, int], tuple[str, ...]] = json.encoder.c_make_encoder(
+_chunks: Callable[[object, int], tuple[str, ...]] = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # not in the stubs
     None, _unknown, json.encoder.encode_basestring, None, ": ", ", ", False, False, True
 )
 

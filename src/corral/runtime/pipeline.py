@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from corral.clock import Clock
-from corral.errors import Draining, Overloaded
+from corral.errors import Draining, Interrupted, Overloaded, TurnLost
 from corral.runtime.invocation import Invocation, Invocations
 from corral.runtime.payload import check_limits
 from corral.runtime.reply import Reply
@@ -106,7 +106,10 @@ def in_turn(turns: Turns, sessions: SessionStore, settings: SessionSettings) -> 
         if context.session_id is None:
             return await proceed(call)
         key = SessionKey(context.tenant, context.session_id)
-        turn = await turns.take(key, policy=call.on_conflict or settings.on_conflict, deadline=context.deadline)
+        try:
+            turn = await turns.take(key, policy=call.on_conflict or settings.on_conflict, deadline=context.deadline)
+        except TurnLost:
+            raise Interrupted from None  # another request took over while this one waited
         turn.on_lost(lambda: call.cancel("interrupted"))
         session = Session(sessions, key, turn=turn, actor=context.user_id or "", ttl_s=settings.ttl_s)
         context.attach_session(session)
@@ -119,6 +122,19 @@ def in_turn(turns: Turns, sessions: SessionStore, settings: SessionSettings) -> 
             await turn.leave(drafts, ttl_s=settings.ttl_s)
 
         call.at_end(give_back)
+        return await proceed(call)
+
+    return stage
+
+
+def with_session(sessions: SessionStore) -> Stage:
+    """Give the agent its session and nothing more: AgentCore's runtime knows no turns, and records nothing."""
+
+    async def stage(call: Invocation, proceed: Proceed) -> Reply:
+        context = call.context
+        if context.session_id is not None:
+            key = SessionKey(context.tenant, context.session_id)
+            context.attach_session(Session(sessions, key, actor=context.user_id or ""))
         return await proceed(call)
 
     return stage

@@ -21,7 +21,7 @@ from corral.server.http import JSON, Header, Request
 from corral.server.identity import SESSION_HEADER
 from corral.server.routes import Answer, Param, Route
 from corral.sessions.event import SessionKey
-from corral.sessions.turns import Turns
+from corral.sessions.store import TurnStore
 
 _ERROR_TYPE = b"x-amzn-errortype"
 _ERRORS: dict[int, str] = {
@@ -83,7 +83,7 @@ AWS = AwsDialect()
 class AwsRoutes:
     """`InvokeAgentRuntime` and `StopRuntimeSession`."""
 
-    def __init__(self, agents: Agents, answerer: Answerer, invocations: Invocations, turns: Turns) -> None:
+    def __init__(self, agents: Agents, answerer: Answerer, invocations: Invocations, turns: TurnStore) -> None:
         """The runtime named in an ARN is the agent of that name, else the app's main agent."""
         self._agents = agents
         self._answerer = answerer
@@ -142,7 +142,10 @@ class AwsRoutes:
         for call in self._invocations:
             if call.context.tenant == key.tenant and call.context.session_id == session_id:
                 call.cancel("request")
-        await self._turns.void(key)  # and what runs in other workers, or waits
+        # Whoever holds the turn or waits for it in another worker loses it to us, who give it back at once.
+        token = new_id()
+        await self._turns.join(key, token, policy="interrupt", lease_s=1.0, waiting_max=1)
+        await self._turns.leave(key, token)
         headers = ((SESSION_HEADER, session_id.encode("latin-1", "replace")),)
         await request.respond(200, msgspec.json.encode({"runtimeSessionId": session_id}), JSON, headers)
 

@@ -19,7 +19,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A part of the settings: frozen, and strict about unknown keys."""
 
 
-class ServerSettings(Section):
+class ServerSettings(Section, frozen=True):
     """Where the server listens and what it takes in."""
 
     host: str = "127.0.0.1"
@@ -42,7 +42,7 @@ class ServerSettings(Section):
     """Extra addresses: path to agent name, such as `/agent: main`. Each answers POST as `/invocations` does."""
 
 
-class RuntimeSettings(Section):
+class RuntimeSettings(Section, frozen=True):
     """How an invocation runs."""
 
     timeout_s: Seconds = 300.0
@@ -71,7 +71,7 @@ class RuntimeSettings(Section):
     """Answer AgentCore's debug actions (`_agent_core_app_action`)."""
 
 
-class SessionSettings(Section):
+class SessionSettings(Section, frozen=True):
     """How conversations are kept."""
 
     on_conflict: Literal["enqueue", "reject", "interrupt", "rollback"] = "enqueue"
@@ -88,7 +88,7 @@ class SessionSettings(Section):
     """How often expired events and sessions are swept."""
 
 
-class StoreSettings(Section):
+class StoreSettings(Section, frozen=True):
     """Where everything is kept."""
 
     url: str = "sqlite:///.corral/corral.db"
@@ -99,7 +99,7 @@ class StoreSettings(Section):
     """SQLite: `normal` survives the death of any process; `full` waits for the disk at each commit and survives power failure."""
 
 
-class ApiKey(Section):
+class ApiKey(Section, frozen=True):
     """A key that lets a caller in, and who that caller is."""
 
     key: str
@@ -110,7 +110,7 @@ class ApiKey(Section):
     """The caller's tier, for the agent and later for limits."""
 
 
-class SecuritySettings(Section):
+class SecuritySettings(Section, frozen=True):
     """Who may call."""
 
     api_keys: list[ApiKey] = []
@@ -119,7 +119,7 @@ class SecuritySettings(Section):
     """Listen beyond loopback without any key. Only behind something else that asks who is there."""
 
 
-class ObservabilitySettings(Section):
+class ObservabilitySettings(Section, frozen=True):
     """Logs, metrics and traces."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -138,7 +138,7 @@ class ObservabilitySettings(Section):
     """How long spans are kept."""
 
 
-class AgentCoreSettings(Section):
+class AgentCoreSettings(Section, frozen=True):
     """What `.bedrock_agentcore.yaml` says beyond the rest: kept, shown by `corral status`, passed to `corral container`."""
 
     region: str = "us-east-1"
@@ -157,7 +157,7 @@ class AgentCoreSettings(Section):
     """Do not keep traces."""
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """All settings of one app."""
 
     name: str = "agent"
