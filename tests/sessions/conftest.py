@@ -43,7 +43,7 @@ class Interposed:
 async def until(condition, seconds=10.0):
     """Wait until a condition holds that another process or thread brings about."""
     async with asyncio.timeout(seconds):
-        while not (found := condition()):
+        while not (found := condition()):  # noqa: ASYNC110 - another process or thread sets no event of ours
             await asyncio.sleep(0.002)
         return found
 

@@ -83,7 +83,7 @@ def _draft(said: object, defaults: Defaults, pointer: str) -> Draft:
 
 
 def _role(role: object, pointer: str) -> Role:
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         said = "This field is required" if role is None else f"{role!r} is no role"
         raise _fault(f"{pointer}/role", f"{said}: one of {', '.join(get_args(Role))}.")
     return role  # type: ignore[return-value]  # just compared with the roles there are
