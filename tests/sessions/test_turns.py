@@ -150,7 +150,7 @@ async def test_a_newer_request_takes_over_within_one_process(turns, stores, poli
         await stores.sessions.append(KEY, says("too late"), turn=holder.token)
     with pytest.raises(TurnLost):
         await holder.leave(says("too late"))
-    await holder.leave()
+    await holder.leave(says("later still"))
     await newer.leave(says("new"))
     assert await texts(stores) == (["new"] if policy == "rollback" else ["half a thought", "new"])
     assert await is_free(stores.turns)
@@ -377,6 +377,37 @@ async def test_a_line_that_moves_while_the_ticket_is_taken_is_looked_at(make_tur
     started = time.monotonic()
     await (await waiter).leave()
     assert time.monotonic() - started < 0.5
+
+
+async def test_leaving_a_turn_that_was_lost_is_no_error_when_there_is_nothing_to_say(make_turns, stores):
+    store = Interposed(stores.turns)
+    turns = await make_turns(store)
+    turn = await turns.take(KEY)
+    newer = await turns.take(KEY, policy="interrupt")
+    await turn.leave()
+    assert not store.calls["leave"]
+    await newer.leave()
+
+
+async def test_the_one_behind_is_looked_at_while_the_one_before_leaves(make_turns, stores):
+    store = Interposed(stores.turns)
+    turns = await make_turns(store)
+    turn = await turns.take(KEY)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_up():
+        reached.set()
+        await go_on.wait()
+
+    store.after["leave"] = hold_up
+    leaving = asyncio.create_task(turn.leave())
+    await reached.wait()
+    turns._ask_all()
+    assert turns._poll is None
+    following = await turns.take(KEY)
+    go_on.set()
+    await leaving
+    await following.leave()
 
 
 async def test_wake_ups_about_lines_nobody_stands_in_mean_nothing(turns):

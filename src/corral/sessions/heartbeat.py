@@ -59,8 +59,7 @@ class Heartbeat:
         self._home: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = threading.Event()
-        self._wake: asyncio.Event | None = None
+        self._stopping = asyncio.Event()
 
     def add(self, turn: Turn) -> None:
         """Keep this ticket alive until `remove`."""
@@ -68,7 +67,8 @@ class Heartbeat:
         self._live[turn.token] = turn
         if self._thread is None:
             self._home = asyncio.get_running_loop()
-            self._thread = threading.Thread(target=self._main, name="corral-heartbeat", daemon=True)
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._main, args=(self._loop,), name="corral-heartbeat", daemon=True)
             self._thread.start()
 
     def remove(self, turn: Turn) -> None:
@@ -77,26 +77,18 @@ class Heartbeat:
 
     async def stop(self) -> None:
         """End the thread and close its store."""
-        thread = self._thread
-        if thread is None or self._stopping.is_set():
-            return
-        self._stopping.set()
-        loop, wake = self._loop, self._wake
-        if loop is not None and wake is not None:
-            try:
-                loop.call_soon_threadsafe(wake.set)
-            except RuntimeError:
-                _log.debug("The heartbeat had ended by itself.")
-        await asyncio.to_thread(thread.join)
+        if self._thread is not None and self._loop is not None:
+            loop, self._loop = self._loop, None
+            loop.call_soon_threadsafe(self._stopping.set)
+            await asyncio.to_thread(self._thread.join)
 
     # -- in the thread ---------------------------------------------------------------------------------------------
 
-    def _main(self) -> None:
-        asyncio.run(self._beat())
+    def _main(self, loop: asyncio.AbstractEventLoop) -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self._beat())
 
     async def _beat(self) -> None:
-        self._wake = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
         stores: TurnStores | None = None
         while not self._stopping.is_set():
             pause = self._lease_s / 3
@@ -114,9 +106,8 @@ class Heartbeat:
             await _closed(stores)
 
     async def _pause(self, seconds: float) -> None:
-        assert self._wake is not None  # noqa: S101 - set before the first pause
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            await asyncio.wait_for(self._stopping.wait(), seconds)
         except TimeoutError:
             return
 

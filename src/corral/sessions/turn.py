@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
+from itertools import takewhile
 from typing import TypeVar
 
 from corral.clock import new_id
@@ -136,9 +137,4 @@ class Line:
 
     def before(self, turn: Turn) -> list[Turn]:
         """Those who stand before `turn`."""
-        ahead: list[Turn] = []
-        for other in self.turns.values():
-            if other is turn:
-                break
-            ahead.append(other)
-        return ahead
+        return list(takewhile(lambda other: other is not turn, self.turns.values()))

@@ -136,13 +136,10 @@ class Turns:
 
     @asynccontextmanager
     async def _in_time(self, deadline: float | None) -> AsyncIterator[None]:
-        limit = asyncio.timeout(self._remaining(deadline))
         try:
-            async with limit:
+            async with asyncio.timeout(self._remaining(deadline)):
                 yield
         except TimeoutError:
-            if not limit.expired():
-                raise
             raise DeadlineExceeded("The session's turn did not come before the deadline.") from None
 
     async def _join(self, line: Line, turn: Turn, policy: TurnPolicy, deadline: float | None) -> bool:
@@ -234,7 +231,7 @@ class Turns:
 
     def _woken(self, key: SessionKey) -> None:
         line = self._lines.get(key)
-        if line is not None:
+        if line is not None and line.first() is not None:  # else the news is that ours has left
             self._look_after(line)
 
     def _look_after(self, line: Line) -> None:
@@ -297,8 +294,7 @@ class Turns:
             first = line.first()
             if first is not None and first.place is Place.WAITING:
                 waiting = True
-                if not line.looking:
-                    self._look_after(line)
+                self._look_after(line)
             waiting = waiting or len(line.turns) > 1
         if waiting:
             self._poll_later()
