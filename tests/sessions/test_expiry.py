@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import KEY
+from session_scene import KEY
 
 from corral.sessions.event import Draft
 from corral.sessions.expiry import Sweeper

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from conftest import KEY, Interposed, is_free, until
+from session_scene import KEY, Interposed, is_free, until
 
 from corral.backends.open import open_stores
 from corral.errors import StoreUnavailable, TurnLost

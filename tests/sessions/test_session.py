@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from conftest import KEY, Interposed, is_free, until
+from session_scene import KEY, Interposed, is_free, until
 
 from corral.errors import (
     CorralError,

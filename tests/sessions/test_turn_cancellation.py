@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import KEY, Interposed, is_free, until
+from session_scene import KEY, Interposed, is_free, until
 
 from corral.errors import CorralError
 from corral.sessions.event import Draft, EventQuery

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import KEY, is_free
+from session_scene import KEY, is_free
 
 from corral.sessions.event import EventQuery
 
