@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+import msgspec
+
 from corral.errors import ConfigError
 from corral.runtime.health import Health, PingStatus
 from corral.runtime.registry import DEFAULT_AGENT, Agents, Lazy
@@ -164,13 +166,16 @@ class App:
         """The service inside of ASGI middleware; a subclass may have some."""
         return asgi
 
-    def build(self, settings: Settings) -> Service:
-        """The ASGI service of this app under these settings, not started yet."""
+    def build(self, settings: Settings, *, run_folder: Path | None = None, development: bool = False) -> Service:
+        """The ASGI service of this app under these settings, not started yet.
+
+        `run_folder` is where the workers of one server share their metrics; `development` points out blocking code.
+        """
         from corral.service import Service  # noqa: PLC0415 - defining agents must not load a server
 
         if not len(self.agents) and not self.agents.lazies and not self.compatible:
             raise ConfigError("This app has no agent: decorate a function with `@app.entrypoint`.")
-        return Service(self, settings)
+        return Service(self, settings, run_folder=run_folder, development=development)
 
     def load_settings(self, flags: Mapping[str, object] | None = None) -> Settings:
         """The app's own settings, else `corral.yaml` and the environment."""
@@ -193,11 +198,12 @@ class App:
 
     def run(self, port: int = 8080, host: str | None = None, **options: Any) -> None:
         """Serve from this process until SIGTERM or Ctrl-C: what `python agents.py` does."""
-        from corral.server.supervisor import run_in_process  # noqa: PLC0415 - as above
+        from corral.server.inprocess import run_in_process  # noqa: PLC0415 - as above
 
         host = host or ("0.0.0.0" if _in_container() else "127.0.0.1")  # noqa: S104 - a container's port must be reachable
         settings = self.load_settings({"server.port": port, "server.host": host})
-        run_in_process(self.build(settings), host, port, **options)
+        server = msgspec.structs.replace(settings.server, host=host, port=port)
+        run_in_process(self.build(msgspec.structs.replace(settings, server=server)), server, **options)
 
 
 def _in_container() -> bool:

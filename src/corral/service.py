@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import corral
@@ -15,7 +17,7 @@ from corral.clock import SYSTEM_CLOCK
 from corral.errors import CorralError
 from corral.runtime.ending import Ended
 from corral.runtime.idempotency import Idempotency
-from corral.runtime.invocation import Invocations
+from corral.runtime.invocation import Invocation, Invocations
 from corral.runtime.pipeline import Door, Proceed, admitted, compose, in_turn, validated, with_session
 from corral.runtime.registry import Lazy
 from corral.runtime.run import Runner
@@ -24,7 +26,7 @@ from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
 from corral.server.aws import AwsRoutes
 from corral.server.health import HealthRoutes
-from corral.server.http import Receive, Scope, Send
+from corral.server.http import Receive, Request, Scope, Send
 from corral.server.identity import Identity
 from corral.server.invocations import InvocationRoutes
 from corral.server.openapi import OpenApiRoute
@@ -38,12 +40,18 @@ if TYPE_CHECKING:
     from corral.app import App
     from corral.settings.sections import Settings
 
+_log = logging.getLogger("corral")
+
 
 class Service:
     """One app under one set of settings, in one process: an ASGI callable with a start and an end."""
 
-    def __init__(self, app: App, settings: Settings) -> None:
+    def __init__(
+        self, app: App, settings: Settings, *, run_folder: Path | None = None, development: bool = False
+    ) -> None:
         """Wire everything; nothing is opened yet."""
+        self._run_folder = run_folder
+        self._development = development
         self.app = app
         self.settings = settings
         self.stores = self._open_stores()
@@ -108,7 +116,7 @@ class Service:
         routes = [
             *runs.routes(settings.server.aliases),
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
-            *SessionRoutes(self.stores.sessions).routes(),
+            *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *health.routes(with_metrics=settings.observability.metrics),
             about.route(),
         ]
@@ -176,15 +184,17 @@ class Service:
         """Answer as before, but have every client close its connection: another worker took over."""
         self._http.closing = True
 
-    async def stop(self, *, cancel: bool = False) -> None:
-        """Cancel what still runs if asked to, wait for it, and close everything. Stopping twice is stopping once."""
+    def cancel_running(self) -> None:
+        """Cancel all invocations: their clients are told that the worker is draining."""
+        self.invocations.cancel_all("draining")
+
+    async def stop(self) -> None:
+        """Wait for what still runs, and close everything. Stopping twice is stopping once."""
         if self._state != "started":
             return
         self._state = "stopped"
         for task in self._warming:
             task.cancel()
-        if cancel:
-            self.invocations.cancel_all("draining")
         await self.invocations.wait_idle()
         await self.idempotency.stop()
         for hook in self.app.shutdowns:
@@ -209,3 +219,20 @@ class Service:
         self.begin_drain()
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
+
+    # -- observing
+
+    def _observe_invocation(self, call: Invocation) -> None:
+        pass
+
+    def _observe_request(self, request: Request) -> None:
+        pass
+
+    def _unexpected(self, error: BaseException) -> None:
+        _log.error("Something failed: %s", error, exc_info=error)
+
+    def _metrics(self) -> bytes:
+        return b""
+
+    def _info(self) -> dict[str, Any]:
+        return {"version": corral.__version__, "in_flight": self.in_flight}

@@ -40,7 +40,7 @@ class ClientWatch:
     def close(self) -> None:
         """Watch no longer."""
         if self._connection is not None:
-            self._connection.forget(self._lost)
+            self._connection.forget()
         elif self._task is not None:
             self._task.cancel()
             self._task = None

@@ -135,18 +135,17 @@ class Request:
     ) -> None:
         """Send a complete response."""
         self.status = status
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-length", b"%d" % len(body)),
-                    (b"content-type", content_type),
-                    *self.response_headers,
-                    *headers,
-                ],
-            }
-        )
+        content: list[Header] = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", content_type),
+            *self.response_headers,
+            *headers,
+        ]
+        connection = self.scope.get("corral.connection")
+        if connection is not None:  # our own server writes it in one go
+            connection.respond(status, content, body)
+            return
+        await self.send({"type": "http.response.start", "status": status, "headers": content})
         await self.send({"type": "http.response.body", "body": body})
 
     async def respond_json(self, value: Any, status: int = 200, headers: Iterable[Header] = ()) -> None:

@@ -50,12 +50,12 @@ _EVENT: dict[str, Any] = {
         "content": {"type": "array", "items": {"type": "object"}},
         "actor": {"type": "string"},
         "branch": {"type": "string"},
-        "turn": {"type": "string"},
+        "turn": {"type": ["string", "null"], "description": "The turn that wrote it."},
         "metadata": {"type": "object"},
         "created_at": _TIME,
-        "expires_at": _TIME,
+        "expires_at": _TIME_OR_NEVER,
     },
-    "required": ["id", "session_id", "seq", "role", "content", "created_at"],
+    "required": ["id", "session_id", "seq", "role", "content", "actor", "branch", "turn", "metadata", "created_at"],
 }
 _SESSION: dict[str, Any] = {
     "type": "object",

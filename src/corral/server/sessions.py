@@ -19,6 +19,7 @@ PAGE_MAX = 1000
 _PAGE = 100
 _METADATA = "metadata."
 _VERSION_MAX = 2**53
+_VERSION_DIGITS = 15
 
 
 class SessionRoutes:
@@ -250,7 +251,7 @@ def _if_match(request: Request) -> int | None:
     if text is None or text.strip() == "*":
         return None
     digits = text.strip().removeprefix("W/").strip('"')
-    if not (digits.isascii() and digits.isdigit()) or int(digits) > _VERSION_MAX:
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _VERSION_DIGITS):
         raise ValidationFailed(f"`If-Match` is a version as `ETag` gave it, not {text[:40]!r}.")
     return int(digits)
 

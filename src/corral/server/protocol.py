@@ -1,0 +1,198 @@
+"""HTTP/1.1 on uvicorn's httptools protocol, with three things of our own.
+
+A lost connection is told to whoever runs for it, without a task per request. A complete response is written at once,
+without two ASGI messages. And a client that sends its headers slowly, or too many of them, is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.parse
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+HEAD_S_MAX = 10.0
+HEAD_BYTES_MAX = 65_536
+
+_CLOSE = b"connection: close\r\n"
+
+
+class CorralProtocol(HttpToolsProtocol):
+    """One connection. It is also what the application finds as `scope["corral.connection"]`."""
+
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # there is none before the first request
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Set up as uvicorn does."""
+        super().__init__(*args, **kwargs)
+        self._running: RequestResponseCycle | None = None
+        self._lost: Callable[[], None] | None = None
+        self._head_bytes = -1
+        """Bytes of a request head that is still incomplete; -1 when none is."""
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    # -- for the application
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the client leaves while its request is answered; one at a time."""
+        self._lost = callback
+        if self.transport.is_closing():
+            self.loop.call_soon(callback)
+
+    def forget(self) -> None:
+        """Call nobody any more."""
+        self._lost = None
+
+    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        """Write a complete response in one go. Names are lower case; names and values are known to be clean."""
+        cycle = self._running
+        if cycle is None or cycle.disconnected:
+            return
+        content = [STATUS_LINE[status]]
+        closes = False
+        for name, value in cycle.default_headers:
+            content += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            content += (name, b": ", value, b"\r\n")
+            if name == b"connection":
+                closes = True
+        if closes:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            content.append(_CLOSE)
+        content.append(b"\r\n")
+        if cycle.scope["method"] != "HEAD":
+            content.append(body)
+        self.transport.write(b"".join(content))
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
+    # -- for the worker
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being read or answered."""
+        return self._head_bytes < 0 and (self.cycle is None or self.cycle.response_complete)
+
+    # -- the connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        """Begin to wait for the first request, but not for ever."""
+        super().connection_made(transport)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever runs for this client."""
+        super().connection_lost(exc)
+        self._unwatch_head()
+        self._running = None
+        if self._lost is not None:
+            callback, self._lost = self._lost, None
+            callback()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._unwatch_head()
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+        except httptools.HttpParserError:
+            self._refuse(400, b"This is not HTTP.")
+        except ValueError:  # a request target that is no path
+            self._refuse(400, b"The request target is not valid.")
+        else:
+            if self._head_bytes >= 0:
+                self._head_bytes += len(data)
+                if self._head_bytes > HEAD_BYTES_MAX:
+                    self._refuse(431, b"The request headers are too large.")
+                elif self._head_timer is None:
+                    self._watch_head()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self.scope["corral.connection"] = self  # type: ignore[typeddict-unknown-key]  # an extension of ours
+
+    def on_headers_complete(self) -> None:
+        """A request's head is there: start to answer it, after the ones before it."""
+        self._head_bytes = -1
+        if self._head_timer is not None:
+            self._unwatch_head()
+        parser, scope = self.parser, self.scope
+        http_version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = http_version
+        if parser.should_upgrade() and self._should_upgrade():
+            return
+        try:
+            url = httptools.parse_url(self.url)
+            raw_path: bytes = url.path
+            path = raw_path.decode("ascii")
+        except (httptools.HttpParserInvalidURLError, AttributeError) as error:
+            raise ValueError("invalid target") from error
+        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = url.query or b""
+        before = self.cycle
+        self.cycle = cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=http_version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    # -- heads that do not come
+
+    def _watch_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_late)
+
+    def _unwatch_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self._head_bytes >= 0:
+            self._refuse(408, b"The request headers did not come in time.")
+        elif self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse(self, status: int, reason: bytes) -> None:
+        """Answer what is no request, unless an earlier answer is still being written."""
+        self._unwatch_head()
+        self._head_bytes = -1
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(
+                b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b\r\n%b"
+                % (STATUS_LINE[status], len(reason), _CLOSE, reason)
+            )
+        self.transport.close()

@@ -1,0 +1,194 @@
+"""One process that answers: the loop, the connections, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from typing import Any, Protocol
+
+import uvloop
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from corral.server.http import Receive, Scope, Send
+from corral.server.listener import Acceptor
+from corral.server.protocol import CorralProtocol
+from corral.settings.sections import ServerSettings
+
+_log = logging.getLogger("corral.server")
+
+_LINGER_S = 1.0
+"""How long idle clients may still send one more request, and be told to go elsewhere, before they are cut off."""
+
+
+class Servable(Protocol):
+    """What a worker serves: `corral.service.Service`."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one request."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Invocations that run or wait."""
+        ...
+
+    async def start(self) -> None:
+        """Open what is needed, or raise."""
+        ...
+
+    def begin_drain(self) -> None:
+        """Refuse new work."""
+        ...
+
+    def retire(self) -> None:
+        """Have clients leave."""
+        ...
+
+    def cancel_running(self) -> None:
+        """Cancel what runs."""
+        ...
+
+    async def stop(self) -> None:
+        """End, after what still runs."""
+        ...
+
+
+class Worker:
+    """Serves one application on one listening socket until it is told to stop."""
+
+    def __init__(
+        self,
+        service: Servable,
+        listener: socket.socket,
+        settings: ServerSettings,
+        *,
+        alone: bool = True,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """`alone`: no other process accepts from `listener`. `options` go to uvicorn's `Config`."""
+        self._service = service
+        self._listener = listener
+        self._settings = settings
+        self._alone = alone
+        self._options = options or {}
+        self._state = ServerState()
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._retiring = False
+
+    async def run(self, ready: Callable[[], None], parent: int | None = None) -> None:
+        """Start, call `ready`, serve, and end cleanly. `parent` is a pipe that closes when the supervisor dies."""
+        loop = asyncio.get_running_loop()
+        config = self._config()
+        await self._service.start()
+        acceptor = Acceptor(
+            self._listener,
+            lambda: CorralProtocol(config=config, server_state=self._state, app_state={}, _loop=loop),
+            greedy=self._alone,
+        )
+        self._tick()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGUSR1, self.retire)
+        if parent is not None:
+            loop.add_reader(parent, self._orphaned, parent)
+        acceptor.start()
+        gc.collect()
+        gc.freeze()  # what is here now stays: the collector need not look at it again
+        gc.set_threshold(5_000, 20, 50)
+        sys.setswitchinterval(0.0005)  # writer threads must get the interpreter soon, even under full load
+        ready()
+        await self._stopping.wait()
+        await self._end(acceptor)
+
+    def stop(self) -> None:
+        """Drain and end; said twice: end at once."""
+        if self._stopping.is_set() and not self._retiring:
+            self._hurry.set()
+        self._retiring = False
+        self._service.begin_drain()
+        self._stopping.set()
+
+    def retire(self) -> None:
+        """Another generation has taken over: answer who is here, and end."""
+        if not self._stopping.is_set():
+            self._retiring = True
+            self._service.retire()
+            self._stopping.set()
+
+    def _orphaned(self, parent: int) -> None:
+        asyncio.get_running_loop().remove_reader(parent)
+        _log.error("The supervisor is gone; this worker ends as well.")
+        self.stop()
+
+    def _config(self) -> Config:
+        config = Config(
+            self._service,
+            **{
+                "http": CorralProtocol,
+                "ws": "websockets-sansio",
+                "lifespan": "off",
+                "interface": "asgi3",
+                "log_config": None,
+                "access_log": False,
+                "proxy_headers": False,
+                "server_header": False,
+                "timeout_keep_alive": self._settings.keep_alive_s,
+                **self._options,
+            },
+        )
+        config.load()
+        return config
+
+    def _tick(self) -> None:
+        """Say the right time in every response's date."""
+        self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+        asyncio.get_running_loop().call_later(1.0, self._tick)
+
+    # -- the end: what was accepted is answered, or told to come back, before its connection closes
+
+    async def _end(self, acceptor: Acceptor) -> None:
+        end = time.monotonic() + self._settings.drain_s
+        if not self._retiring:
+            await self._unless_hurried(self._settings.drain_delay_s)
+            await self._wait_while(lambda: self._service.in_flight, end)
+        await acceptor.stop(sweep=not self._retiring)
+        # Clients that are connected may still send a request each, and are asked to leave with its answer.
+        await self._wait_while(lambda: self._state.connections, time.monotonic() + _LINGER_S)
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        await self._wait_while(lambda: self._state.tasks, end)
+        if self._service.in_flight:
+            _log.warning("%d invocations did not end in time and are cancelled.", self._service.in_flight)
+            self._service.cancel_running()
+            await self._wait_while(lambda: self._state.tasks, time.monotonic() + _LINGER_S)
+        await self._service.stop()
+
+    async def _wait_while(self, something: Callable[[], object], until: float) -> None:
+        while something() and time.monotonic() < until and not self._hurry.is_set():
+            await self._unless_hurried(0.02)
+
+    async def _unless_hurried(self, seconds: float) -> None:
+        if seconds > 0 and not self._hurry.is_set():
+            try:
+                await asyncio.wait_for(self._hurry.wait(), seconds)
+            except TimeoutError:
+                return
+
+
+def run_worker(worker: Callable[[], Worker], ready: Callable[[], None], parent: int | None = None) -> None:
+    """Run a worker on a loop of its own, to its end."""
+
+    async def main() -> None:
+        await worker().run(ready, parent)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
