@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from corral.backends.open import open_stores
+from corral.testing.servers.fixtures import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +32,22 @@ async def sqlite_stores(sqlite_url: str) -> AsyncIterator[Stores]:
 @pytest.fixture
 async def other_sqlite_stores(sqlite_url: str, sqlite_stores: Stores) -> AsyncIterator[Stores]:
     stores = open_stores(sqlite_url)
+    await stores.start()
+    yield stores
+    await stores.stop()
+
+
+@pytest.fixture
+async def postgres_stores(postgres_url: str) -> AsyncIterator[Stores]:
+    stores = open_stores(postgres_url)
+    await stores.start()
+    yield stores
+    await stores.stop()
+
+
+@pytest.fixture
+async def other_postgres_stores(postgres_url: str, postgres_stores: Stores) -> AsyncIterator[Stores]:
+    stores = open_stores(postgres_url)
     await stores.start()
     yield stores
     await stores.stop()

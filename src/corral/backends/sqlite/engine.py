@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from corral.backends.lines import Lines
 from corral.backends.sqlite.connection import path_of, translated
 from corral.backends.sqlite.migrate import steps, version_of
 from corral.backends.sqlite.reader import Readers, View
@@ -30,7 +31,8 @@ class Engine:
     def __init__(self, url: str, *, sync: str, clock: Clock) -> None:
         self.url = url
         self.path = path_of(url)
-        self.watcher = Watcher(self.path, clock)
+        self.lines = Lines()
+        self.watcher = Watcher(self.path, self.lines, clock)
         self._sync = sync
         self._clock = clock
         self._writer: Writer | None = None
@@ -40,7 +42,7 @@ class Engine:
         """Open the file and bring its schema up to date."""
         if self._writer is not None:
             return
-        self._writer = Writer(self.path, self.url, sync=self._sync, clock=self._clock, moved=self.watcher.moved)
+        self._writer = Writer(self.path, self.url, sync=self._sync, clock=self._clock, moved=self.lines.moved)
         self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
         self._writer.start()
         try:
@@ -55,7 +57,7 @@ class Engine:
         if writer is None or readers is None:
             return
         self._writer = self._readers = None
-        self.watcher = Watcher(self.path, self._clock)
+        self.watcher = Watcher(self.path, self.lines, self._clock)
 
         def end() -> None:
             for part in (writer, readers, watcher):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from corral.backends.lines import call_on
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Iterable
@@ -37,15 +39,6 @@ def deliver(jobs: Iterable[Job]) -> None:
         by_loop.setdefault(job.loop, []).append(job)
     for loop, finished in by_loop.items():
         call_on(loop, _settle, finished)
-
-
-def call_on(loop: AbstractEventLoop, function: Callable[..., object], *args: object) -> None:
-    """Call on a loop from another thread; a loop that is closed has nobody waiting any more."""
-    try:
-        loop.call_soon_threadsafe(function, *args)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise
 
 
 def _settle(jobs: list[Job]) -> None:

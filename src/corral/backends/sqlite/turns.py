@@ -26,6 +26,7 @@ class SqliteTurns:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._lines = engine.lines
 
     async def join(self, key: SessionKey, turn: str, *, policy: TurnPolicy, lease_s: float, waiting_max: int) -> bool:
         """Take a ticket."""
@@ -33,16 +34,18 @@ class SqliteTurns:
         check_id("turn", turn)
 
         def run(transaction: Transaction) -> bool:
-            granted = _join(transaction, key, turn, policy=policy, lease_s=lease_s, waiting_max=waiting_max)
-            if not granted:
-                self._engine.watcher.wait(key, turn)
-            return granted
+            return _join(transaction, key, turn, policy=policy, lease_s=lease_s, waiting_max=waiting_max)
 
+        self._lines.joined(key, turn)
         try:
-            return await self._engine.write(run)
+            granted = await self._engine.write(run)
         except BaseException:
-            self._engine.watcher.forget(key, turn)
+            self._lines.left(key, turn)
             raise
+        if granted:
+            self._lines.granted(key, turn)
+        self._engine.watcher.rouse()
+        return granted
 
     async def claim(self, key: SessionKey, turn: str) -> bool:
         """Ask whether the turn has come."""
@@ -51,10 +54,10 @@ class SqliteTurns:
         try:
             granted = await self._engine.write(lambda transaction: _claim(transaction, key, turn))
         except TurnLost:
-            self._engine.watcher.forget(key, turn)
+            self._lines.left(key, turn)
             raise
         if granted:
-            self._engine.watcher.forget(key, turn)
+            self._lines.granted(key, turn)
         return granted
 
     async def renew(self, turns: Sequence[tuple[SessionKey, str]], *, lease_s: float) -> list[str]:
@@ -84,12 +87,14 @@ class SqliteTurns:
             transaction.execute(_SQL["drop"], (key.tenant, key.session_id, turn))
             transaction.woken.append(key)
 
-        await self._engine.write(run)
-        self._engine.watcher.forget(key, turn)
+        try:
+            await self._engine.write(run)
+        finally:
+            self._lines.left(key, turn)
 
     def watch(self, woken: Callable[[SessionKey], None]) -> Callable[[], None]:
-        """Be told when a line in which a ticket of this process waits may have moved."""
-        return self._engine.watcher.watch(woken)
+        """Be told when a line in which this process has a ticket may have moved."""
+        return self._lines.watch(woken)
 
 
 def _join(

@@ -313,6 +313,19 @@ class WakeContract(Contract):
             await stores.turns.claim(KEY, "b")
         unwatch()
 
+    async def test_a_holder_is_woken_when_another_process_takes_over(
+        self, stores: Stores, other_stores: Stores
+    ) -> None:
+        woken: asyncio.Queue[SessionKey] = asyncio.Queue()
+        unwatch = stores.turns.watch(woken.put_nowait)
+        await join(stores, "a")
+        await self._settle(woken)
+        await join(other_stores, "b", policy="interrupt")
+        assert await self._next(woken) == KEY
+        with pytest.raises(TurnLost):
+            await stores.turns.claim(KEY, "a")
+        unwatch()
+
     async def test_every_watcher_is_told_and_none_that_ended(self, stores: Stores) -> None:
         queues: list[asyncio.Queue[SessionKey]] = [asyncio.Queue() for _ in range(3)]
         ends = [stores.turns.watch(queue.put_nowait) for queue in queues]

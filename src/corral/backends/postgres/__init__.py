@@ -1,0 +1,1 @@
+"""PostgreSQL: many machines on one database. Needs `pip install 'corral[postgres]'`."""

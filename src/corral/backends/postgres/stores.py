@@ -1,0 +1,49 @@
+"""All ports on one PostgreSQL database."""
+
+from __future__ import annotations
+
+from corral.errors import ConfigError
+
+try:
+    from corral.backends.postgres.engine import Engine
+except ModuleNotFoundError as error:
+    if error.name != "asyncpg":
+        raise
+    raise ConfigError("A postgresql:// store needs one more package: pip install 'corral[postgres]'") from error
+
+from corral.backends.postgres.invocations import PostgresInvocations
+from corral.backends.postgres.sessions import PostgresSessions
+from corral.backends.postgres.spans import PostgresSpans
+from corral.backends.postgres.turns import PostgresTurns
+
+
+class PostgresStores:
+    """The stores in the database that `postgresql://…` names, in its schema `corral`.
+
+    The loop that calls `start` is home to all connections; other loops may call every method of the ports. Connections
+    are opened as they are needed, at most `pool_max`, and one more once somebody watches for turns.
+    """
+
+    def __init__(self, url: str, *, pool_max: int = 10) -> None:
+        self._engine = engine = Engine(url, pool_max=pool_max)
+        self.url = engine.url
+        self.sessions = PostgresSessions(engine)
+        self.turns = PostgresTurns(engine)
+        self.invocations = PostgresInvocations(engine)
+        self.spans = PostgresSpans(engine)
+
+    async def start(self) -> None:
+        """Connect, and bring the schema up to date."""
+        await self._engine.start()
+
+    async def check(self) -> None:
+        """Ask the database something, within two seconds."""
+        await self._engine.check()
+
+    async def schema_version(self) -> tuple[int, int]:
+        """What the database has, and what this program knows."""
+        return await self._engine.schema_version()
+
+    async def stop(self) -> None:
+        """Finish what was accepted, and close."""
+        await self._engine.stop()

@@ -1,0 +1,1 @@
+"""Real database servers out of wheels, for tests: no root, no Docker, no package manager."""
