@@ -30,7 +30,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until the event expires by itself; none: it lives as long as its session."""
 
 
-class SessionEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SessionEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened in a session. Events are only ever appended or deleted, never changed."""
 
     id: str
