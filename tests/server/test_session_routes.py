@@ -167,6 +167,7 @@ async def test_a_session_with_a_bad_id_is_not_made(client):
             await client.post(f"{path}/events", json={"role": "user", "content": "a"}), 400, "validation_error"
         )
         assert_problem(await client.put(f"{path}/state", json={"value": 1}), 400, "validation_error")
+        assert_problem(await client.get(f"{path}/state"), 400, "validation_error")
         assert (await client.get(path)).status_code == 404
 
 
@@ -274,6 +275,7 @@ async def test_state_is_read_and_written_with_versions(client):
         answer = await client.put(STATE, json={"value": None}, headers={"if-match": tag})
         assert answer.json() == {"version": number}
     assert (await client.put(STATE, json={"value": 3, "expected_version": None})).json() == {"version": 6}
+    assert (await client.put(STATE, json={"value": 3, "expected_version": 6.0})).json() == {"version": 7}
 
 
 @pytest.mark.parametrize(
@@ -284,6 +286,8 @@ async def test_state_is_read_and_written_with_versions(client):
         ({"value": 1, "version": 1}, {}),
         ({"value": 1, "expected_version": -1}, {}),
         ({"value": 1, "expected_version": True}, {}),
+        ({"value": 1, "expected_version": 0.5}, {}),
+        ({"value": 1, "expected_version": 0}, {"if-match": ""}),
         ({"value": 1, "expected_version": "1"}, {}),
         ({"value": 1, "expected_version": 2**60}, {}),
         ({"value": 1}, {"if-match": "abc"}),

@@ -91,7 +91,17 @@ def _page(item: dict[str, Any]) -> dict[str, Any]:
 _SESSION_ID = Param("session_id", "path", "The session's id, percent-encoded.", _ID, required=True)
 _PAGING = (
     Param("limit", schema={"type": "integer", "minimum": 1, "maximum": 1000}, description="Items on a page (100)."),
-    Param("cursor", description="`next_cursor` of the page before."),
+    Param(
+        "cursor",
+        schema={"type": "string", "pattern": "^[A-Za-z0-9_-]+$"},
+        description="`next_cursor` of the page before.",
+    ),
+)
+_IF_MATCH = Param(
+    "if-match",
+    "header",
+    "The expected version, as `ETag` gave it.",
+    {"type": "string", "pattern": '^((W/)?"[0-9]{1,15}"|[0-9]{1,15}|[*])$'},
 )
 _NO_SESSION = Answer("There is no such session.")
 
@@ -178,7 +188,7 @@ DESCRIPTIONS: dict[str, Described] = {
             ),
             409: Answer("Somebody else has written since."),
         },
-        (_SESSION_ID, Param("if-match", "header", "The expected version, as `ETag` gave it.")),
+        (_SESSION_ID, _IF_MATCH),
         {
             "type": "object",
             "properties": {"value": {}, "expected_version": {**_VERSION, "type": ["integer", "null"]}},

@@ -130,7 +130,7 @@ class SessionRoutes:
 
     async def read_state(self, request: Request) -> None:
         """`GET /v1/sessions/{session_id}/state`; the version is also the `ETag`."""
-        state = await self._store.read_state(_key(request))
+        state = await self._store.read_state(_new_key(request))
         await request.respond_json(state, headers=_etag(state.version))
 
     async def write_state(self, request: Request) -> None:
@@ -139,11 +139,9 @@ class SessionRoutes:
         body = await _object(request, {"value", "expected_version"})
         if "value" not in body:
             raise _fault("/value", "This field is required.")
-        expected = body.get("expected_version")
-        if expected is None:
-            expected = _if_match(request)
-        elif isinstance(expected, bool) or not isinstance(expected, int) or not 0 <= expected <= _VERSION_MAX:
-            raise _fault("/expected_version", "A version is a whole number, 0 or above.")
+        expected = _if_match(request)
+        if body.get("expected_version") is not None:
+            expected = _version(body["expected_version"])
         check_state(body["value"])
         version = await self._store.write_state(key, body["value"], expected_version=expected)
         await request.respond_json({"version": version}, headers=_etag(version))
@@ -188,7 +186,7 @@ def _key(request: Request) -> SessionKey:
 
 
 def _new_key(request: Request) -> SessionKey:
-    """The key of a session that may be made by this request, so its id has to be a good one."""
+    """The key of a session that need not be there yet, so its id has to be a good one."""
     return SessionKey(request.context.tenant, check_id(request.params["session_id"], "session id"))
 
 
@@ -244,6 +242,13 @@ def _since(query: dict[str, str]) -> float | None:
     if not abs(since) < float("inf"):
         raise ValidationFailed(f"`since` is a time in seconds since 1970, not {text[:40]!r}.")
     return since
+
+
+def _version(value: Any) -> int:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or not 0 <= value <= _VERSION_MAX:
+        raise _fault("/expected_version", "A version is a whole number, 0 or above.")
+    return int(value)
 
 
 def _if_match(request: Request) -> int | None:
