@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 from corral.errors import CorralError, ValidationFailed
@@ -18,6 +20,9 @@ from corral.server.http import EVENT_STREAM, JSON, Request
 
 _CONFLICT_HEADER = b"x-on-conflict"
 _POLICIES = frozenset({"enqueue", "reject", "interrupt", "rollback"})
+_FLUSH_S = 0.002
+"""Pieces that come faster than this are sent together."""
+
 _STREAM_HEADERS = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 
 
@@ -91,32 +96,29 @@ class Answerer:
             await reply.response(request.scope, request.receive, request.send)
 
     async def _write_stream(self, request: Request, stream: AsyncIterator[str], dialect: Dialect) -> None:
-        send = request.send
-        request.status = 200
         number = 0
         try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [
-                        (b"content-type", EVENT_STREAM),
-                        *_STREAM_HEADERS,
-                        *request.response_headers,
-                        *dialect.headers(request),
-                    ],
-                }
-            )
+            writer = await request.open_stream(200, EVENT_STREAM, (*_STREAM_HEADERS, *dialect.headers(request)))
+            flushed_at = 0.0
             try:
                 async for text in stream:
                     number += 1
-                    await send({"type": "http.response.body", "body": dialect.piece(number, text), "more_body": True})
+                    if writer.write_piece(dialect.piece(number, text)):
+                        await writer.drain()
+                    now = monotonic()
+                    if now - flushed_at > _FLUSH_S:
+                        # The loop sends what was written when it gets its turn, which an agent that computes between
+                        # its pieces would not give it.
+                        flushed_at = now
+                        await asyncio.sleep(0)
             except CorralError as error:
                 request.failure = error
                 last = dialect.broken(request, error, number + 1)
             else:
                 last = dialect.finished(request, number + 1)
-            await send({"type": "http.response.body", "body": last})
+            ended = writer.end_stream(last)
+            if inspect.isawaitable(ended):
+                await ended
         finally:
             await stream.aclose()  # type: ignore[attr-defined]  # every stream that leaves the pipeline has it
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -148,9 +148,54 @@ class Request:
         await self.send({"type": "http.response.start", "status": status, "headers": content})
         await self.send({"type": "http.response.body", "body": body})
 
+    async def open_stream(self, status: int, content_type: bytes, headers: Iterable[Header] = ()) -> StreamWriter:
+        """Send the head of a response whose body comes in pieces."""
+        self.status = status
+        content = [(b"content-type", content_type), *self.response_headers, *headers]
+        connection = self.scope.get("corral.connection")
+        if connection is not None:
+            connection.begin_stream(status, content)
+            return connection  # type: ignore[no-any-return]  # an untyped extension of the scope
+        await self.send({"type": "http.response.start", "status": status, "headers": content})
+        return _AsgiStream(self.send)
+
     async def respond_json(self, value: Any, status: int = 200, headers: Iterable[Header] = ()) -> None:
         """Send a value as JSON."""
         await self.respond(status, msgspec.json.encode(value), JSON, headers)
+
+
+class StreamWriter(Protocol):
+    """Where the pieces of a response go."""
+
+    def write_piece(self, piece: bytes) -> bool:
+        """Write one. True: `drain` before the next one."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the client can take more, or has left."""
+        ...
+
+    def end_stream(self, last: bytes) -> object:
+        """Write the last piece, which may be empty, and the end; await what it returns, if it is awaitable."""
+        ...
+
+
+class _AsgiStream:
+    """On another ASGI server every piece is a message."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._piece = b""
+
+    def write_piece(self, piece: bytes) -> bool:
+        self._piece = piece
+        return True
+
+    async def drain(self) -> None:
+        await self._send({"type": "http.response.body", "body": self._piece, "more_body": True})
+
+    async def end_stream(self, last: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": last})
 
 
 def parse_json(body: bytes, depth_max: int = 128) -> Any:

@@ -17,6 +17,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 HEAD_S_MAX = 10.0
 HEAD_BYTES_MAX = 65_536
 
+_TOGETHER_BYTES_MAX = 32_768
+"""Pieces of a stream are written when they are more than this together, even within one turn of the loop."""
+
 _CLOSE = b"connection: close\r\n"
 
 
@@ -30,6 +33,8 @@ class CorralProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._running: RequestResponseCycle | None = None
         self._lost: Callable[[], None] | None = None
+        self._pieces: list[bytes] = []
+        self._piece_bytes = 0
         self._head_bytes = -1
         """Bytes of a request head that is still incomplete; -1 when none is."""
         self._head_timer: asyncio.TimerHandle | None = None
@@ -51,6 +56,62 @@ class CorralProtocol(HttpToolsProtocol):
         cycle = self._running
         if cycle is None or cycle.disconnected:
             return
+        content = self._head(cycle, status, headers)
+        content.append(b"\r\n")
+        if cycle.scope["method"] != "HEAD":
+            content.append(body)
+        self.transport.write(b"".join(content))
+        self._complete(cycle)
+
+    def begin_stream(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Write the head of a response whose body comes in pieces."""
+        cycle = self._running
+        if cycle is None or cycle.disconnected:
+            return
+        content = self._head(cycle, status, headers)
+        content.append(b"transfer-encoding: chunked\r\n\r\n")
+        self.transport.write(b"".join(content))
+        cycle.response_started = True
+
+    def write_piece(self, piece: bytes) -> bool:
+        """Write one piece. True: the client reads slowly, so `drain` before the next one.
+
+        Pieces that come in the same turn of the loop leave together, as one chunk.
+        """
+        pieces = self._pieces
+        pieces.append(piece)
+        self._piece_bytes += len(piece)
+        if len(pieces) == 1:
+            self.loop.call_soon(self._write_pieces)
+        elif self._piece_bytes > _TOGETHER_BYTES_MAX:
+            self._write_pieces()
+        return self.flow.write_paused
+
+    def _write_pieces(self) -> None:
+        if self._pieces:
+            cycle = self._running
+            if cycle is not None and not cycle.disconnected:
+                self.transport.write(b"%x\r\n%b\r\n" % (self._piece_bytes, b"".join(self._pieces)))
+            self._pieces.clear()
+            self._piece_bytes = 0
+
+    async def drain(self) -> None:
+        """Wait until the client has read, or left."""
+        await self.flow.drain()
+
+    def end_stream(self, last: bytes) -> None:
+        """Write the last piece, which may be empty, and the end."""
+        cycle = self._running
+        if cycle is None or cycle.disconnected:
+            return
+        if last:
+            self._pieces.append(last)
+            self._piece_bytes += len(last)
+        self._write_pieces()
+        self.transport.write(b"0\r\n\r\n")
+        self._complete(cycle)
+
+    def _head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
         content = [STATUS_LINE[status]]
         closes = False
         for name, value in cycle.default_headers:
@@ -63,10 +124,9 @@ class CorralProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         elif not cycle.keep_alive:
             content.append(_CLOSE)
-        content.append(b"\r\n")
-        if cycle.scope["method"] != "HEAD":
-            content.append(body)
-        self.transport.write(b"".join(content))
+        return content
+
+    def _complete(self, cycle: RequestResponseCycle) -> None:
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
