@@ -103,6 +103,9 @@ _IF_MATCH = Param(
     "The expected version, as `ETag` gave it.",
     {"type": "string", "pattern": '^((W/)?"[0-9]{1,15}"|[0-9]{1,15}|[*])$'},
 )
+_SPEAKER = Param(
+    "x-user-id", "header", "Who speaks where an event names no actor.", {"type": "string", "maxLength": 256}
+)
 _NO_SESSION = Answer("There is no such session.")
 
 DESCRIPTIONS: dict[str, Described] = {
@@ -147,7 +150,7 @@ DESCRIPTIONS: dict[str, Described] = {
     "POST /v1/sessions/{session_id}/events": Described(
         "Append an event, or several in one transaction; the session is made when it is new",
         {201: Answer("The events as they were kept", _page(_EVENT))},
-        (_SESSION_ID, Param("x-user-id", "header", "Who speaks where an event names no actor.", _ID)),
+        (_SESSION_ID, _SPEAKER),
         {"anyOf": [_DRAFT, {"type": "array", "items": _DRAFT, "minItems": 1, "maxItems": 1000}]},
     ),
     "DELETE /v1/sessions/{session_id}/events/{event_id}": Described(
