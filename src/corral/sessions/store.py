@@ -97,7 +97,11 @@ class SessionStore(Protocol):
 
 
 class TurnStore(Protocol):
-    """Whose turn it is in a session: a line of tickets, first come first served, each with a lease."""
+    """Whose turn it is in a session: a line of tickets, first come first served, each with a lease.
+
+    A call whose caller is cancelled may happen all the same. What is asked about one ticket after that happens after
+    that: a `leave` that follows a cancelled `join` leaves no ticket behind.
+    """
 
     async def join(self, key: SessionKey, turn: str, *, policy: TurnPolicy, lease_s: float, waiting_max: int) -> bool:
         """Take a ticket named `turn`, at the end of the line. True: the turn is granted now; False: wait for it.

@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import asyncpg
+
 from corral.backends.lines import Lines
 from corral.backends.postgres.connections import Connections, connect
-from corral.backends.postgres.failures import Fate, fate_of, translated, without_password
+from corral.backends.postgres.failures import SETTING, Fate, fate_of, translated, without_password
 from corral.backends.postgres.listener import Listener
 from corral.backends.postgres.migrate import applied, migrate, steps
-from corral.errors import StoreUnavailable
+from corral.errors import ConfigError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
-
-    from asyncpg import Connection
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class Engine:
         self._connections: Connections | None = None
         self._listener: Listener | None = None
         self._running: set[asyncio.Task[Any]] = set()
+        self._latest: dict[str, asyncio.Task[Any]] = {}
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -49,6 +50,8 @@ class Engine:
         connections = Connections(self._dsn, most=self._pool_max)
         try:
             await connections.lend(lambda connection: migrate(connection, self.url))
+        except asyncpg.ClientConfigurationError as error:
+            raise ConfigError(f"The store URL {self.url} cannot be used: {error} ({SETTING}).") from error
         except Exception as error:
             await connections.close()
             raise translated(error, self.url, sent=False) from error
@@ -94,24 +97,44 @@ class Engine:
     # -- statements --------------------------------------------------------------------------------------------------
 
     async def fetch(
-        self, sql: str, *args: object, again: bool = True, patience_s: float = _PATIENCE_S
+        self,
+        sql: str,
+        *args: object,
+        again: bool = True,
+        patience_s: float = _PATIENCE_S,
+        about: str | None = None,
     ) -> Sequence[Any]:
         """Run one statement, a transaction by itself. If the caller is cancelled, it happens all the same.
 
         `again`: doing it twice is doing it once, so that it may be repeated when the connection breaks meanwhile.
+        `about`: statements about the same thing happen one after the other, whether their callers still wait or not.
         """
         loop = self._loop
         if self._connections is None or loop is None:
             raise StoreUnavailable(f"The store at {self.url} is not open; call start() first.")
         work = self._persist(lambda connection: connection.fetch(sql, *args), again=again, patience_s=patience_s)
+        if about is not None:
+            work = self._in_order(about, work)
         if asyncio.get_running_loop() is loop:
             return await asyncio.shield(self._task(work))
         return await asyncio.shield(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._counted(work), loop)))
 
-    async def fetch_one(self, sql: str, *args: object, again: bool = True) -> Any:
+    async def fetch_one(self, sql: str, *args: object, again: bool = True, about: str | None = None) -> Any:
         """The first row, or none."""
-        rows = await self.fetch(sql, *args, again=again)
+        rows = await self.fetch(sql, *args, again=again, about=about)
         return rows[0] if rows else None
+
+    async def _in_order(self, about: str, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - made by `_task`
+        before, self._latest[about] = self._latest.get(about), task
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            return await work
+        finally:
+            if self._latest[about] is task:
+                del self._latest[about]
 
     def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
@@ -127,7 +150,9 @@ class Engine:
     async def _counted(self, work: Coroutine[Any, Any, T]) -> T:
         return await self._task(work)
 
-    async def _persist(self, use: Callable[[Connection[Any]], Awaitable[T]], *, again: bool, patience_s: float) -> T:
+    async def _persist(
+        self, use: Callable[[asyncpg.Connection[Any]], Awaitable[T]], *, again: bool, patience_s: float
+    ) -> T:
         """Try until it is done, refused, or the patience is over."""
         loop = asyncio.get_running_loop()
         until = loop.time() + patience_s
@@ -135,7 +160,7 @@ class Engine:
         while True:
             sent = False
 
-            async def tried(connection: Connection[Any]) -> T:
+            async def tried(connection: asyncpg.Connection[Any]) -> T:
                 nonlocal sent
                 sent = True
                 return await use(connection)

@@ -36,7 +36,9 @@ class PostgresTurns:
         check_id("turn", turn)
         self._lines.joined(key, turn)
         try:
-            granted = await self._ask("join", key.tenant, key.session_id, turn, policy, lease_s, waiting_max)
+            granted = await self._ask(
+                "join", key.tenant, key.session_id, turn, policy, lease_s, waiting_max, about=turn
+            )
         except BaseException:
             self._lines.left(key, turn)
             raise
@@ -80,10 +82,10 @@ class PostgresTurns:
         args = (key.tenant, key.session_id, turn, ttl_s, *columns_of(rows_of(drafts)))
         try:
             try:
-                (refused,) = await self._engine.fetch_one(_SQL["leave"], *args, again=not drafts)
+                (refused,) = await self._engine.fetch_one(_SQL["leave"], *args, again=not drafts, about=turn)
             except OutcomeUnknown as unknown:
                 # The ticket tells: it goes together with the words. If it still stands, nothing was written.
-                (refused,) = await self._engine.fetch_one(_SQL["leave"], *args, again=False)
+                (refused,) = await self._engine.fetch_one(_SQL["leave"], *args, again=False, about=turn)
                 if refused:
                     raise unknown from None
         finally:
@@ -97,8 +99,8 @@ class PostgresTurns:
         self._engine.listen()
         return self._lines.watch(woken)
 
-    async def _ask(self, query: str, *args: object) -> bool:
-        refused, granted = await self._engine.fetch_one(_SQL[query], *args)
+    async def _ask(self, query: str, *args: object, about: str | None = None) -> bool:
+        refused, granted = await self._engine.fetch_one(_SQL[query], *args, about=about)
         if refused:
             raise _REFUSALS[refused]
         return bool(granted)
