@@ -5,10 +5,16 @@ import pytest
 from corral.backends.open import open_stores
 from corral.sessions.turns import Turns
 from corral.settings.sections import SessionSettings
+from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
+
+__all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
 
-@pytest.fixture
-def url(tmp_path):
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    """Every test of this room runs on both engines."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
     return f"sqlite:///{tmp_path}/corral.db"
 
 
