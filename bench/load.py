@@ -90,7 +90,7 @@ class _Client(asyncio.Protocol):
             if not self.done.done():
                 self.done.set_result(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if not self.done.done():
             self.result.errors += 1
             self.done.set_result(None)
@@ -98,7 +98,12 @@ class _Client(asyncio.Protocol):
 
 def request_bytes(path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
     """A complete POST request."""
-    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", "content-type: application/json", f"content-length: {len(body)}"]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        "host: 127.0.0.1",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 

@@ -99,6 +99,8 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
+                if not self._open:
+                    return
                 _log.warning("Cannot accept a connection now: %s", error)
                 self._loop.remove_reader(self._listener.fileno())
                 self._loop.call_later(_PAUSE_S, self._resume)
@@ -121,13 +123,19 @@ class Acceptor:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
     async def stop(self, *, sweep: bool) -> None:
-        """Accept no more. With `sweep` whoever is connected already is still taken, since nobody else will."""
+        """Accept no more, and let go of the socket.
+
+        With `sweep` whoever is connected already is still taken. The last process to let go ends the listening, so
+        nothing may come between the last look and the closing: a client that the kernel connected in that time would
+        be cut off.
+        """
         if not self._open:
             return
+        self._open = False
+        self._loop.remove_reader(self._listener.fileno())
         if sweep:
             self._burst = _BACKLOG
             self._accept()
-        self._open = False
-        self._loop.remove_reader(self._listener.fileno())
+        self._listener.close()
         if self._tasks:
             await asyncio.wait(self._tasks)

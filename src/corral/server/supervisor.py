@@ -172,6 +172,7 @@ class Supervisor:
             self._tell_all(signal.SIGTERM)  # the second one means: at once
             return
         self._stopping_since = time.monotonic()
+        self._listener.close()  # the workers have it too; the last one that lets go of it ends the listening
         self._note()
         self._tell_all(signal.SIGTERM)
 

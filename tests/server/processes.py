@@ -1,0 +1,191 @@
+"""A real server of real processes, and clients that notice when a request is lost."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+AGENTS = """
+import asyncio, os, time
+from corral import App
+
+app = App()
+VERSION = 1
+
+@app.entrypoint
+async def echo(payload, context):
+    return {"pid": os.getpid(), "version": VERSION, "payload": payload}
+
+@app.entrypoint(name="slow")
+async def slow(payload, context):
+    await asyncio.sleep(payload["seconds"])
+    return {"pid": os.getpid()}
+
+@app.entrypoint(name="note")
+async def note(payload, context):
+    event, = await context.session.append("user", payload["text"])
+    return {"seq": event.seq}
+"""
+
+PROGRAM = """
+import sys
+from corral.settings.load import load_settings
+from corral.server.supervisor import serve, dev
+def settings():
+    return load_settings(flags={"server.port": int(sys.argv[2]), "server.host": "127.0.0.1"}).settings
+run = dev if sys.argv[1] == "dev" else serve
+sys.exit(run("agents.py", settings(), reload_settings=settings))
+"""
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+    """Ask again and again, for other processes tell us nothing."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "this took too long"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A supervisor and its workers in a folder of their own."""
+
+    def __init__(self, folder: Path, mode: str = "serve", config: str = "", agents: str = AGENTS) -> None:
+        self.folder = folder
+        self.port = free_port()
+        (folder / "agents.py").write_text(agents)
+        (folder / "corral.yaml").write_text(config)
+        self.said = (folder / "said.txt").open("w+")
+        env = {name: value for name, value in os.environ.items() if not name.startswith("CORRAL_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, mode, str(self.port)],
+            cwd=folder,
+            env=env,
+            stderr=self.said,
+            stdout=self.said,
+        )
+
+    def output(self) -> str:
+        return (self.folder / "said.txt").read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: self.process.poll() is not None or "Corral serves" in self.output())
+        assert self.process.poll() is None, self.output()
+
+    def run_file(self) -> dict[str, object]:
+        return json.loads((self.folder / ".corral" / "run" / f"{self.port}.json").read_text())
+
+    def workers(self) -> list[int]:
+        return list(self.run_file()["workers"])  # type: ignore[call-overload]
+
+    def call(self, path: str, payload: object = None, headers: dict[str, str] | None = None) -> tuple[int, object]:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            body = None if payload is None else json.dumps(payload)
+            connection.request("GET" if payload is None else "POST", path, body, headers or {})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
+
+    def agent(self, name: str, payload: object, headers: dict[str, str] | None = None) -> tuple[int, object]:
+        return self.call(f"/v1/agents/{name}/invocations", payload, headers)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.send(signal.SIGTERM)
+        self.said.close()
+        return self.process.wait(30)
+
+
+@contextmanager
+def serving(folder: Path, mode: str = "serve", config: str = "", agents: str = AGENTS) -> Iterator[Server]:
+    server = Server(folder, mode, config, agents)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+class Load:
+    """Threads with keep-alive connections that send one request after the other and count what became of each.
+
+    An answer is `200`, `503` and so on. `refused`: nobody listens any more, so nothing was lost. `lost`: the request was
+    sent on a fresh connection and no answer came. On a connection that was used before, a server may close just as a
+    client sends; like every HTTP client, we then try once more on a fresh one.
+    """
+
+    def __init__(self, port: int, threads: int, path: str = "/invocations") -> None:
+        self.port = port
+        self.path = path
+        self.counts: Counter[str] = Counter()
+        self.progress = threading.Semaphore(0)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def wait_for(self, answers: int) -> None:
+        for _ in range(answers):
+            assert self.progress.acquire(timeout=20)
+
+    def finish(self) -> Counter[str]:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+        return self.counts
+
+    def _run(self) -> None:
+        connection: http.client.HTTPConnection | None = None
+        while not self._stop.is_set():
+            fresh = connection is None
+            if connection is None:
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            try:
+                connection.request("POST", self.path, b'{"prompt": "x"}')
+                response = connection.getresponse()
+                response.read()
+            except ConnectionRefusedError:
+                self.counts["refused"] += 1
+                return
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                connection = None
+                if fresh:
+                    self.counts["lost"] += 1
+                    self.counts[f"lost: {error!r}"] += 1
+                continue
+            self.counts[str(response.status)] += 1
+            self.progress.release()
+            if response.will_close:
+                connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
