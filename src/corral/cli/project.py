@@ -1,0 +1,92 @@
+"""The project one stands in: its settings, its file with the agents, and the servers that run from here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corral.cli.failure import Exit, Failure
+
+if TYPE_CHECKING:
+    from corral.server.runfile import RunningServer
+    from corral.settings.load import Loaded
+
+RUN_FOLDER = Path(".corral/run")
+_CONFIG_FILES = ("corral.yaml", ".bedrock_agentcore.yaml")
+
+
+def project_folder(target: str | None) -> Path:
+    """Where settings are read from: here, or beside the file with the agents if only there are some."""
+    here = Path.cwd()
+    if target is None or any((here / name).is_file() for name in _CONFIG_FILES):
+        return here
+    path = Path(target.partition(":")[0])
+    return path.resolve().parent if path.is_file() else here
+
+
+def load_project(target: str | None, config: Path | None, flags: Mapping[str, object] | None = None) -> Loaded:
+    """The settings of this project. Raises `ConfigError`."""
+    from corral.settings.load import load_settings  # noqa: PLC0415 - `corral --help` must not wait for settings
+
+    return load_settings(config, flags={**(flags or {}), "entrypoint": target}, directory=project_folder(target))
+
+
+def find_target(target: str | None, loaded: Loaded) -> str:
+    """The file with the agents, given or configured; a configured one stands beside its settings."""
+    found = target or loaded.settings.entrypoint
+    where, colon, name = found.partition(":")
+    if target is None and where.endswith(".py") and not Path(where).is_file() and loaded.files:
+        beside = Path(loaded.files[-1]).parent / where
+        where = str(beside) if beside.is_file() else where
+    if where.endswith(".py") and not Path(where).is_file():
+        raise Failure(
+            f"There is no file {where} in {Path.cwd()}.",
+            "Name the file with your agents (`corral dev FILE`), or make a project with `corral init`.",
+            code="app_load_error",
+            status=Exit.INVALID,
+        )
+    return f"{where}{colon}{name}"
+
+
+def running_servers() -> list[tuple[RunningServer, bool]]:
+    """The servers that were started from this folder, and whether each is still alive. The newest first."""
+    import msgspec  # noqa: PLC0415 - as above
+
+    from corral.server.runfile import RunningServer  # noqa: PLC0415 - as above
+
+    found = []
+    for path in sorted(RUN_FOLDER.glob("*.json")):
+        try:
+            server = msgspec.json.decode(path.read_bytes(), type=RunningServer)
+        except (OSError, msgspec.DecodeError):
+            continue  # it ended just now, or another program wrote there
+        found.append((server, is_alive(server.pid)))
+    return sorted(found, key=lambda pair: -pair[0].started_at)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def server_url(server: RunningServer) -> str:
+    """Where a server on this machine answers."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - asked, not bound
+    host = host.strip("[]")
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+
+
+def local_url() -> str | None:
+    """The server that runs from this folder, if one does."""
+    for server, alive in running_servers():
+        if alive and server.state == "serving":
+            return server_url(server)
+    return None

@@ -1,0 +1,77 @@
+"""`corral serve` and `corral dev`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corral.cli.options import Config, File, Json, Store, new_app
+from corral.cli.output import show_json
+from corral.cli.project import find_target, load_project, project_folder
+
+serve_app = new_app()
+dev_app = new_app()
+
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
+Port = Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes a free one.")]
+
+
+@serve_app.command()
+def serve(
+    file: File = None,
+    workers: Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes.")] = None,
+    host: Host = None,
+    port: Port = None,
+    store: Store = None,
+    config: Config = None,
+    allow_unauthenticated: Annotated[
+        bool, typer.Option("--allow-unauthenticated", help="Listen beyond this machine without any key.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Serve the agents until SIGTERM or Ctrl-C. SIGHUP loads code and settings anew."""
+    flags: dict[str, object] = {
+        "server.workers": workers,
+        "server.host": host,
+        "server.port": port,
+        "store.url": store,
+        "security.allow_unauthenticated": allow_unauthenticated or None,
+    }
+    loaded = load_project(file, config, flags)
+    target = find_target(file, loaded)
+    from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
+
+    status = run(target, loaded.settings, reload_settings=lambda: load_project(file, config, flags).settings)
+    if as_json:
+        show_json({"target": target, "exit_status": status})
+    return status
+
+
+@dev_app.command()
+def dev(
+    file: File = None,
+    host: Host = None,
+    port: Port = None,
+    store: Store = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Serve the agents with one worker that is replaced whenever a file changes."""
+    flags: dict[str, object] = {"server.host": host, "server.port": port, "store.url": store}
+    loaded = load_project(file, config, flags)
+    target = find_target(file, loaded)
+    from corral.server.supervisor import dev as run  # noqa: PLC0415 - the server is loaded when it is to serve
+
+    path = Path(target.partition(":")[0])
+    folder = path.resolve().parent if path.is_file() else project_folder(target)
+    status = run(
+        target,
+        loaded.settings,
+        directory=folder,
+        reload_settings=lambda: load_project(file, config, flags).settings,
+    )
+    if as_json:
+        show_json({"target": target, "exit_status": status})
+    return status

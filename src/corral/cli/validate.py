@@ -1,0 +1,173 @@
+"""`corral validate`: settings and app, checked without starting anything."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from corral.cli.failure import Exit, Failure
+from corral.cli.options import Config, File, Json, Store, new_app
+from corral.cli.output import bold, dim, note, show, show_json
+from corral.cli.project import find_target, load_project
+from corral.errors import AppLoadError, ConfigError, CorralError
+
+if TYPE_CHECKING:
+    from corral.settings.load import Loaded
+
+app = new_app()
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that has to be mended."""
+
+    source: str
+    """Where: `corral.yaml:12`, `agents.py:7`, `CORRAL_SERVER_PORT`, `--port`."""
+    key: str
+    message: str
+
+
+class Findings(msgspec.Struct):
+    """All that was found."""
+
+    ok: bool = True
+    entrypoint: str = ""
+    files: list[str] = []
+    agents: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    warnings: list[str] = []
+
+
+@app.command()
+def validate(file: File = None, config: Config = None, store: Store = None, as_json: Json = False) -> int:
+    """Check settings and app without starting anything, and list every problem at once."""
+    findings = Findings()
+    loaded = _check_settings(file, config, store, findings)
+    _check_app(file, loaded, findings)
+    findings.ok = not findings.problems
+    if as_json:
+        show_json(findings)
+    else:
+        _show(findings)
+    return Exit.OK if findings.ok else Exit.INVALID
+
+
+def _check_settings(file: str | None, config: Path | None, store: str | None, findings: Findings) -> Loaded | None:
+    try:
+        loaded = load_project(file, config, {"store.url": store})
+    except ConfigError as error:
+        faults = [
+            Problem(str(fault["source"]), str(fault["key"]), str(fault["message"]))
+            for fault in error.errors
+            if {"source", "key", "message"} <= fault.keys()
+        ]
+        findings.problems += faults or [Problem(str(config or "corral.yaml"), "", error.message)]
+        return None
+    findings.files = loaded.files
+    _check_meaning(loaded, findings)
+    return loaded
+
+
+def _check_meaning(loaded: Loaded, findings: Findings) -> None:
+    """What the types do not say: exposure, and the engine that a store URL needs."""
+    from corral.backends.open import open_stores  # noqa: PLC0415 - loaded when it is asked
+    from corral.server.listener import check_exposure  # noqa: PLC0415 - as above
+
+    settings = loaded.settings
+    try:
+        warning = check_exposure(settings)
+        if warning:
+            findings.warnings.append(warning)
+    except ConfigError as error:
+        findings.problems.append(_problem(loaded, "server.host", error.message))
+    try:
+        open_stores(settings.store.url, sync=settings.store.sync, pool_max=settings.store.pool_max)
+    except CorralError as error:
+        findings.problems.append(_problem(loaded, "store.url", error.message))
+
+
+def _problem(loaded: Loaded, key: str, message: str) -> Problem:
+    return Problem(loaded.sources.get(key, "(default)"), key, message)
+
+
+def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> None:
+    from corral.server.loading import load_app  # noqa: PLC0415 - loaded when it is asked
+
+    try:
+        target = find_target(file, loaded) if loaded is not None else file or "agents.py"
+    except Failure as failure:
+        findings.problems.append(Problem(loaded.settings.entrypoint if loaded else "", "entrypoint", failure.message))
+        return
+    findings.entrypoint = target
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what the user's file prints is no part of the result
+            found = load_app(target)
+            agents = list(found.agents)
+    except AppLoadError as error:
+        findings.problems.append(Problem(_place(error, target), "", error.message))
+        return
+    findings.agents = [_agent(agent) for agent in agents]
+    if not agents and not found.agents.lazies and not found.compatible:
+        message = "This app has no agent: decorate a function with `@app.entrypoint`."
+        findings.problems.append(Problem(target, "", message))
+    elif loaded is not None:
+        _check_aliases(loaded, {agent.name for agent in agents}, findings)
+
+
+def _check_aliases(loaded: Loaded, names: set[str], findings: Findings) -> None:
+    for path, name in loaded.settings.server.aliases.items():
+        if not path.startswith("/"):
+            findings.problems.append(_problem(loaded, "server.aliases", f"{path!r} is not a path: begin it with `/`."))
+        if name not in names:
+            there = ", ".join(sorted(names)) or "none"
+            message = f"{path!r} leads to the agent {name!r}, which does not exist; there is: {there}."
+            findings.problems.append(_problem(loaded, "server.aliases", message))
+
+
+def _agent(agent: Any) -> dict[str, Any]:
+    entrypoint = agent.entrypoint
+    if entrypoint is None:
+        return {"name": agent.name, "lazy": True}
+    return {"name": agent.name, "streaming": entrypoint.streams, "description": entrypoint.description}
+
+
+def _place(error: AppLoadError, target: str) -> str:
+    """The user's own line at which loading failed."""
+    cause = error.__cause__
+    if isinstance(cause, SyntaxError) and cause.filename:
+        return f"{_short(cause.filename)}:{cause.lineno}"
+    path = Path(target.partition(":")[0])
+    if cause is None or not path.is_file():
+        return target
+    folder = str(path.resolve().parent)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(cause.__traceback__)
+        if frame.filename.startswith(folder) and "site-packages" not in frame.filename
+    ]
+    return f"{_short(frames[-1].filename)}:{frames[-1].lineno}" if frames else target
+
+
+def _short(filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename
+
+
+def _show(findings: Findings) -> None:
+    for problem in findings.problems:
+        key = f"{problem.key}: " if problem.key else ""
+        show(f"{bold(problem.source)}: {key}{problem.message}")
+    for warning in findings.warnings:
+        note(f"Warning: {warning}")
+    if findings.problems:
+        count = len(findings.problems)
+        note(f"{count} problem{'s' if count > 1 else ''} to mend.")
+        return
+    for name in findings.files:
+        show(f"{_short(name)}  {dim('ok')}")
+    agents = ", ".join(agent["name"] for agent in findings.agents) or "(built when the app starts)"
+    show(f"{_short(findings.entrypoint)}  {dim('ok')}  {agents}")
