@@ -395,11 +395,17 @@ async def test_agents_on_a_loop_of_their_own_make_the_same_calls(in_turn):
     async def agent():
         await in_turn.append("user", "hi")
         await in_turn.state.update(lambda value: {"n": 1})
-        assert in_turn.sync.state.get() == {"n": 1}
         await in_turn.fork("s2")
         return [message.text for message in await in_turn.messages()], await in_turn.delete()
 
     assert await elsewhere(agent) == (["hi"], True)
+
+
+async def test_blocking_calls_on_another_loop_hold_up_that_one_only(session, may_block):
+    async def agent():
+        return session.sync.messages()
+
+    assert await elsewhere(agent) == []
 
 
 async def test_an_error_reaches_the_other_loop(in_turn, turns):
