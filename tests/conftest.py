@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster
+from serving import Served, settings_at
+
+from corral.app import App
+from corral.service import Service
+
+
+@pytest.fixture(scope="session")
+def no_blocking_calls() -> Iterator[BlockBuster]:
+    """Code of ours that blocks a running event loop raises `BlockingError`; threads without a loop may block."""
+    guard = BlockBuster("corral")
+    for function in guard.functions.values():
+        # asyncpg looks for ~/.pgpass and certificates, once per connection.
+        function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
+    for function in guard.functions.values():  # what is imported when it is first needed is read from disk once
+        function.can_block_in("<frozen importlib._bootstrap>", "_find_and_load")
+        # asyncpg looks for a password file and certificates when it connects; we cannot help that.
+        function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_arguments")
+    guard.activate()
+    yield guard
+    guard.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _loop_is_watched(no_blocking_calls: BlockBuster) -> None:
+    """Every test is under the guard, unless it asks for `may_block`."""
+
+
+@pytest.fixture
+def may_block(no_blocking_calls: BlockBuster) -> Iterator[None]:
+    """This test blocks a loop on purpose."""
+    no_blocking_calls.deactivate()
+    yield
+    no_blocking_calls.activate()
+
+
+@pytest.fixture
+async def build(tmp_path: Any) -> AsyncIterator[Callable[..., Awaitable[Service]]]:
+    """Services with a store of the test's own, started, without a socket."""
+    built: list[Service] = []
+
+    async def make(app: App, **sections: dict[str, Any]) -> Service:
+        service = app.build(settings_at(tmp_path, **sections))
+        built.append(service)
+        await service.start()
+        return service
+
+    yield make
+    for service in built:
+        service.cancel_running()
+        async with asyncio.timeout(20):
+            await service.stop()
+
+
+@pytest.fixture
+async def serve(tmp_path: Any) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
+    """Servers on real sockets of this loop: `server = await serve(app, runtime={…})`."""
+    servers: list[Served] = []
+
+    async def make(app: App, **sections: dict[str, Any]) -> Served:
+        server = Served(app.build(settings_at(tmp_path, **sections)))
+        servers.append(server)
+        await server.start()
+        return server
+
+    yield make
+    for server in servers:
+        await server.stop()
