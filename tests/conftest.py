@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
-from serving import Served, settings_at
 
 from corral.app import App
 from corral.service import Service
+from serving import Served, settings_at
 
 
 @pytest.fixture(scope="session")
