@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from corral.version import VERSION as __version__  # noqa: N811 - the name Python's tools look for
+
 if TYPE_CHECKING:
     from corral.app import App
     from corral.context import Context, current_context
     from corral.errors import CorralError
     from corral.messages import Message
-
-__version__ = "0.1.0"
+    from corral.observability.traces import span
 
 # Names are fetched when they are asked for: `import corral` costs a few milliseconds, and tools that only want the
 # version never load a server.
@@ -21,9 +22,10 @@ _WHERE = {
     "CorralError": "corral.errors",
     "Message": "corral.messages",
     "current_context": "corral.context",
+    "span": "corral.observability.traces",
 }
 
-__all__ = ["App", "Context", "CorralError", "Message", "__version__", "current_context"]
+__all__ = ["App", "Context", "CorralError", "Message", "__version__", "current_context", "span"]
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,7 @@ class Context:
         "_http",
         "_session",
         "agent",
+        "agent_span_id",
         "cancelled",
         "deadline",
         "idempotency_key",
@@ -55,6 +56,7 @@ class Context:
         "tenant",
         "tier",
         "trace_id",
+        "traces",
         "user_id",
         "workload_access_token",
     )
@@ -69,8 +71,12 @@ class Context:
         self.session_id: str | None = None
         self.trace_id = ""
         self.span_id = ""
+        self.agent_span_id = ""
+        """The span of the agent's own run, below which its spans stand."""
         self.parent_span_id: str | None = None
         self.sampled = True
+        self.traces: Any = None
+        """Where spans of this request are recorded; none when they are not."""
         self.deadline: float | None = None
         """When to be done, on the monotonic clock of this process."""
         self.idempotency_key: str | None = None

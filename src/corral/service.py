@@ -6,27 +6,30 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-import corral
+import msgspec
+
 from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import CorralError
+from corral.observing import Observing
 from corral.runtime.ending import Ended
+from corral.runtime.health import Health
 from corral.runtime.idempotency import Idempotency
-from corral.runtime.invocation import Invocation, Invocations
+from corral.runtime.invocation import Invocations
 from corral.runtime.pipeline import Door, Proceed, admitted, compose, in_turn, validated, with_session
-from corral.runtime.registry import Lazy
+from corral.runtime.registry import Agents, Lazy
 from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
 from corral.server.aws import AwsRoutes
 from corral.server.health import HealthRoutes
-from corral.server.http import Receive, Request, Scope, Send
+from corral.server.http import Receive, Scope, Send
 from corral.server.identity import Identity
 from corral.server.invocations import InvocationRoutes
 from corral.server.openapi import OpenApiRoute
@@ -35,23 +38,38 @@ from corral.server.sessions import SessionRoutes
 from corral.server.websocket import WebSocketEndpoint
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
-
-if TYPE_CHECKING:
-    from corral.app import App
-    from corral.settings.sections import Settings
+from corral.settings.sections import Settings
+from corral.version import VERSION
 
 _log = logging.getLogger("corral")
+
+
+class Hosted(Protocol):
+    """What a service knows of the user's `App`."""
+
+    name: str
+    debug: bool
+    compatible: bool
+    agents: Agents
+    health: Health
+    on_error_hook: Callable[..., Any] | None
+    websocket_handler: Callable[..., Any] | None
+    warmups: list[Callable[[], Any]]
+    shutdowns: list[Callable[[], Any]]
+    lifespan_context: Callable[[Any], AbstractAsyncContextManager[Any]] | None
+
+    def wrapped(self, asgi: Any) -> Any:
+        """The service inside of the app's middleware."""
+        ...
 
 
 class Service:
     """One app under one set of settings, in one process: an ASGI callable with a start and an end."""
 
     def __init__(
-        self, app: App, settings: Settings, *, run_folder: Path | None = None, development: bool = False
+        self, app: Hosted, settings: Settings, *, run_folder: Path | None = None, development: bool = False
     ) -> None:
         """Wire everything; nothing is opened yet."""
-        self._run_folder = run_folder
-        self._development = development
         self.app = app
         self.settings = settings
         self.stores = self._open_stores()
@@ -68,6 +86,18 @@ class Service:
             },
             period_s=settings.sessions.sweep_s,
         )
+        observability = settings.observability
+        if settings.agentcore.disable_otel:
+            observability = msgspec.structs.replace(observability, traces=False)
+        self.observing = Observing(
+            observability,
+            self.stores.spans,
+            in_flight=lambda: len(self.invocations),
+            background_tasks=lambda: app.health.task_info()["active_count"],
+            run_folder=run_folder,
+            development=development,
+        )
+        app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
         self._warming: list[asyncio.Task[None]] = []
@@ -95,7 +125,7 @@ class Service:
             [
                 validated(settings.runtime),
                 self.idempotency.stage,
-                Ended(runner, [self._observe_invocation]).stage,
+                Ended(runner, [self.observing.invocation]).stage,
                 admitted(self.invocations, self.door, settings.runtime, SYSTEM_CLOCK),
                 with_session(self.stores.sessions)
                 if app.compatible
@@ -108,11 +138,13 @@ class Service:
         app, settings = self.app, self.settings
         answerer = Answerer(self._pipeline(), id_chars_max=settings.runtime.id_chars_max)
         debug = settings.runtime.debug or app.debug
-        health = HealthRoutes(app.health, self.door, app.agents, self.stores.check, self._metrics, self._info)
+        health = HealthRoutes(
+            app.health, self.door, app.agents, self.stores.check, self.observing.render_metrics, self._info
+        )
         runs = InvocationRoutes(
             app.agents, answerer, self.invocations, app.health, compatible=app.compatible, debug=debug
         )
-        about = OpenApiRoute(app.name or settings.name, corral.__version__)
+        about = OpenApiRoute(app.name or settings.name, VERSION)
         routes = [
             *runs.routes(settings.server.aliases),
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
@@ -129,11 +161,10 @@ class Service:
         return HttpApp(
             Router(self._routes()),
             identity,
-            WebSocketEndpoint(self.app.websocket_handler, identity, self._unexpected),
+            WebSocketEndpoint(self.app.websocket_handler, identity, self.observing.unexpected),
             body_max_bytes=settings.server.body_max_bytes,
             json_depth_max=settings.server.json_depth_max,
-            observers=[self._observe_request],
-            unexpected=self._unexpected,
+            watcher=self.observing,
         )
 
     # -- life
@@ -153,6 +184,7 @@ class Service:
             return
         self._state = "started"
         self._started_at = SYSTEM_CLOCK.monotonic()
+        await self.observing.start()
         await self.stores.start()
         await self.turns.start()
         await self.sweeper.start()
@@ -169,7 +201,7 @@ class Service:
             else:
                 await asyncio.to_thread(hook)
         except Exception as error:  # noqa: BLE001 - shown by /readyz; the next request that needs it tries again
-            self._unexpected(error)
+            self.observing.unexpected(error)
 
     def _expire_spans(self) -> Awaitable[int]:
         kept_s = self.settings.observability.trace_ttl_s
@@ -204,6 +236,7 @@ class Service:
         await self.sweeper.stop()
         await self.turns.stop()
         await self.threads.stop()
+        await self.observing.stop()
         await self.stores.stop()
 
     async def lifespan(self, receive: Receive, send: Send) -> None:
@@ -220,19 +253,10 @@ class Service:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    # -- observing
-
-    def _observe_invocation(self, call: Invocation) -> None:
-        pass
-
-    def _observe_request(self, request: Request) -> None:
-        pass
-
-    def _unexpected(self, error: BaseException) -> None:
-        _log.error("Something failed: %s", error, exc_info=error)
-
-    def _metrics(self) -> bytes:
-        return b""
-
     def _info(self) -> dict[str, Any]:
-        return {"version": corral.__version__, "in_flight": self.in_flight}
+        return {
+            "version": VERSION,
+            "uptime_s": round(SYSTEM_CLOCK.monotonic() - self._started_at, 1),
+            "in_flight": self.in_flight,
+            "store": self.stores.url,
+        }

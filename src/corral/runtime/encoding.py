@@ -21,55 +21,73 @@ def _unknown(value: object) -> object:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-# `json.dumps(…, ensure_ascii=False)` builds this encoder anew for every call, which costs more than a small value does.
-# Without its table of visited containers a circular value ends in RecursionError instead, which is rescued as well.
-_chunks: Callable[[object, int], tuple[str, ...]] = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # not in the stubs
-    None, _unknown, json.encoder.encode_basestring, None, ": ", ", ", False, False, True
-)
+_Chunks = Callable[[object, int], tuple[str, ...]]
 
 
-def _encode(value: object) -> str:
-    return "".join(_chunks(value, 0))
+def _encoder(colon: str, comma: str) -> _Chunks:
+    # `json.dumps(…, ensure_ascii=False)` builds this anew for every call, which costs more than a small value does.
+    # Without its table of visited containers a circular value ends in RecursionError instead, which is rescued as well.
+    encoder: _Chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # not in the stubs
+        None, _unknown, json.encoder.encode_basestring, None, colon, comma, False, False, True
+    )
+    return encoder
+
+
+_spaced = _encoder(": ", ", ")
+_compact = _encoder(":", ",")
 
 
 def to_json(value: object) -> str:
     """JSON text of any value: as it is, else converted part by part, else as its `str()`."""
     try:
-        return _encode(value)
-    except (TypeError, ValueError, RecursionError):
-        return _rescued(value)
+        text = "".join(_spaced(value, 0))
+    except Exception:  # noqa: BLE001 - a user's own dict or str may raise anything
+        text = _rescued(value, _spaced)
+    return text if text.isascii() else _carriable(text)
 
 
-def _rescued(value: object) -> str:
+def to_compact_json(value: object) -> bytes:
+    """The same without spaces, as bytes: how errors are written."""
     try:
-        return _encode(to_plain(value))
+        text = "".join(_compact(value, 0))
+    except Exception:  # noqa: BLE001 - as above
+        text = _rescued(value, _compact)
+    return _carriable(text).encode()
+
+
+def _carriable(text: str) -> str:
+    """Text that UTF-8 can carry: a lone half of a character becomes the JSON escape that stands for it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace").decode()
+    return text
+
+
+def _rescued(value: object, encode: _Chunks) -> str:
+    try:
+        return "".join(encode(to_plain(value), 0))
     except Exception:  # noqa: BLE001 - a user's own model_dump may raise anything; the reply still has to be JSON
-        return _as_text(value)
+        return _as_text(value, encode)
 
 
-def _as_text(value: object) -> str:
+def _as_text(value: object, encode: _Chunks) -> str:
     try:
-        return _encode(str(value))
+        return "".join(encode(str(value), 0))
     except Exception:  # noqa: BLE001 - a user's own __str__ may raise anything
-        return _encode({"error": "Serialization failed", "original_type": type(value).__name__})
+        return "".join(encode({"error": "Serialization failed", "original_type": type(value).__name__}, 0))
 
 
 def to_plain(value: Any, depth: int = 0) -> Any:
     """Models, dataclasses, structs and sets as what JSON knows; anything else is handed back as it is."""
     if depth > _DEPTH_MAX:
         return f"<too_deep:{type(value).__name__}>"
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if dataclasses.is_dataclass(value):
+        return dataclasses.asdict(value)  # type: ignore[arg-type]  # a class raises TypeError, and is rescued as its text
     if isinstance(value, dict):
         return {name: to_plain(part, depth + 1) for name, part in value.items()}
     if isinstance(value, list | tuple | set):
         return [to_plain(part, depth + 1) for part in value]
-    return _model_to_plain(value)
-
-
-def _model_to_plain(value: Any) -> Any:
-    if hasattr(value, "model_dump"):
-        return value.model_dump()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value)
-    return value
+    return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value

@@ -116,14 +116,13 @@ class FollowedRun:
         except BaseException:
             self.leave(follower)
             raise
-        if self._reply is None or self._reply.stream is None:
-            self.leave(follower)
-            if self._error is not None:
-                raise self._error
-            if self._reply is None:
-                raise self.call.cancelled_error()
-            return self._reply
-        return Reply(stream=_Following(self, follower))
+        reply = self._reply
+        if reply is not None and reply.stream is not None:
+            return Reply(stream=_Following(self, follower))
+        self.leave(follower)
+        if self._error is not None:
+            raise self._error
+        return reply or Reply()
 
     async def next_piece(self, follower: int) -> str:
         """The next piece for this follower; raises what the run raised, or `StopAsyncIteration` at its end."""

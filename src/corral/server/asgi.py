@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from corral.clock import SYSTEM_CLOCK, Clock
+from corral.context import Context
 from corral.errors import CorralError, MethodNotAllowed, NotFound
+from corral.observability.traces import traceparent
 from corral.server.answer import write_error
 from corral.server.aws import AWS
 from corral.server.dialects import CONTRACT, NATIVE, Dialect
@@ -14,7 +16,21 @@ from corral.server.identity import Identity, context_of
 from corral.server.routes import Router
 from corral.server.websocket import WebSocketEndpoint
 
-RequestObserver = Callable[[Request], None]
+
+class Watcher(Protocol):
+    """Who is told what happens."""
+
+    def begin(self, context: Context) -> None:
+        """A request has come; decide whether its trace is kept."""
+        ...
+
+    def request(self, request: Request) -> None:
+        """A request was answered."""
+        ...
+
+    def unexpected(self, error: BaseException) -> None:
+        """A bug of ours."""
+        ...
 
 
 class HttpApp:
@@ -28,18 +44,16 @@ class HttpApp:
         *,
         body_max_bytes: int,
         json_depth_max: int,
-        observers: Sequence[RequestObserver] = (),
-        unexpected: Callable[[BaseException], None],
+        watcher: Watcher,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`observers` are told of each request that was answered; `unexpected` of errors that are bugs of ours."""
+        """`watcher` is told of every request."""
         self._router = router
         self._identity = identity
         self._websocket = websocket
         self._body_max_bytes = body_max_bytes
         self._json_depth_max = json_depth_max
-        self._observers = observers
-        self._unexpected = unexpected
+        self._watcher = watcher
         self._monotonic = clock.monotonic
         self.closing = False
         """Every response asks the client to close its connection: this worker is on its way out."""
@@ -62,11 +76,10 @@ class HttpApp:
             await write_error(request, error, dialect_of(raw_path))
         except Exception as error:  # noqa: BLE001 - the last line: a bug of ours is a 500, never a dropped connection
             request.failure = error
-            self._unexpected(error)
+            self._watcher.unexpected(error)
             await write_error(request, error, dialect_of(raw_path))
         finally:
-            for observe in self._observers:
-                observe(request)
+            self._watcher.request(request)
 
     async def _route(self, request: Request, raw_path: bytes) -> None:
         context = context_of(request)
@@ -82,7 +95,10 @@ class HttpApp:
             if isinstance(error, MethodNotAllowed):
                 headers.append((b"allow", self._router.allowed(path).encode()))
             raise
-        request.route = route.path
+        request.route, request.quiet = route.path, route.quiet
+        if not route.quiet:
+            self._watcher.begin(context)
+            headers.append((b"traceparent", traceparent(context).encode()))
         self._identity.identify(request, context, public=route.public)
         await route.handler(request)
 

@@ -41,6 +41,7 @@ class Request:
         "failure",
         "json_depth_max",
         "params",
+        "quiet",
         "receive",
         "response_headers",
         "route",
@@ -61,6 +62,8 @@ class Request:
         self.json_depth_max = 128
         self.params: dict[str, str] = {}
         self.route = ""
+        self.quiet = False
+        """Not worth a line in the log: a health check."""
         self.response_headers: list[Header] = []
         """Headers that go on the response whatever it is."""
         self.context: Context

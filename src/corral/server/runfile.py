@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-import corral
+from corral.version import VERSION
 
 
 class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class RunFile:
             state=state,
             workers=workers,
             started_at=self._started_at,
-            version=corral.__version__,
+            version=VERSION,
             directory=str(Path.cwd()),
         )
         draft = self._path.with_suffix(".tmp")

@@ -7,6 +7,7 @@ milliseconds) and load the app afresh: that is why SIGHUP picks up new code.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import selectors
 import signal
@@ -30,6 +31,13 @@ _KILL_AFTER_S = 10.0
 """A worker that has not ended this long after its drain time is killed."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU)
+
+_PRELOADED = (
+    "corral.app",
+    "corral.service",
+    "corral.server.worker",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+)
 
 LoadSettings = Callable[[], Settings]
 
@@ -304,9 +312,8 @@ class Supervisor:
 
 def _preload() -> None:
     """Load the framework before the first fork: workers share the memory, and start in milliseconds."""
-    import corral.app  # noqa: PLC0415 - only now is it certain that workers will be forked
-    import corral.server.worker  # noqa: PLC0415 - as above
-    import corral.service  # noqa: PLC0415, F401 - as above
+    for name in _PRELOADED:
+        importlib.import_module(name)
 
 
 def _say(text: str) -> None:

@@ -134,6 +134,8 @@ class ObservabilitySettings(Section, frozen=True):
     """Keep spans in the store."""
     trace_sample: Annotated[float, Meta(ge=0, le=1)] = 1.0
     """Share of traces kept when the caller did not decide; failed ones are always kept."""
+    traces_per_s_max: Annotated[float, Meta(gt=0)] = 100.0
+    """Traces kept per second and worker; under more load a sample is kept (and every failure)."""
     trace_ttl_s: Seconds = 604_800.0
     """How long spans are kept."""
 

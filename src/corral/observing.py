@@ -1,0 +1,228 @@
+"""What a service tells its logs, metrics and traces: once per request, once per invocation, off the way of both."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
+from corral.context import Context
+from corral.errors import AgentFailed
+from corral.observability import semconv
+from corral.observability.blocking import LoopWatch
+from corral.observability.logs import Logs
+from corral.observability.metrics import Distribution, Metrics, Value
+from corral.observability.sharing import SharedMetrics
+from corral.observability.store import SpanStore
+from corral.observability.traces import Traces, finished_span
+from corral.runtime.invocation import Invocation
+from corral.server.http import Request
+from corral.settings.sections import ObservabilitySettings
+from corral.version import VERSION
+
+_log = logging.getLogger("corral")
+
+_SERVER_ERROR = 500
+
+
+class Observing:
+    """The three observers of one service, and their life."""
+
+    def __init__(
+        self,
+        settings: ObservabilitySettings,
+        spans: SpanStore,
+        *,
+        in_flight: Callable[[], int],
+        background_tasks: Callable[[], int],
+        run_folder: Path | None,
+        development: bool,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`run_folder` is where the workers of one server share their metrics."""
+        self._settings = settings
+        self._clock = clock
+        self._in_flight = in_flight
+        self._background_tasks = background_tasks
+        self.logs = Logs(settings)
+        self.traces = (
+            Traces(spans, sample=settings.trace_sample, per_second_max=settings.traces_per_s_max)
+            if settings.traces
+            else None
+        )
+        self.loop = LoopWatch(report=development)
+        self.metrics = Metrics()
+        self._declare()
+        self._shared = SharedMetrics(self.metrics, run_folder, self._refresh)
+        # Numbers by label values, so that counting costs one look-up.
+        self._answers: dict[tuple[str, str, int], Value] = {}
+        self._runs: dict[tuple[str, str, str], Value] = {}
+        self._times: dict[str, tuple[Distribution, Distribution]] = {}
+
+    def _declare(self) -> None:
+        m = self.metrics
+        self._responses = m.counter("corral_http_responses_total", "HTTP responses.", "route", "method", "status")
+        self._requests = m.counter("corral_requests_total", "Invocations that ended.", "agent", "outcome", "tier")
+        self._duration = m.histogram("corral_request_duration_seconds", "How long invocations ran.", "agent")
+        self._first = m.histogram("corral_time_to_first_piece_seconds", "Until a stream's first piece.", "agent")
+        self._running = m.gauge("corral_inflight_requests", "Invocations that run or wait.")
+        self._tasks = m.gauge("corral_async_tasks", "Background tasks that agents have announced.")
+        self._lag = m.gauge("corral_loop_lag_seconds", "How late the event loops were, added up.")
+        self._workers = m.gauge("corral_workers", "Worker processes.", "state")
+        self._dropped = m.counter("corral_spans_dropped_total", "Spans that were not kept.")
+        m.gauge("corral_build_info", "The version, as a label.", "version").value(VERSION).set(1)
+
+    # -- life
+
+    async def start(self) -> None:
+        """Begin. Calling it again does nothing."""
+        self.logs.start()
+        self.loop.start()
+        self._shared.start()
+        self._workers.value("running").set(1)
+        if self.traces is not None:
+            await self.traces.start()
+
+    async def stop(self) -> None:
+        """Write what is held, and end. Calling it again does nothing."""
+        if self.traces is not None:
+            await self.traces.stop()
+        self._shared.stop()
+        self.loop.stop()
+        self.logs.stop()
+
+    # -- what happens
+
+    def begin(self, context: Context) -> None:
+        """A request has come."""
+        if self.traces is not None:
+            self.traces.decide(context)
+            context.agent_span_id = new_span_id()
+
+    def request(self, request: Request) -> None:
+        """A request was answered."""
+        status, method = request.status, request.method
+        key = (request.route, method, status)
+        counter = self._answers.get(key)
+        if counter is None:
+            counter = self._answers[key] = self._responses.value(request.route or "(none)", method, str(status))
+        counter.value += 1
+        context = getattr(request, "context", None)
+        if request.quiet or context is None:
+            return
+        seconds = self._clock.monotonic() - request.started_at
+        if self._settings.access_log:
+            self._access(request, context, seconds)
+        failed = status >= _SERVER_ERROR or (status != 0 and request.failure is not None and status < 400)  # noqa: PLR2004 - a stream that broke after its 200
+        if self.traces is not None and (context.sampled or failed):
+            self._server_span(request, context, seconds, failed=failed)
+
+    def _access(self, request: Request, context: Context, seconds: float) -> None:
+        fields: dict[str, Any] = {
+            "method": request.method,
+            "path": request.route or request.scope["path"][:200],
+            "status": request.status,
+            "ms": round(seconds * 1000, 2),
+            "agent": context.agent,
+            "tenant": context.tenant,
+            "request_id": context.request_id,
+            "trace_id": context.trace_id,
+        }
+        if context.session_id is not None:
+            fields["session_id"] = context.session_id
+        call = request.call
+        if call is not None and call.outcome != "ok":
+            fields["outcome"] = call.outcome
+        if request.failure is not None:
+            fields["error"] = getattr(request.failure, "code", type(request.failure).__name__)
+        self.logs.access(self._clock.now(), fields)
+
+    def _server_span(self, request: Request, context: Context, seconds: float, *, failed: bool) -> None:
+        assert self.traces is not None  # noqa: S101 - the caller has looked
+        self.traces.record(
+            finished_span(
+                context,
+                f"{request.method} {request.route}",
+                "server",
+                span_id=context.span_id,
+                parent_id=context.parent_span_id,
+                started_at=self._clock.now() - seconds,
+                duration_s=seconds,
+                failed=failed,
+                attributes={
+                    semconv.HTTP_METHOD: request.method,
+                    semconv.HTTP_ROUTE: request.route,
+                    semconv.HTTP_STATUS: request.status,
+                    semconv.REQUEST_ID: context.request_id,
+                    semconv.CONVERSATION: context.session_id,
+                    semconv.ERROR_TYPE: getattr(request.failure, "code", None),
+                },
+            )
+        )
+
+    def invocation(self, call: Invocation) -> None:
+        """An invocation ended."""
+        agent, context = call.agent.name, call.context
+        key = (agent, call.outcome, context.tier)
+        counter = self._runs.get(key)
+        if counter is None:
+            counter = self._runs[key] = self._requests.value(*key)
+        counter.value += 1
+        times = self._times.get(agent)
+        if times is None:
+            times = self._times[agent] = (self._duration.distribution(agent), self._first.distribution(agent))
+        seconds = self._clock.monotonic() - call.started_at
+        times[0].observe(seconds)
+        if call.first_at is not None:
+            times[1].observe(call.first_at - call.started_at)
+        failed = call.outcome in {"error", "timeout"}
+        if isinstance(call.error, AgentFailed):
+            _log.error("The agent %r failed: %s", agent, call.error.message, exc_info=call.error.original)
+        if self.traces is not None and (context.sampled or failed):
+            self._agent_span(call, seconds, failed=failed)
+
+    def _agent_span(self, call: Invocation, seconds: float, *, failed: bool) -> None:
+        assert self.traces is not None  # noqa: S101 - the caller has looked
+        context = call.context
+        first_s = None if call.first_at is None else call.first_at - call.started_at
+        self.traces.record(
+            finished_span(
+                context,
+                f"{semconv.INVOKE_AGENT} {call.agent.name}",
+                "internal",
+                span_id=context.agent_span_id or new_span_id(),
+                parent_id=context.span_id,
+                started_at=self._clock.now() - seconds,
+                duration_s=seconds,
+                failed=failed,
+                attributes={
+                    semconv.OPERATION: semconv.INVOKE_AGENT,
+                    semconv.AGENT_NAME: call.agent.name,
+                    semconv.CONVERSATION: context.session_id,
+                    semconv.TENANT: context.tenant,
+                    semconv.OUTCOME: call.outcome,
+                    semconv.TIME_TO_FIRST_PIECE: first_s,
+                    semconv.ERROR_TYPE: None if call.error is None else getattr(call.error, "code", "internal_error"),
+                },
+            )
+        )
+
+    def unexpected(self, error: BaseException) -> None:
+        """Something failed that should not have."""
+        _log.error("Something failed: %s", error, exc_info=error)
+
+    # -- metrics
+
+    def _refresh(self) -> None:
+        self._running.value().set(self._in_flight())
+        self._tasks.value().set(self._background_tasks())
+        self._lag.value().set(self.loop.lag_s)
+        if self.traces is not None:
+            self._dropped.value().set(self.traces.dropped)
+
+    def render_metrics(self) -> bytes:
+        """All workers' metrics in Prometheus' text format."""
+        self._refresh()
+        return self._shared.render()
