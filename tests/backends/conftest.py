@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import corral.backends.postgres.stores  # noqa: F401 - before any loop runs: importing reads files
 from corral.backends.open import open_stores
-from corral.testing.servers.fixtures import postgres_server, postgres_url
+from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
 
-__all__ = ["postgres_server", "postgres_url"]
+__all__ = ["fresh_postgres_url", "postgres_server", "postgres_url", "worker_postgres_url"]
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

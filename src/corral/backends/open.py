@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from corral.backends.sqlite.stores import SqliteStores
 from corral.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ def open_stores(url: str, *, sync: str = "normal", pool_max: int = 10) -> Stores
     """
     scheme = url.partition(":")[0].lower()
     if scheme == "sqlite":
-        from corral.backends.sqlite.stores import SqliteStores  # noqa: PLC0415 - only the engine in use is imported
-
         return SqliteStores(url, sync=sync)
     if scheme in {"postgres", "postgresql"}:
         from corral.backends.postgres.stores import PostgresStores  # noqa: PLC0415 - asyncpg is an extra

@@ -40,6 +40,11 @@ class Connections:
             connection = self._take() or await connect(self._dsn)
             try:
                 return await use(connection)
+            except asyncpg.PostgresError:
+                raise  # The server said no; the connection is as good as before.
+            except BaseException:
+                connection.terminate()
+                raise
             finally:
                 if not connection.is_closed():
                     self._idle.append(connection)

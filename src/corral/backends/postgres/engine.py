@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import asyncpg
-
 from corral.backends.lines import Lines
 from corral.backends.postgres.connections import Connections, connect
-from corral.backends.postgres.failures import SETTING, Fate, fate_of, translated, without_password
+from corral.backends.postgres.failures import Fate, fate_of, translated, without_password
 from corral.backends.postgres.listener import Listener
-from corral.backends.postgres.migrate import applied, migrate, steps
-from corral.errors import ConfigError, StoreUnavailable
+from corral.backends.postgres.migrate import STEPS, applied, migrate
+from corral.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    import asyncpg
 
 T = TypeVar("T")
 
@@ -50,8 +50,6 @@ class Engine:
         connections = Connections(self._dsn, most=self._pool_max)
         try:
             await connections.lend(lambda connection: migrate(connection, self.url))
-        except asyncpg.ClientConfigurationError as error:
-            raise ConfigError(f"The store URL {self.url} cannot be used: {error} ({SETTING}).") from error
         except Exception as error:
             await connections.close()
             raise translated(error, self.url, sent=False) from error
@@ -82,7 +80,7 @@ class Engine:
         try:
             connection = await connect(self._dsn)
             try:
-                return max(await applied(connection), default=0), len(steps())
+                return max(await applied(connection), default=0), len(STEPS)
             finally:
                 await connection.close()
         except Exception as error:
@@ -101,7 +99,7 @@ class Engine:
         sql: str,
         *args: object,
         again: bool = True,
-        patience_s: float = _PATIENCE_S,
+        patience_s: float | None = None,
         about: str | None = None,
     ) -> Sequence[Any]:
         """Run one statement, a transaction by itself. If the caller is cancelled, it happens all the same.
@@ -151,11 +149,11 @@ class Engine:
         return await self._task(work)
 
     async def _persist(
-        self, use: Callable[[asyncpg.Connection[Any]], Awaitable[T]], *, again: bool, patience_s: float
+        self, use: Callable[[asyncpg.Connection[Any]], Awaitable[T]], *, again: bool, patience_s: float | None
     ) -> T:
         """Try until it is done, refused, or the patience is over."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + patience_s
+        until = loop.time() + (_PATIENCE_S if patience_s is None else patience_s)
         pause = _PAUSE_S
         while True:
             sent = False

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from corral.errors import CorralError, EventNotFound, StoreUnavailable
+from corral.errors import ConfigError, CorralError, EventNotFound, StoreUnavailable
 
 _SETTING = "setting `store.url`, environment `CORRAL_STORE_URL`, flag `--store`"
 
@@ -26,35 +26,46 @@ class OutcomeUnknown(StoreUnavailable):
     """The store stopped answering while a change was on its way; whether it was kept is not known."""
 
 
-# Serialization failure, deadlock, too many connections, not accepting connections yet.
-_NOT_DONE = {"40001", "40P01", "53300", "57P03"}
-# Stopped by an administrator, stopped because a neighbour crashed, stopped for idling.
-_UNKNOWN = {"57P01", "57P02", "57P05"}
-_WRONG_SERVER = {"25006"}
+_FATES = {
+    "25006": Fate.WRONG_SERVER,  # read-only transaction
+    "40001": Fate.NOT_DONE,  # serialization failure
+    "40P01": Fate.NOT_DONE,  # deadlock
+    "53300": Fate.NOT_DONE,  # too many connections
+    "57P01": Fate.UNKNOWN,  # stopped by an administrator
+    "57P02": Fate.UNKNOWN,  # stopped because a neighbour crashed
+    "57P03": Fate.NOT_DONE,  # still starting, or already stopping
+    "57P05": Fate.UNKNOWN,  # stopped for idling
+    "CR404": Fate.REFUSED,  # our own function found no such event
+}
+_FATES_BY_CLASS = {
+    "08": Fate.UNKNOWN,  # connection
+    "53": Fate.EXHAUSTED,  # disk, memory
+    "57": Fate.EXHAUSTED,  # statement cancelled: it took too long
+    "58": Fate.EXHAUSTED,  # input and output
+    "XX": Fate.EXHAUSTED,  # corrupted
+}
+_BROKEN = (OSError, EOFError, TimeoutError, asyncpg.InterfaceError)
 
 
 def fate_of(error: BaseException, *, sent: bool) -> Fate:
     """What became of a statement; `sent`: a connection had been made when it failed."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        if state in _WRONG_SERVER:
-            return Fate.WRONG_SERVER
-        if state in _NOT_DONE:
-            return Fate.NOT_DONE
-        if state in _UNKNOWN or state.startswith("08"):
-            return Fate.UNKNOWN if sent else Fate.NOT_DONE
-        if state.startswith(("53", "58", "57", "XX")) or not sent:
-            return Fate.EXHAUSTED
-        return Fate.REFUSED
-    if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | TimeoutError | EOFError):
-        return Fate.UNKNOWN if sent else Fate.NOT_DONE
-    return Fate.REFUSED
+        # Before anything was sent, any other answer is about the way in: a password, a missing database.
+        fate = _FATES.get(state) or _FATES_BY_CLASS.get(state[:2]) or (Fate.REFUSED if sent else Fate.EXHAUSTED)
+    elif isinstance(error, asyncpg.InternalClientError):
+        fate = Fate.NOT_DONE  # The connection was being closed already, and asyncpg refused to send anything on it.
+    else:
+        fate = Fate.UNKNOWN if isinstance(error, _BROKEN) else Fate.REFUSED
+    return Fate.NOT_DONE if fate is Fate.UNKNOWN and not sent else fate
 
 
 def translated(error: Exception, url: str, *, sent: bool) -> Exception:
     """The error as callers know it; a defect stays what it is."""
     if isinstance(error, CorralError):
         return error
+    if isinstance(error, ValueError) and not sent:
+        return ConfigError(f"The store URL {url} cannot be used: {error} ({_SETTING}).")
     fate = fate_of(error, sent=sent)
     if fate is Fate.REFUSED:
         return EventNotFound() if getattr(error, "sqlstate", None) == "CR404" else error

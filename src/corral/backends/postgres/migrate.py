@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corral.backends.migration import Migration, pending, read_migrations
+from corral.backends.migration import pending, read_migrations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asyncpg import Connection
+
+    from corral.backends.migration import Migration
 
 # Any number will do, as long as every version of Corral takes the same.
 _LOCK = 0x436F7272616C
@@ -24,15 +27,12 @@ CREATE TABLE IF NOT EXISTS corral.migrations (
 """
 
 
-@cache
-def steps() -> list[Migration]:
-    """All steps this program knows."""
-    return read_migrations(Path(__file__).parent / "migrations")
+STEPS = read_migrations(Path(__file__).parent / "migrations")
+"""All steps this program knows."""
 
 
-async def migrate(connection: Connection[Any], url: str, *, known: list[Migration] | None = None) -> None:
+async def migrate(connection: Connection[Any], url: str, *, known: Sequence[Migration] = STEPS) -> None:
     """Apply what is missing, all of it or nothing, while no other process does the same."""
-    known = steps() if known is None else known
     if not pending(known, await applied(connection), url):
         return
     async with connection.transaction():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.backends.lines import Lines
 from corral.backends.sqlite.connection import path_of, translated
-from corral.backends.sqlite.migrate import steps, version_of
+from corral.backends.sqlite.migrate import STEPS, version_of
 from corral.backends.sqlite.reader import Readers, View
 from corral.backends.sqlite.results import Job
 from corral.backends.sqlite.watcher import Watcher
@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 _READERS = 2
 _CHECK_S = 2.0
+# The kernel frees the lock of a process that dies, but not of one that is stopped in the middle of a transaction.
+_PATIENCE_S = 30.0
 
 
 class Engine:
@@ -80,7 +82,7 @@ class Engine:
     async def schema_version(self) -> tuple[int, int]:
         """What the file has, and what this program knows."""
         try:
-            return await asyncio.to_thread(version_of, self.path), len(steps())
+            return await asyncio.to_thread(version_of, self.path), len(STEPS)
         except Exception as error:
             raise translated(error, self.url) from error
 
@@ -97,10 +99,21 @@ class Engine:
         return await self._submit(self._readers.put, run)
 
     async def _submit(self, put: Callable[[Job], None], run: Callable[[Any], T]) -> T:
-        job = Job(run, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        job = Job(run, loop)
         put(job)
-        result: T = await job.future
+        patience = loop.call_later(_PATIENCE_S, job.give_up, self._too_late)
+        try:
+            result: T = await job.future
+        finally:
+            patience.cancel()
         return result
+
+    def _too_late(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The store at {self.url} did not answer within {_PATIENCE_S:g} seconds: the disk is stuck, or another "
+            "process holds the lock and does not move. Whether the last change was kept is not known."
+        )
 
     def _still_there(self, transaction: Transaction) -> None:
         file = transaction.execute("PRAGMA database_list").fetchone()[2]

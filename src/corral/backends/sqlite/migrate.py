@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corral.backends.migration import Migration, pending, read_migrations
+from corral.backends.migration import pending, read_migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from corral.backends.migration import Migration
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS corral_migrations (
@@ -22,15 +23,12 @@ CREATE TABLE IF NOT EXISTS corral_migrations (
 """
 
 
-@cache
-def steps() -> list[Migration]:
-    """All steps this program knows."""
-    return read_migrations(Path(__file__).parent / "migrations")
+STEPS = read_migrations(Path(__file__).parent / "migrations")
+"""All steps this program knows."""
 
 
-def migrate(connection: sqlite3.Connection, url: str, now: float, *, known: list[Migration] | None = None) -> None:
+def migrate(connection: sqlite3.Connection, url: str, now: float, *, known: Sequence[Migration] = STEPS) -> None:
     """Apply what is missing, all of it or nothing. The caller keeps other processes out."""
-    known = steps() if known is None else known
     if not pending(known, applied(connection), url):
         return
     connection.execute("BEGIN IMMEDIATE")

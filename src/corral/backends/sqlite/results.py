@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Job:
     """Something a loop asked a database thread to do, and what came of it."""
 
-    __slots__ = ("error", "future", "loop", "result", "run", "woken")
+    __slots__ = ("abandoned", "error", "future", "loop", "result", "run", "woken")
 
     def __init__(self, run: Callable[[Any], Any], loop: AbstractEventLoop) -> None:
         self.loop = loop
@@ -25,6 +25,13 @@ class Job:
         self.result: Any = None
         self.error: Exception | None = None
         self.woken: list[SessionKey] = []
+        self.abandoned = False
+
+    def give_up(self, error: Callable[[], Exception]) -> None:
+        """Its caller waits no longer (called on its loop): if it has not begun by now, it never will."""
+        self.abandoned = True
+        if not self.future.done():
+            self.future.set_exception(error())
 
     def fail(self, error: Exception) -> None:
         """It came to nothing; its caller is told why, and nobody is woken."""

@@ -125,6 +125,8 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         transaction = Transaction(connection, self._clock.now())
         for job in batch:
+            if job.abandoned:
+                continue
             changes = connection.total_changes
             transaction.woken = job.woken = []
             job.error = None

@@ -1,15 +1,18 @@
 """Fixtures with a real PostgreSQL: import them into a `conftest.py`.
 
-from corral.testing.servers.fixtures import postgres_server, postgres_url
+from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
+from corral.backends.open import open_stores
 from corral.clock import new_id
 from corral.testing.servers.postgres import PostgresServer, installed
 
@@ -32,9 +35,39 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """An empty database, for one test."""
+def fresh_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database without anything, for one test."""
     name = f"test_{new_id().replace('-', '')}"
     postgres_server.sql(f"CREATE DATABASE {name}")
     yield postgres_server.url(name)
     postgres_server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def worker_postgres_url(postgres_server: PostgresServer) -> str:
+    """A database of this test worker's own, with the schema."""
+    name = f"worker_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{new_id()[:8]}"
+    postgres_server.sql(f"CREATE DATABASE {name}")
+    url = postgres_server.url(name)
+
+    async def prepare() -> None:
+        stores = open_stores(url)
+        await stores.start()
+        await stores.stop()
+
+    asyncio.run(prepare())
+    return url
+
+
+@pytest.fixture
+def postgres_url(worker_postgres_url: str) -> str:
+    """A database with the schema and without any data, for one test."""
+    asyncio.run(_empty(worker_postgres_url))
+    return worker_postgres_url
+
+
+async def _empty(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    tables = ("sessions", "events", "tickets", "invocations", "spans", "session_actors", "branches")
+    await connection.execute("; ".join(f"DELETE FROM corral.{table}" for table in tables))  # noqa: S608 - fixed names
+    await connection.close()

@@ -37,11 +37,14 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._users: int | None = None
+        self._home: Path | None = None
 
     @property
     def socket_folder(self) -> Path:
         """Where the Unix socket is; its path has to be short."""
-        return Path((self.folder / "socket").read_text(encoding="utf-8"))
+        if self._home is None:
+            self._home = Path((self.folder / "socket").read_text(encoding="utf-8"))
+        return self._home
 
     @property
     def data(self) -> Path:
@@ -59,7 +62,9 @@ class PostgresServer:
             self._users = os.open(self.folder / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
             fcntl.flock(self._users, fcntl.LOCK_SH)
             if not (self.folder / "socket").exists() or not self.running():
+                self._home = None
                 self._make(fsync=fsync)
+            self._home = self.socket_folder
 
     def detach(self) -> None:
         """Use it no longer."""
@@ -73,8 +78,17 @@ class PostgresServer:
         return subprocess.run(ready, check=False, timeout=_WAIT_S).returncode == 0  # noqa: S603 - our own wheel's program
 
     def start(self) -> None:
-        """Start it again after `stop`."""
-        self._control("start", "-l", str(self.socket_folder / "log"))
+        """Start it again after `stop` or `kill`; after the latter its orphans first have to notice and end."""
+        until = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                self._control("start", "-l", str(self.socket_folder / "log"))
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: `fast` ends connections, `immediate` is a crash, `smart` waits for them."""
@@ -86,12 +100,9 @@ class PostgresServer:
         self.start()
 
     def kill(self) -> None:
-        """Kill the server without warning; its children notice and end by themselves."""
+        """Kill the server without warning."""
         pid = int((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
         os.kill(pid, signal.SIGKILL)
-        until = time.monotonic() + _WAIT_S
-        while self.running() and time.monotonic() < until:
-            time.sleep(0.01)
 
     def sql(self, statement: str, database: str = "postgres") -> None:
         """Run a statement with the server's own client."""
