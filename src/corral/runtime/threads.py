@@ -64,7 +64,7 @@ class AgentThreads:
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="corral-isolated", daemon=True).start()
+                threading.Thread(target=_run, args=(self._loop,), name="corral-isolated", daemon=True).start()
             return self._loop
 
     async def stop(self) -> None:
@@ -73,6 +73,14 @@ class AgentThreads:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = None
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and close it."""
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
