@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-
 import corral
+from corral.cli.main import python_version, version_text
 from corral.cli.options import Json, new_app
 from corral.cli.output import show, show_json
 
@@ -15,6 +14,6 @@ app = new_app()
 def version(as_json: Json = False) -> None:
     """Say which version this is."""
     if as_json:
-        show_json({"version": corral.__version__, "python": platform.python_version()})
+        show_json({"version": corral.__version__, "python": python_version()})
     else:
-        show(f"corral {corral.__version__} (Python {platform.python_version()})")
+        show(version_text())

@@ -1,0 +1,75 @@
+"""The verbs of the command line, each in a module that is loaded when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+VERBS = {
+    "init": "corral.cli.init:app",
+    "dev": "corral.cli.serving:dev_app",
+    "serve": "corral.cli.serving:serve_app",
+    "validate": "corral.cli.validate:app",
+    "invoke": "corral.cli.invoke:app",
+    "sessions": "corral.cli.sessions:app",
+    "status": "corral.cli.status:app",
+    "configure": "corral.cli.configure:app",
+    "container": "corral.cli.container:app",
+    "db": "corral.cli.database:app",
+    "schema": "corral.cli.schema:app",
+    "completion": "corral.cli.completion:app",
+    "version": "corral.cli.version:app",
+}
+
+UsageError: Any = typer.BadParameter.__bases__[0]
+"""What Typer raises for an unknown verb or flag, or a value that does not fit; it has no public name."""
+Aborted = typer.Abort
+"""What Typer raises when somebody answers no."""
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has closed it."""
+
+
+class _Commands(Mapping[str, Any]):
+    """Verb to command; looking one up loads its module."""
+
+    def __getitem__(self, verb: str) -> Any:
+        module, _, name = VERBS[verb].partition(":")
+        command = typer.main.get_command(getattr(import_module(module), name))
+        command.name = verb
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+
+class _Corral(TyperGroup):
+    """The program itself."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb. Typer would end the program itself when the reader is gone, and with another status."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+
+
+def program() -> TyperGroup:
+    """The whole command line."""
+    commands: Any = _Commands()
+    return _Corral(
+        name="corral",
+        commands=commands,
+        help="Serve Python AI agents: on a laptop to begin with, on many machines later.",
+        epilog="Every verb takes --json. Exit statuses and examples: docs/cli.md.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
