@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -69,18 +70,17 @@ class Observing:
         self._first = m.histogram("corral_time_to_first_piece_seconds", "Until a stream's first piece.", "agent")
         self._running = m.gauge("corral_inflight_requests", "Invocations that run or wait.")
         self._tasks = m.gauge("corral_async_tasks", "Background tasks that agents have announced.")
-        self._lag = m.gauge("corral_loop_lag_seconds", "How late the event loops were, added up.")
+        self._lag = m.gauge("corral_loop_lag_seconds", "How late the slowest event loop was.", highest=True)
         self._workers = m.gauge("corral_workers", "Worker processes.", "state")
         self._dropped = m.counter("corral_spans_dropped_total", "Spans that were not kept.")
-        m.gauge("corral_build_info", "The version, as a label.", "version").value(VERSION).set(1)
+        m.gauge("corral_build_info", "The version, as a label.", "version", highest=True).value(VERSION).set(1)
 
     # -- life
 
     async def start(self) -> None:
         """Begin. Calling it again does nothing."""
-        self.logs.start()
         self.loop.start()
-        self._shared.start()
+        await asyncio.to_thread(self._shared.start)
         self._workers.value("running").set(1)
         if self.traces is not None:
             await self.traces.start()
@@ -89,9 +89,9 @@ class Observing:
         """Write what is held, and end. Calling it again does nothing."""
         if self.traces is not None:
             await self.traces.stop()
-        self._shared.stop()
         self.loop.stop()
-        self.logs.stop()
+        await asyncio.to_thread(self._shared.stop)
+        await asyncio.to_thread(self.logs.stop)
 
     # -- what happens
 

@@ -178,6 +178,10 @@ class Service:
         """Invocations that run or wait."""
         return len(self.invocations)
 
+    def own_process(self) -> None:
+        """This process serves nothing else: its logging is ours as well."""
+        self.observing.logs.start()
+
     async def start(self) -> None:
         """Open the stores and begin to warm up. Raises what is wrong, at once."""
         if self._state == "started":

@@ -41,7 +41,7 @@ class LoopWatch:
         self._beat_at = time.monotonic()
         self._beat()
         if self._report:
-            self._stopping.clear()
+            self._stopping = threading.Event()
             self._thread = threading.Thread(target=self._watch, name="corral-loop-watch", daemon=True)
             self._thread.start()
 
@@ -51,10 +51,8 @@ class LoopWatch:
         if self._pending is not None:
             self._pending.cancel()
             self._pending = None
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stopping.set()
-            thread.join()
+        self._thread = None
+        self._stopping.set()  # the thread ends by itself; waiting for it here would block the loop it watches
 
     def _beat(self) -> None:
         if self._loop is None:
@@ -67,7 +65,8 @@ class LoopWatch:
 
     def _watch(self) -> None:
         seen_at = 0.0
-        while not self._stopping.wait(_TICK_S):
+        stopping = self._stopping
+        while not stopping.wait(_TICK_S):
             beat_at = self._beat_at
             if beat_at != seen_at and time.monotonic() - beat_at > self._threshold_s:
                 seen_at = beat_at  # one look per time it blocks

@@ -85,7 +85,12 @@ class Logs:
         self.writer.stop()
 
     def access(self, now: float, fields: dict[str, Any]) -> None:
-        """One line for a request that was answered. On the hot path: no logger is in between."""
+        """One line for a request that was answered. On the hot path: no logger is in between.
+
+        Where this process's logging is not ours (tests, other servers) there is no such line.
+        """
+        if self._handler is None:
+            return
         if self._people:
             self.writer.write(_for_people(fields))
             return

@@ -60,8 +60,18 @@ class Metric:
     A label that takes more values than a dashboard can bear is cut off: what comes later counts under `_other`.
     """
 
-    def __init__(self, name: str, kind: Kind, help_text: str, labels: Sequence[str], bounds: Sequence[float]) -> None:
-        """Use `Metrics.counter`, `gauge` and `histogram`."""
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        help_text: str,
+        labels: Sequence[str],
+        *,
+        bounds: Sequence[float] = (),
+        highest: bool = False,
+    ) -> None:
+        """Use `Metrics.counter`, `gauge` and `histogram`. `highest`: of several workers' values the highest counts."""
+        self.highest = highest
         self.name = name
         self.kind = kind
         self.help = help_text
@@ -108,15 +118,15 @@ class Metrics:
 
     def counter(self, name: str, help_text: str, *labels: str) -> Metric:
         """A number that only goes up; its name ends in `_total`."""
-        return self._add(Metric(name, "counter", help_text, labels, ()))
+        return self._add(Metric(name, "counter", help_text, labels))
 
-    def gauge(self, name: str, help_text: str, *labels: str) -> Metric:
-        """A number that goes up and down; workers' values are added."""
-        return self._add(Metric(name, "gauge", help_text, labels, ()))
+    def gauge(self, name: str, help_text: str, *labels: str, highest: bool = False) -> Metric:
+        """A number that goes up and down; workers' values are added, or the highest is taken."""
+        return self._add(Metric(name, "gauge", help_text, labels, highest=highest))
 
     def histogram(self, name: str, help_text: str, *labels: str, bounds: Sequence[float] = SECONDS) -> Metric:
         """How values are distributed."""
-        return self._add(Metric(name, "histogram", help_text, labels, bounds))
+        return self._add(Metric(name, "histogram", help_text, labels, bounds=bounds))
 
     def _add(self, metric: Metric) -> Metric:
         return self._metrics.setdefault(metric.name, metric)
@@ -142,7 +152,8 @@ class Metrics:
             metric = self._metrics.get(name)
             if metric is not None and metric.kind != "histogram" and not (counters_only and metric.kind == "gauge"):
                 for labels, value in children:
-                    metric.value(*labels).inc(value)
+                    mine = metric.value(*labels)
+                    mine.value = max(mine.value, value) if metric.highest else mine.value + value
         for name, rows in other.distributions.items():
             metric = self._metrics.get(name)
             if metric is not None and metric.kind == "histogram":
@@ -156,7 +167,16 @@ class Metrics:
         """The same metrics with no numbers, to add snapshots to."""
         copy = Metrics()
         for metric in self._metrics.values():
-            copy._add(Metric(metric.name, metric.kind, metric.help, metric.label_names, metric.bounds))
+            copy._add(
+                Metric(
+                    metric.name,
+                    metric.kind,
+                    metric.help,
+                    metric.label_names,
+                    bounds=metric.bounds,
+                    highest=metric.highest,
+                )
+            )
         return copy
 
     def render(self) -> bytes:

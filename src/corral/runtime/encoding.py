@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 _DEPTH_MAX = 50
+_TOO_DEEP_MAX = 1000
+"""A value that contains itself twice has more ends than there is time for."""
 
 
 def _unknown(value: object) -> object:
@@ -66,7 +68,7 @@ def _carriable(text: str) -> str:
 
 def _rescued(value: object, encode: _Chunks) -> str:
     try:
-        return "".join(encode(to_plain(value), 0))
+        return "".join(encode(_Plainer().plain(value), 0))
     except Exception:  # noqa: BLE001 - a user's own model_dump may raise anything; the reply still has to be JSON
         return _as_text(value, encode)
 
@@ -78,16 +80,24 @@ def _as_text(value: object, encode: _Chunks) -> str:
         return "".join(encode({"error": "Serialization failed", "original_type": type(value).__name__}, 0))
 
 
-def to_plain(value: Any, depth: int = 0) -> Any:
+class _Plainer:
     """Models, dataclasses, structs and sets as what JSON knows; anything else is handed back as it is."""
-    if depth > _DEPTH_MAX:
-        return f"<too_deep:{type(value).__name__}>"
-    if hasattr(value, "model_dump"):
-        return value.model_dump()
-    if dataclasses.is_dataclass(value):
-        return dataclasses.asdict(value)  # type: ignore[arg-type]  # a class raises TypeError, and is rescued as its text
-    if isinstance(value, dict):
-        return {name: to_plain(part, depth + 1) for name, part in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [to_plain(part, depth + 1) for part in value]
-    return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
+
+    def __init__(self) -> None:
+        self._too_deep = 0
+
+    def plain(self, value: Any, depth: int = 0) -> Any:
+        if depth > _DEPTH_MAX:
+            self._too_deep += 1
+            if self._too_deep > _TOO_DEEP_MAX:
+                raise ValueError("The value refers to itself.")
+            return f"<too_deep:{type(value).__name__}>"
+        if hasattr(value, "model_dump"):
+            return value.model_dump()
+        if dataclasses.is_dataclass(value):
+            return dataclasses.asdict(value)  # type: ignore[arg-type]  # a class raises TypeError, and its text is taken
+        if isinstance(value, dict):
+            return {name: self.plain(part, depth + 1) for name, part in value.items()}
+        if isinstance(value, list | tuple | set):
+            return [self.plain(part, depth + 1) for part in value]
+        return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value

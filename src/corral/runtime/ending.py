@@ -30,6 +30,7 @@ class Ended:
         """Go on; a value ends the call here, a stream when it has been read."""
         call.task = asyncio.current_task()
         try:
+            call.check()
             reply = await proceed(call)
             if reply.source is None and reply.response is None:
                 reply.text = to_json(reply.value)
@@ -101,6 +102,8 @@ class CallStream:
         if isinstance(seen, AgentFailed) and isinstance(error, Exception):
             rescue = await self._ended.runner.rescue(self._call, error)
             if rescue is not None:
+                if self._call.transcript is not None:
+                    self._call.transcript.add(rescue.value)
                 await self._end(None)
                 return to_json(rescue.value)
         await self._end(seen)
@@ -111,11 +114,12 @@ class CallStream:
     async def _end(self, error: BaseException | None) -> None:
         self._over = True
         close = getattr(self._source, "aclose", None)
-        try:
-            if close is not None:
+        if close is not None:
+            try:
                 await close()
-        finally:
-            await self._ended.finish(self._call, error)
+            except BaseException as late:  # noqa: BLE001 - an agent's clean-up may fail; the call ends all the same
+                error = error or agents_own(late, self._call)
+        await self._ended.finish(self._call, error)
 
     async def aclose(self) -> None:
         """Close the agent's generator and end the call, when the reader leaves before the end."""

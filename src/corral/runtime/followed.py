@@ -38,8 +38,7 @@ class Pieces:
         """Whether everything since the start is still here."""
         return self._first == 0
 
-    @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the writer should wait for the readers."""
         return self._held > self._held_max
 
@@ -74,6 +73,7 @@ class FollowedRun:
         self._positions: dict[int, int] = {}
         self._changed = asyncio.Event()
         self._reply: Reply | None = None
+        self._given = False
         self._ended = False
         self._error: BaseException | None = None
         self._grace: asyncio.TimerHandle | None = None
@@ -89,10 +89,10 @@ class FollowedRun:
         """One more piece; waits while the slowest follower is too far behind."""
         self.pieces.add(piece)
         self._notify()
-        while self.pieces.full:
+        while self.pieces.is_full():
             if self._positions:
                 self.pieces.forget_before(min(self._positions.values()))
-                if not self.pieces.full:
+                if not self.pieces.is_full():
                     break
             await self._changed.wait()
 
@@ -122,7 +122,15 @@ class FollowedRun:
         self.leave(follower)
         if self._error is not None:
             raise self._error
-        return reply or Reply()
+        return self._once(reply or Reply())
+
+    def _once(self, reply: Reply) -> Reply:
+        """A response that the agent streams itself can be sent to one client only."""
+        if reply.response is not None and not isinstance(getattr(reply.response, "body", None), bytes):
+            if self._given:
+                raise ReplayGone
+            self._given = True
+        return reply
 
     async def next_piece(self, follower: int) -> str:
         """The next piece for this follower; raises what the run raised, or `StopAsyncIteration` at its end."""
@@ -134,7 +142,7 @@ class FollowedRun:
             await self._changed.wait()
         piece = self.pieces[position]
         self._positions[follower] = position + 1
-        if self.pieces.full:
+        if self.pieces.is_full():
             self._notify()
         return piece
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from corral.runtime.pipeline import Proceed
 from corral.runtime.reply import Reply, is_response
 from corral.runtime.store import Begun, Finished, InvocationStore
 from corral.settings.sections import RuntimeSettings
+
+_log = logging.getLogger("corral.runtime")
 
 _LEASE_S = 30.0
 _ASK_AGAIN_S = (0.02, 0.05, 0.1, 0.25)
@@ -124,17 +127,22 @@ class Idempotency:
         run.started(reply)
         if reply.stream is None:
             return kept_value(reply)
-        async for text in reply.stream:
-            await run.add(text)
+        try:
+            async for text in reply.stream:
+                await run.add(text)
+        finally:
+            await reply.stream.aclose()  # type: ignore[attr-defined]  # every stream that leaves the pipeline has it
         return KeptReply(pieces=run.pieces.all()) if run.pieces.complete else None
 
     async def _keep(self, run_key: _RunKey, run: FollowedRun, kept: KeptReply | None) -> None:
-        if kept is not None:
-            encoded = msgspec.msgpack.encode(kept)
-            if len(encoded) <= self._settings.idempotency_reply_max_bytes:
+        encoded = b"" if kept is None else msgspec.msgpack.encode(kept, enc_hook=str)
+        try:
+            if kept is not None and len(encoded) <= self._settings.idempotency_reply_max_bytes:
                 await self._store.finish(*run_key, run.token, encoded)
-                return
-        await self._store.abandon(*run_key, run.token)
+            else:
+                await self._store.abandon(*run_key, run.token)
+        except CorralError as error:
+            _log.warning("The answer to the idempotency key %r could not be kept: %s", run_key[1], error)
 
     async def _renew(self) -> None:
         while self._runs:
@@ -174,7 +182,7 @@ def kept_value(reply: Reply) -> KeptReply | None:
 def kept_error(error: BaseException) -> KeptReply | None:
     """The agent's own failure is an answer too, and so is its running out of time: it was paid for once."""
     if isinstance(error, AgentFailed):
-        return KeptReply(error=error.message, status=error.answer_status, detail=error.detail)
+        return KeptReply(error=error.said, status=error.answer_status, detail=error.detail)
     if isinstance(error, DeadlineExceeded):
         return KeptReply(error=error.message, timeout=True)
     return None

@@ -19,6 +19,7 @@ Outcome = Literal["ok", "degraded", "error", "rejected", "cancelled", "timeout"]
 CancelReason = Literal["deadline", "client", "request", "interrupted", "draining"]
 Ending = Callable[["Invocation"], Awaitable[None]]
 
+_LAST_REASONS = frozenset({"deadline", "draining"})
 _REASONS: dict[CancelReason, type[CorralError]] = {
     "deadline": DeadlineExceeded,
     "client": Cancelled,
@@ -93,12 +94,24 @@ class Invocation:
             raise failure
 
     def cancel(self, reason: CancelReason) -> None:
-        """Stop the run: its task is cancelled, and a synchronous agent finds `context.cancelled` true."""
+        """Stop the run: its task is cancelled, and a synchronous agent finds `context.cancelled` true.
+
+        Asked again, it does nothing, unless time is up for an agent that takes long over its end.
+        """
         if self.cancel_reason is None:
             self.cancel_reason = reason
             self.context.cancelled = True
-            if self.task is not None:
-                self.task.cancel()
+        elif reason in _LAST_REASONS and self.cancel_reason not in _LAST_REASONS:
+            self.cancel_reason = reason
+        else:
+            return
+        if self.task is not None:
+            self.task.cancel()
+
+    def check(self) -> None:
+        """Raise the reason if this run was to be stopped before it began."""
+        if self.cancel_reason is not None:
+            raise self.cancelled_error()
 
     def cancelled_error(self) -> CorralError:
         """The error that says why this run was stopped."""
@@ -111,7 +124,7 @@ class Invocations:
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         """Start with none; `clock` tells when a deadline has passed."""
         self._clock = clock
-        self._running: dict[str, Invocation] = {}
+        self._running: dict[Invocation, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._idle = asyncio.Event()
@@ -121,29 +134,22 @@ class Invocations:
         return len(self._running)
 
     def __iter__(self) -> Iterator[Invocation]:
-        return iter(list(self._running.values()))
+        return iter(list(self._running))
 
-    def find(self, tenant: str, request_id: str) -> Invocation | None:
-        """A running invocation of this tenant, by request id."""
-        call = self._running.get(request_id)
-        return call if call is not None and call.context.tenant == tenant else None
+    def find(self, tenant: str, request_id: str) -> list[Invocation]:
+        """The running invocations of this tenant with this request id: callers choose it, so there may be several."""
+        return [c for c in self._running if c.context.request_id == request_id and c.context.tenant == tenant]
 
     def add(self, call: Invocation) -> None:
-        """Watch over an invocation until `remove`. Two with the same id are both kept; the later one is found by id."""
-        request_id = call.context.request_id
-        if request_id in self._running:
-            request_id = f"{request_id}#{id(call):x}"
-        self._running[request_id] = call
+        """Watch over an invocation until `remove`."""
+        self._running[call] = None
         if call.context.deadline is not None:
             self._watch(call.context.deadline)
         self._idle.clear()
 
     def remove(self, call: Invocation) -> None:
         """Forget an invocation that ended."""
-        request_id = call.context.request_id
-        if self._running.get(request_id) is not call:
-            request_id = f"{request_id}#{id(call):x}"
-        self._running.pop(request_id, None)
+        self._running.pop(call, None)
         if not self._running:
             self._idle.set()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Generic, TypeVar
 
 from corral.errors import ConfigError, NoEntrypoint, NotFound
@@ -18,19 +18,20 @@ DEFAULT_AGENT = "main"
 
 
 class Lazy(Generic[T]):
-    """Something heavy that is built once, in a thread, when the app starts or when it is first asked for.
+    """Something heavy that is built once, when the app starts or when it is first asked for.
 
     Inside an agent: `graph = await build_graph()` (or `build_graph.get()` in a synchronous one), where
-    `build_graph = app.lazy(create_graph)`.
+    `build_graph = app.lazy(create_graph)`. A factory that failed is tried again by the next one who asks.
     """
 
-    def __init__(self, factory: Callable[[], T], name: str = "") -> None:
-        """`factory` takes no arguments, and may be a coroutine function."""
-        self.factory = factory
+    def __init__(self, factory: Callable[[], T] | Callable[[], Coroutine[Any, Any, T]], name: str = "") -> None:
+        """`factory` takes no arguments. A coroutine function runs on the loop that asks first, others in a thread."""
+        self.factory: Callable[[], Any] = factory
         self.name = name or getattr(factory, "__name__", "lazy")
         self.error: BaseException | None = None
         self._value: list[T] = []
         self._building = threading.Lock()
+        self._task: asyncio.Task[T] | None = None
 
     @property
     def built(self) -> bool:
@@ -43,20 +44,36 @@ class Lazy(Generic[T]):
             if not self._value:
                 try:
                     value = self.factory()
-                    if inspect.iscoroutine(value):
-                        value = asyncio.run(value)
+                    self._keep(asyncio.run(value) if inspect.iscoroutine(value) else value)
                 except BaseException as error:
                     self.error = error
                     raise
-                self.error = None
-                self._value.append(value)
             return self._value[0]
 
     async def __call__(self) -> T:
-        """The built object; builds it in a thread when it is not there yet, so that the loop goes on."""
+        """The built object; builds it when it is not there yet, while the loop goes on."""
         if self._value:
             return self._value[0]
-        return await asyncio.to_thread(self.get)
+        if not inspect.iscoroutinefunction(self.factory):
+            return await asyncio.to_thread(self.get)
+        if self._task is None or self._task.get_loop() is not asyncio.get_running_loop():
+            # What it makes may belong to the loop it was made on, so it runs here. It goes on when who asked gives up.
+            self._task = asyncio.create_task(self._build())
+        return await asyncio.shield(self._task)
+
+    async def _build(self) -> T:
+        try:
+            return self._keep(await self.factory())
+        except BaseException as error:
+            self.error = error
+            raise
+        finally:
+            self._task = None
+
+    def _keep(self, value: T) -> T:
+        self.error = None
+        self._value[:] = [value]
+        return value
 
 
 class Agent:

@@ -48,7 +48,7 @@ class Runner:
 
     async def rescue(self, call: Invocation, error: Exception) -> Reply | None:
         """What the app's `on_error` answers in place of a failed agent; none when it has no answer either."""
-        if self._on_error is None:
+        if self._on_error is None or call.cancel_reason is not None:
             return None
         try:
             value = self._on_error(error, call.payload, call.context)
@@ -87,16 +87,17 @@ class Runner:
 def agents_own(error: BaseException, call: Invocation) -> BaseException:
     """The error an outsider should see for what came out of an agent.
 
-    Nothing an agent raises may take the worker down: not `sys.exit()`, and not a stray `CancelledError` either. A
-    cancellation that the runtime asked for becomes the reason it was asked for.
+    Nothing an agent raises may take the worker down: not `sys.exit()`, and not a stray `CancelledError` either. Once
+    the runtime has cancelled a call, whatever comes out of it is answered with the reason for that.
     """
     if isinstance(error, CorralError):
         return error
+    if call.cancel_reason is not None:
+        if call.task is not None:
+            while call.task.uncancel():  # the deadline may have come after another reason
+                pass
+        return call.cancelled_error()
     if isinstance(error, asyncio.CancelledError):
-        if call.cancel_reason is not None:
-            if call.task is not None:
-                call.task.uncancel()
-            return call.cancelled_error()
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             return error

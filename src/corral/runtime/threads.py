@@ -6,12 +6,15 @@ import asyncio
 import contextvars
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 _AHEAD_MAX = 64
-"""A synchronous stream may run this many values ahead of its reader."""
+"""A stream may run this many values ahead of its reader."""
+_JOIN_S_MAX = 1.0
+"""How long to wait at the end for what runs on the isolated loop."""
 
 
 class AgentThreads:
@@ -21,6 +24,7 @@ class AgentThreads:
         """Threads start when they are first needed."""
         self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix="corral-agent")
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._isolated: threading.Thread | None = None
         self._starting = threading.Lock()
 
     async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
@@ -37,50 +41,74 @@ class AgentThreads:
         context = contextvars.copy_context()
 
         async def run() -> Any:
-            # A task made inside `context.run` keeps that context, which a plain threadsafe call would lose.
-            return await asyncio.get_running_loop().create_task(fn(*args), context=context)
+            # A task made with a context keeps it, which a plain threadsafe call would lose.
+            return await asyncio.get_running_loop().create_task(_survived(fn(*args)), context=context)
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._isolated_loop()))
+        ended = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._isolated_loop()))
+        if isinstance(ended, _Exit):
+            raise ended.error
+        return ended
 
     async def iterate_isolated(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Read an asynchronous iterator on the loop of its own, a bounded number of values ahead."""
-        bridge = _Bridge(source, asyncio.get_running_loop(), contextvars.copy_context())
-        away = self._isolated_loop()
-        task = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(bridge.start(), away))
+        bridge = _Bridge(source, self._isolated_loop())
         try:
             while True:
                 is_value, item = await bridge.arrived.get()
                 if is_value:
-                    away.call_soon_threadsafe(bridge.room.release)
+                    bridge.taken()
                     yield item
                 elif item is None:
                     return
                 else:
                     raise item
         finally:
-            away.call_soon_threadsafe(task.cancel)
+            bridge.close()
 
     def _isolated_loop(self) -> asyncio.AbstractEventLoop:
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(self._loop,), name="corral-isolated", daemon=True).start()
+                self._isolated = threading.Thread(target=_run, args=(self._loop,), name="corral-isolated", daemon=True)
+                self._isolated.start()
             return self._loop
 
     async def stop(self) -> None:
         """End idle threads; a thread in the middle of a user's call is left to finish on its own."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop = None
+        loop, thread = self._loop, self._isolated
+        if loop is not None and thread is not None:
+            self._loop = self._isolated = None
+            loop.call_soon_threadsafe(loop.stop)
+            await asyncio.to_thread(thread.join, _JOIN_S_MAX)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped, and close it."""
+    """Run a loop until it is stopped, end what is left on it, and close it."""
     try:
         loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=_JOIN_S_MAX))
+        loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+class _Exit:
+    """`sys.exit()` in an agent, as a value: raised inside of a task it would end the loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+async def _survived(work: Awaitable[Any]) -> Any:
+    try:
+        return await work
+    except (SystemExit, KeyboardInterrupt) as error:
+        return _Exit(error)
 
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -91,37 +119,58 @@ def _call(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 class _Bridge:
-    """Reads an asynchronous iterator on one loop and hands its values to another: (is it a value?, value or error)."""
+    """Reads an asynchronous iterator on another loop and hands its values home: (is it a value?, value or error).
 
-    def __init__(
-        self, source: AsyncIterator[Any], home: asyncio.AbstractEventLoop, context: contextvars.Context
-    ) -> None:
+    One task reads from first value to last, so that an agent never finds itself in another task's context.
+    """
+
+    def __init__(self, source: AsyncIterator[Any], away: asyncio.AbstractEventLoop) -> None:
         self.arrived: asyncio.Queue[tuple[bool, Any]] = asyncio.Queue()
-        self.room = asyncio.Semaphore(_AHEAD_MAX)  # used on the isolated loop only, so it binds to that one
         self._source = source
-        self._home = home
-        self._context = context
+        self._home = asyncio.get_running_loop()
+        self._away = away
+        self._context = contextvars.copy_context()
+        self._room = asyncio.Semaphore(_AHEAD_MAX)  # used on the other loop only, so it binds to that one
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        away.call_soon_threadsafe(self._start)
 
-    async def start(self) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(self._read(), context=self._context)
+    def taken(self) -> None:
+        """Say that a value was taken, so that there is room for another one."""
+        self._away.call_soon_threadsafe(self._room.release)
+
+    def close(self) -> None:
+        """Stop reading, and have the source closed."""
+        self._closed = True
+        with suppress(RuntimeError):  # the other loop has ended, and all that ran there with it
+            self._away.call_soon_threadsafe(self._cancel)
+
+    def _start(self) -> None:
+        self._task = self._away.create_task(self._read(), context=self._context)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
 
     async def _read(self) -> None:
         end: BaseException | None = None
         try:
-            async for value in self._source:
-                await self.room.acquire()
-                self._hand_over(True, value)
-        except BaseException as error:
+            try:
+                async for value in self._source:
+                    await self._room.acquire()
+                    if self._closed:
+                        break
+                    self._hand_over(True, value)
+            finally:
+                if (close := getattr(self._source, "aclose", None)) is not None:
+                    await close()
+        except BaseException as error:  # noqa: BLE001 - carried to the reader, who raises it if there still is one
             end = error
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        finally:
-            if (close := getattr(self._source, "aclose", None)) is not None:
-                await close()
-            self._hand_over(False, end)
+        self._hand_over(False, end)
 
     def _hand_over(self, is_value: bool, item: Any) -> None:
-        self._home.call_soon_threadsafe(self.arrived.put_nowait, (is_value, item))
+        with suppress(RuntimeError):  # the worker's loop has ended: nobody reads any more
+            self._home.call_soon_threadsafe(self.arrived.put_nowait, (is_value, item))
 
 
 class _Pump:

@@ -171,10 +171,11 @@ class InvocationRoutes:
     async def cancel(self, request: Request) -> None:
         """`DELETE /v1/invocations/{request_id}`."""
         request_id = request.params["request_id"]
-        call = self._invocations.find(request.context.tenant, request_id)
-        if call is None:
+        found = self._invocations.find(request.context.tenant, request_id)
+        if not found:
             raise NotFound(f"No invocation with the request id {request_id[:200]!r} runs here.")
-        call.cancel("request")
+        for call in found:
+            call.cancel("request")
         await request.respond_json({"request_id": request_id, "status": "cancelling"}, 202)
 
 

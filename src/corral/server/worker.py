@@ -40,6 +40,10 @@ class Servable(Protocol):
         """Invocations that run or wait."""
         ...
 
+    def own_process(self) -> None:
+        """Nothing else is served by this process."""
+        ...
+
     async def start(self) -> None:
         """Open what is needed, or raise."""
         ...
@@ -88,6 +92,7 @@ class Worker:
         """Start, call `ready`, serve, and end cleanly. `parent` is a pipe that closes when the supervisor dies."""
         loop = asyncio.get_running_loop()
         config = self._config()
+        self._service.own_process()
         await self._service.start()
         acceptor = Acceptor(
             self._listener,
