@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import msgspec
 
 from corral.errors import ValidationFailed
+from corral.messages import Role
 from corral.observability.store import Span
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Three ids share a key in PostgreSQL's indexes, whose entries end at about 2,700 bytes.
 ID_MAX_BYTES = 512
+
+_ROLES = frozenset(get_args(Role))
 
 _encoder = msgspec.json.Encoder()
 decode = msgspec.json.Decoder().decode
@@ -101,6 +104,7 @@ def rows_of(drafts: Sequence[Draft]) -> list[Row]:
 def _row_of(draft: Draft) -> Row:
     check_id("actor", draft.actor, empty=True)
     check_id("branch", draft.branch)
+    _check_shape(draft.role, draft.content, draft.metadata)
     metadata = encode(draft.metadata, "Metadata") if draft.metadata else None
     return Row(
         role=draft.role,
@@ -112,6 +116,16 @@ def _row_of(draft: Draft) -> Row:
         labels=encode(labels(draft.metadata), "Metadata").decode() if metadata else None,
         content=encode(draft.content, "Content"),
     )
+
+
+def _check_shape(role: object, content: object, metadata: object) -> None:
+    """What is written now has to be readable later; agents in plain Python are not type-checked."""
+    if role not in _ROLES:
+        raise ValidationFailed(f"There is no role {role!r}; take one of {', '.join(sorted(_ROLES))}.")
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise ValidationFailed("An event's content is a list of parts, and each part is a JSON object.")
+    if not isinstance(metadata, dict):
+        raise ValidationFailed("An event's metadata is a JSON object.")
 
 
 def span_row(span: Span) -> tuple[object, ...]:

@@ -55,6 +55,8 @@ class Engine:
             raise translated(error, self.url, sent=False) from error
         self._loop = asyncio.get_running_loop()
         self._connections = connections
+        if self.lines.watched:
+            self.listen()
 
     async def stop(self) -> None:
         """Finish what was accepted, and close. Called on the home loop."""

@@ -66,15 +66,13 @@ def append(
     ttl_s: float | None,
 ) -> list[SessionEvent]:
     """Write `rows` (the encoded `drafts`) at the end of the session."""
-    actors = list(dict.fromkeys(row.actor for row in rows if row.actor))
-    number, last_seq, now = touch(transaction, key, actor=actors[0] if actors else "", events=len(rows), ttl_s=ttl_s)
-    for actor in actors:
-        saw(transaction, key.tenant, actor, number, now)
+    actor = next((row.actor for row in rows if row.actor), "")
+    number, last_seq, now = touch(transaction, key, actor=actor, events=len(rows), ttl_s=ttl_s)
     events = []
     for seq, (draft, row) in enumerate(zip(drafts, rows, strict=True), start=last_seq - len(rows) + 1):
         if row.branch != "main":
             _branch(transaction, number, seq, row)
-        expires_at = None if row.ttl_s is None else now + row.ttl_s
+        expires_at = None if row.ttl_s is None else round(now + row.ttl_s, 6)
         transaction.execute(
             _SQL["append"],
             (
@@ -98,11 +96,6 @@ def append(
             )
         )
     return events
-
-
-def saw(transaction: Transaction, tenant: str, actor: str, number: int, now: float) -> None:
-    """Note that an actor spoke in a session."""
-    transaction.execute(_SQL["saw_actor"], (tenant, actor, number, now))
 
 
 def find_event(view: Transaction | View, number: int, wanted: str) -> tuple[int, str]:

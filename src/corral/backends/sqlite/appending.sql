@@ -19,11 +19,6 @@ DELETE FROM sessions WHERE tenant = :tenant AND session_id = :session_id;
 INSERT INTO events (id, created_at, expires_at, role, actor, branch, turn, labels, metadata, content)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10);
 
--- name: saw_actor
--- Note that an actor spoke in a session.
-INSERT INTO session_actors (tenant, actor, session, last_seen_at) VALUES (?1, ?2, ?3, ?4)
-ON CONFLICT (tenant, actor, session) DO UPDATE SET last_seen_at = max(last_seen_at, excluded.last_seen_at);
-
 -- name: has_branch
 -- Is a branch known in a session.
 SELECT 1 FROM branches WHERE session = ?1 AND name = ?2;

@@ -55,6 +55,7 @@ def open_database(path: Path, url: str, *, sync: str) -> sqlite3.Connection:
 
 def translated(error: Exception, url: str) -> Exception:
     """The error as callers know it; one that is neither ours nor SQLite's is a defect and stays what it is."""
-    if isinstance(error, CorralError) or not isinstance(error, sqlite3.DatabaseError | OSError):
+    ours = isinstance(error, CorralError | sqlite3.ProgrammingError | sqlite3.IntegrityError)
+    if ours or not isinstance(error, sqlite3.DatabaseError | OSError):
         return error
     return StoreUnavailable(f"The store at {url} does not answer: {error} ({_SETTING}).")

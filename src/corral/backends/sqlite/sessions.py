@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import check_id, check_key, decode, encode, findable, labels, rows_of
 from corral.backends.queries import read_queries
-from corral.backends.sqlite.appending import SEQ_BITS, append, fence, find_event, saw, touch
+from corral.backends.sqlite.appending import SEQ_BITS, append, fence, find_event, touch
 from corral.errors import EventNotFound, SessionExists, SessionNotFound, StateConflict, TurnLost
 from corral.messages import Page
-from corral.sessions.event import ActorInfo, SessionEvent, SessionInfo, SessionKey, State, event_id
+from corral.sessions.event import ActorInfo, SessionEvent, SessionInfo, SessionKey, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 _SQL = read_queries(Path(__file__).with_name("sessions.sql"))
 _TURNS = read_queries(Path(__file__).with_name("turns.sql"))
+
+_events = msgspec.json.Decoder(list[SessionEvent])
 
 _SEQ_END = 1 << SEQ_BITS
 # A line that nobody came back to is kept this long, so that a worker that slept may still find its ticket.
@@ -50,8 +54,6 @@ class SqliteSessions:
             }
             transaction.execute(_SQL["drop_expired"], bound)
             made = transaction.execute(_SQL["create"], bound).fetchall()
-            if made and actor:
-                saw(transaction, key.tenant, actor, made[0][0], now)
             return bool(made)
 
         return await self._engine.write(run)
@@ -75,6 +77,9 @@ class SqliteSessions:
     async def events(self, key: SessionKey, query: EventQuery) -> Page[SessionEvent]:
         """List events."""
         check_limit(query.limit)
+        before = min(read_cursor(query.cursor, int) or _SEQ_END, _SEQ_END)
+        if not findable(key.tenant, key.session_id, query.actor, query.branch):
+            return Page([])
         bound = {
             "tenant": key.tenant,
             "session_id": key.session_id,
@@ -84,18 +89,17 @@ class SqliteSessions:
             "since": query.since,
             "roles": encode(query.roles, "Roles").decode() if query.roles else None,
             "labels": encode(labels(query.metadata), "Metadata").decode() if query.metadata else None,
-            "before_seq": min(read_cursor(query.cursor, int) or _SEQ_END, _SEQ_END),
+            "before_seq": before,
             "limit": query.limit + 1,
+            "quoted_id": encode(key.session_id, "The session id").decode(),
         }
 
-        if not findable(key.tenant, key.session_id, query.actor, query.branch):
-            return Page([])
+        def run(view: View) -> bytes:
+            found: bytes = view.execute(_SQL["events"], {**bound, "now": view.now}).fetchone()[0]
+            return found
 
-        def run(view: View) -> list[SessionEvent]:
-            rows = view.execute(_SQL["events"], {**bound, "now": view.now})
-            return [_event(key.session_id, row) for row in rows]
-
-        events = await self._engine.read(run)
+        # One row, decoded in one go: a row per event would give the interpreter's lock away and ask for it back each time.
+        events = _events.decode(await self._engine.read(run))
         return page_of(events, lambda last: last.seq, query.limit)
 
     async def get(self, key: SessionKey) -> SessionInfo | None:
@@ -224,24 +228,6 @@ def _bound(key: SessionKey, now: float) -> dict[str, Any]:
     return {"tenant": key.tenant, "session_id": key.session_id, "now": now}
 
 
-def _event(session_id: str, row: Sequence[Any]) -> SessionEvent:
-    rowid, created_at, expires_at, role, actor, branch, turn, metadata, content = row
-    seq = rowid & (_SEQ_END - 1)
-    return SessionEvent(
-        id=event_id(created_at, seq),
-        session_id=session_id,
-        seq=seq,
-        role=role,
-        content=decode(content),
-        actor=actor,
-        branch=branch,
-        turn=turn,
-        metadata=decode(metadata) if metadata else {},
-        created_at=created_at,
-        expires_at=expires_at,
-    )
-
-
 def _info(row: Sequence[Any]) -> SessionInfo:
     _, session_id, actor, created_at, updated_at, last_seq, expires_at, metadata = row
     return SessionInfo(
@@ -268,7 +254,7 @@ def _fork(transaction: Transaction, key: SessionKey, copy: SessionKey, at_event:
     bound = {"tenant": key.tenant, "number": number, "upto": upto, "new_session_id": copy.session_id, "now": now}
     made = transaction.execute(_SQL["fork_session"], bound).fetchall()[0]
     bound["copy"] = made[0]
-    for query in ("fork_events", "fork_branches", "fork_actors"):
+    for query in ("fork_events", "fork_branches"):
         transaction.execute(_SQL[query], bound)
     return _info(made)
 

@@ -37,7 +37,7 @@ WHERE seen.tenant = :tenant AND (:after IS NULL OR seen.actor > :after) AND (exp
 GROUP BY seen.actor ORDER BY seen.actor LIMIT :limit;
 
 -- name: events
--- Live events of a live session, newest first, through every filter that is given.
+-- Live events of a live session, newest first, through every filter that is given: all of them as one JSON text.
 WITH RECURSIVE
 session(number) AS (
     SELECT number FROM sessions
@@ -49,23 +49,39 @@ line(name, upto) AS (
     SELECT parent, min(upto, ((SELECT number FROM session) << 32) + left_at)
     FROM line JOIN branches ON session = (SELECT number FROM session) AND branches.name = line.name
     WHERE :include_parents AND parent IS NOT NULL
+),
+found AS (
+    SELECT id & 4294967295 AS seq, * FROM events
+    WHERE id > ((SELECT number FROM session) << 32)
+      AND id < ((SELECT number FROM session) << 32) + :before_seq
+      AND (expires_at IS NULL OR expires_at > :now)
+      AND (:branch IS NULL OR EXISTS (SELECT 1 FROM line WHERE line.name = branch AND id <= upto))
+      AND (:actor IS NULL OR actor = :actor)
+      AND (:since IS NULL OR created_at >= :since)
+      AND (:roles IS NULL OR role IN (SELECT value FROM json_each(:roles)))
+      AND (:labels IS NULL OR NOT EXISTS (
+          SELECT 1 FROM json_each(:labels) AS wanted
+          WHERE NOT EXISTS (
+              SELECT 1 FROM json_each(coalesce(labels, '{}')) AS has
+              WHERE has.key = wanted.key AND has.value = wanted.value
+          )
+      ))
+    ORDER BY id DESC LIMIT :limit
 )
-SELECT id, created_at, expires_at, role, actor, branch, turn, metadata, content
-FROM events
-WHERE id > ((SELECT number FROM session) << 32)
-  AND id < ((SELECT number FROM session) << 32) + :before_seq
-  AND (expires_at IS NULL OR expires_at > :now)
-  AND (:branch IS NULL OR EXISTS (SELECT 1 FROM line WHERE line.name = branch AND id <= upto))
-  AND (:actor IS NULL OR actor = :actor)
-  AND (:since IS NULL OR created_at >= :since)
-  AND (:roles IS NULL OR role IN (SELECT value FROM json_each(:roles)))
-  AND (:labels IS NULL OR NOT EXISTS (
-      SELECT 1 FROM json_each(:labels) AS wanted
-      WHERE NOT EXISTS (
-          SELECT 1 FROM json_each(coalesce(labels, '{}')) AS has WHERE has.key = wanted.key AND has.value = wanted.value
-      )
-  ))
-ORDER BY id DESC LIMIT :limit;
+SELECT CAST('[' || coalesce(group_concat(
+    '{"id":"' || printf('%016d#%08x', CAST(created_at * 1000 AS INTEGER), seq)
+    || '","session_id":' || :quoted_id
+    || ',"seq":' || seq
+    || ',"role":"' || role
+    || '","content":' || content
+    || ',"actor":' || json_quote(actor)
+    || ',"branch":' || json_quote(branch)
+    || ',"turn":' || json_quote(turn)
+    || ',"metadata":' || coalesce(metadata, '{}')
+    || ',"created_at":' || printf('%.6f', created_at)
+    || ',"expires_at":' || CASE WHEN expires_at IS NULL THEN 'null' ELSE printf('%.6f', expires_at) END
+    || '}', ','), '') || ']' AS BLOB)
+FROM found;
 
 -- name: read_state
 -- The state of a live session.
@@ -97,15 +113,6 @@ WHERE id > (:number << 32) AND id <= (:number << 32) + min(:upto, 4294967295)
 -- Copy the branches that events were copied of.
 INSERT INTO branches (session, name, parent, left_at)
 SELECT :copy, name, parent, left_at FROM branches WHERE session = :number AND left_at < :upto;
-
--- name: fork_actors
--- Note who speaks in the copy.
-INSERT INTO session_actors (tenant, actor, session, last_seen_at)
-SELECT :tenant, actor, :copy, max(at) FROM (
-    SELECT actor, created_at AS at FROM events WHERE id > (:copy << 32) AND id < ((:copy + 1) << 32)
-    UNION ALL
-    SELECT actor, created_at FROM sessions WHERE number = :copy
-) WHERE actor <> '' GROUP BY actor;
 
 -- name: delete_session
 -- Delete one session.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from corral.backends.encoding import check_id, check_key, encode, findable, rows_of
 from corral.backends.queries import read_queries
-from corral.backends.sqlite.appending import append, fence
+from corral.backends.sqlite.appending import append
 from corral.errors import SessionBusy, SessionQueueFull, TurnLost
 
 if TYPE_CHECKING:
@@ -81,10 +81,13 @@ class SqliteTurns:
         rows = rows_of(drafts)
 
         def run(transaction: Transaction) -> None:
-            if rows:
-                fence(transaction, key, turn)
+            ticket = (key.tenant, key.session_id, turn)
+            if not rows:
+                transaction.execute(_SQL["drop"], ticket)
+            elif transaction.execute(_SQL["drop_first"], ticket).rowcount:
                 append(transaction, key, drafts, rows, turn=turn, ttl_s=ttl_s)
-            transaction.execute(_SQL["drop"], (key.tenant, key.session_id, turn))
+            else:
+                raise TurnLost
             transaction.woken.append(key)
 
         try:
@@ -101,6 +104,8 @@ def _join(
     transaction: Transaction, key: SessionKey, turn: str, *, policy: TurnPolicy, lease_s: float, waiting_max: int
 ) -> bool:
     now = transaction.now
+    if transaction.execute(_SQL["take_first"], (key.tenant, key.session_id, turn, now + lease_s)).rowcount:
+        return True
     bound = {"tenant": key.tenant, "session_id": key.session_id, "turn": turn, "now": now}
     length, lapsed, last, joined = transaction.execute(_SQL["line"], bound).fetchone()
     if joined:

@@ -7,6 +7,11 @@ FROM tickets WHERE tenant = :tenant AND session_id = :session_id;
 -- Remove the tickets that ran out.
 DELETE FROM tickets WHERE tenant = :tenant AND session_id = :session_id AND lease_until <= :now;
 
+-- name: take_first
+-- Take a ticket in a line where nobody stands: what nearly always happens.
+INSERT INTO tickets (tenant, session_id, turn, place, lease_until)
+SELECT ?1, ?2, ?3, 1, ?4 WHERE NOT EXISTS (SELECT 1 FROM tickets WHERE tenant = ?1 AND session_id = ?2);
+
 -- name: take
 -- Take a ticket at the end of the line.
 INSERT INTO tickets (tenant, session_id, turn, place, lease_until)
@@ -32,6 +37,14 @@ SELECT turn, lease_until FROM tickets WHERE tenant = ?1 AND session_id = ?2 ORDE
 -- name: renew
 -- Extend a ticket's lease, if it still stands in line.
 UPDATE tickets SET lease_until = ?1 WHERE tenant = ?2 AND session_id = ?3 AND turn = ?4;
+
+-- name: drop_first
+-- Give a ticket back, if it is the first of its line.
+DELETE FROM tickets
+WHERE tenant = ?1 AND session_id = ?2 AND turn = ?3 AND NOT EXISTS (
+    SELECT 1 FROM tickets AS earlier
+    WHERE earlier.tenant = ?1 AND earlier.session_id = ?2 AND earlier.place < tickets.place
+);
 
 -- name: drop
 -- Give a ticket back.

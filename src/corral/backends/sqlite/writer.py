@@ -123,7 +123,8 @@ class Writer:
 
     def _transact(self, connection: sqlite3.Connection, batch: list[Job]) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        transaction = Transaction(connection, self._clock.now())
+        # Microseconds are what the file keeps: what is told now reads the same later.
+        transaction = Transaction(connection, round(self._clock.now(), 6))
         for job in batch:
             if job.abandoned:
                 continue

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from corral.errors import BadRequest, EventNotFound, SessionExists, SessionNotFound, TurnLost, ValidationFailed
-from corral.sessions.event import EventQuery, SessionKey, SessionQuery, event_id
+from corral.sessions.event import Draft, EventQuery, SessionKey, SessionQuery, event_id
 from corral.testing.contracts.setting import KEY, Contract, listed, said, texts
 
 if TYPE_CHECKING:
@@ -114,6 +114,21 @@ class AppendContract(Contract):
             await stores.sessions.append(KEY, [said("x", metadata={"value": value})])
         with pytest.raises(ValidationFailed):
             await stores.sessions.write_state(KEY, value)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            Draft(role="alien", content=[]),  # type: ignore[arg-type]  # that is what is wrong
+            Draft(role="user", content="text"),  # type: ignore[arg-type]  # that is what is wrong
+            Draft(role="user", content=["text"]),  # type: ignore[list-item]  # that is what is wrong
+            Draft(role="user", content=[], metadata=["x"]),  # type: ignore[arg-type]  # that is what is wrong
+        ],
+        ids=["role", "text", "part", "metadata"],
+    )
+    async def test_what_could_not_be_read_again_is_refused(self, stores: Stores, wrong: Draft) -> None:
+        with pytest.raises(ValidationFailed):
+            await stores.sessions.append(KEY, [said("x"), wrong])
+        assert await texts(stores) == []
 
     @pytest.mark.parametrize("bad", ["", "nul\0", "half \ud800", "x" * 513, "é" * 300])
     async def test_ids_that_cannot_be_kept_are_refused(self, stores: Stores, bad: str) -> None:

@@ -1,4 +1,5 @@
--- Sessions: events, branches, actors and the small state document. Times are seconds since 1970; JSON is UTF-8 text.
+-- Sessions: events, branches, actors and the small state document. Times are seconds since 1970, to the microsecond;
+-- JSON is UTF-8 text.
 
 CREATE TABLE sessions (
     number        INTEGER PRIMARY KEY,
@@ -51,6 +52,19 @@ CREATE TABLE branches (
     left_at INTEGER NOT NULL,
     PRIMARY KEY (session, name)
 ) WITHOUT ROWID;
+
+CREATE TRIGGER event_comes AFTER INSERT ON events WHEN new.actor <> ''
+BEGIN
+    INSERT INTO session_actors (tenant, actor, session, last_seen_at)
+    SELECT tenant, new.actor, number, new.created_at FROM sessions WHERE number = new.id >> 32
+    ON CONFLICT (tenant, actor, session) DO UPDATE SET last_seen_at = max(last_seen_at, excluded.last_seen_at);
+END;
+
+CREATE TRIGGER session_comes AFTER INSERT ON sessions WHEN new.actor <> ''
+BEGIN
+    INSERT INTO session_actors (tenant, actor, session, last_seen_at)
+    VALUES (new.tenant, new.actor, new.number, new.created_at);
+END;
 
 CREATE TRIGGER session_goes AFTER DELETE ON sessions
 BEGIN
