@@ -37,6 +37,10 @@ class SessionStore(Protocol):
     ) -> list[SessionEvent]:
         """Append all drafts in order, or none; durable when it returns. Creates the session when it is new.
 
+        Times and ids never run backwards within a session. If the caller is cancelled, the drafts are appended or not,
+        but never in part. Raises `ValidationFailed` for what no engine could keep or read again (an id with NUL, content
+        that is not JSON), and `EventNotFound` when a new branch is to leave at an event that is not there.
+
         With `turn`, raises `TurnLost` unless that turn still holds the session at the moment of writing: a request
         that lost its turn can change nothing. `ttl_s` moves the session's own expiry to that long from now.
         """
@@ -83,7 +87,8 @@ class SessionStore(Protocol):
         """Forget one session, every session and event of one actor, or (neither named) all of a tenant's; irreversible.
 
         An actor's events go from shared sessions too; a session is deleted whole when no event of another actor
-        remains. Returns how many sessions were deleted. A turn that runs meanwhile loses it.
+        remains (one without an actor, such as a reply, is nobody's). Returns how many sessions were deleted. A turn that
+        runs or waits meanwhile in a session that is touched loses it.
         """
         ...
 
@@ -106,6 +111,8 @@ class TurnStore(Protocol):
     async def join(self, key: SessionKey, turn: str, *, policy: TurnPolicy, lease_s: float, waiting_max: int) -> bool:
         """Take a ticket named `turn`, at the end of the line. True: the turn is granted now; False: wait for it.
 
+        Joining twice under one name is joining once. A join that is refused changes nothing.
+
         `reject` raises `SessionBusy` when somebody live holds or waits. `interrupt` and `rollback` void every earlier
         ticket and are granted at once (True); `rollback` also deletes, in the same transaction, the events that the
         voided turns wrote. Raises `SessionQueueFull` when `waiting_max` tickets wait already. Tickets whose lease ran
@@ -114,7 +121,11 @@ class TurnStore(Protocol):
         ...
 
     async def claim(self, key: SessionKey, turn: str) -> bool:
-        """True when `turn` is now the oldest live ticket and so holds the session. Raises `TurnLost` if it is void."""
+        """True when `turn` is now the oldest live ticket and so holds the session. Raises `TurnLost` if it is void.
+
+        Tickets before it whose lease ran out are removed. Until somebody else joins or claims, a ticket that ran out may
+        still be renewed, and its words are still taken.
+        """
         ...
 
     async def renew(self, turns: Sequence[tuple[SessionKey, str]], *, lease_s: float) -> list[str]:
@@ -131,9 +142,11 @@ class TurnStore(Protocol):
         ...
 
     def watch(self, woken: Callable[[SessionKey], None]) -> Callable[[], None]:
-        """Call `woken` (on the loop that called `watch`) when a session's line may have moved, in any process.
+        """Call `woken` (on the loop that called `watch`) when a line may have moved, in any process.
 
-        A hint that may be lost or come twice; whoever waits also asks `claim` about once a second. Returns the call
-        that ends the watch.
+        Told about are the sessions in whose lines a ticket taken through this store stands: waiting, or holding (it may
+        have been taken over). A hint that may be lost or come twice; whoever waits also asks `claim` about once a second.
+        Wake only the first of your own that waits, or a long line asks the store the square of its length. Returns the
+        call that ends the watch.
         """
         ...
