@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 from processes import AGENTS, Load, Server, serving, wait_until
 
 

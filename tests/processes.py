@@ -34,8 +34,10 @@ async def slow(payload, context):
 
 @app.entrypoint(name="note")
 async def note(payload, context):
-    event, = await context.session.append("user", payload["text"])
-    return {"seq": event.seq}
+    first, = await context.session.append("user", payload["text"])
+    await asyncio.sleep(0)
+    second, = await context.session.append("assistant", payload["text"])
+    return {"first": first.seq, "second": second.seq}
 """
 
 PROGRAM = """
