@@ -97,7 +97,7 @@ class Server:
         return json.loads((self.folder / ".corral" / "run" / f"{self.port}.json").read_text())
 
     def workers(self) -> list[int]:
-        return list(self.run_file()["workers"])  # type: ignore[call-overload]
+        return list(self.run_file()["workers"])
 
     def call(self, path: str, payload: object = None, headers: dict[str, str] | None = None) -> tuple[int, object]:
         """One request on a connection of its own."""

@@ -84,7 +84,9 @@ def test_every_folder_is_a_known_room() -> None:
 
 
 def test_every_package_says_what_it_does() -> None:
-    undocumented = [rel(path) for path in SOURCE.rglob("__init__.py") if not ast.get_docstring(ast.parse(path.read_text()))]
+    undocumented = [
+        rel(path) for path in SOURCE.rglob("__init__.py") if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert not undocumented
 
 
@@ -94,5 +96,7 @@ def test_suppressed_rules_say_why() -> None:
     for path in [*FILES, *sorted((ROOT / "tests").rglob("*.py"))]:
         if path.name == Path(__file__).name:
             continue
-        offenders += [f"{rel(path)}:{n}" for n, line in enumerate(path.read_text().splitlines(), 1) if bare.search(line)]
+        offenders += [
+            f"{rel(path)}:{n}" for n, line in enumerate(path.read_text().splitlines(), 1) if bare.search(line)
+        ]
     assert not offenders

@@ -11,7 +11,7 @@ from corral.runtime.registry import Agent, Agents
 from corral.server.answer import Answerer
 from corral.server.dialects import CONTRACT, NATIVE
 from corral.server.http import Request
-from corral.server.routes import Answer, Param, Route
+from corral.server.routes import Answer, Handler, Param, Route
 
 _ANY_JSON: dict[str, Any] = {}
 _HEADERS = (
@@ -52,22 +52,35 @@ class InvocationRoutes:
 
     def routes(self, aliases: dict[str, str]) -> list[Route]:
         """All of them, with the operator's aliases."""
-        contract = {
-            200: Answer("The agent's answer: JSON, or `data:` events when the agent streams.", _ANY_JSON),
-            400: Answer("The body is not valid.", _ERROR),
-            500: Answer("The agent failed.", _ERROR),
-        }
-        found = [
-            Route(
-                method="POST",
-                path="/invocations",
-                handler=self.invoke_default,
-                tag="runtime",
-                params=_HEADERS,
-                summary="Run the app's main agent (AgentCore's container contract)",
-                body=_ANY_JSON,
-                answers=contract,
+        return [
+            self._contract_route(
+                "/invocations", self.invoke_default, "Run the app's main agent (AgentCore's contract)"
             ),
+            *(
+                self._contract_route(path, self._alias(agent), f"Run the agent {agent!r}")
+                for path, agent in aliases.items()
+            ),
+            *self._native_routes(),
+        ]
+
+    def _contract_route(self, path: str, handler: Handler, summary: str) -> Route:
+        return Route(
+            method="POST",
+            path=path,
+            handler=handler,
+            tag="runtime",
+            summary=summary,
+            params=_HEADERS,
+            body=_ANY_JSON,
+            answers={
+                200: Answer("The agent's answer: JSON, or `data:` events when the agent streams.", _ANY_JSON),
+                400: Answer("The body is not valid.", _ERROR),
+                500: Answer("The agent failed.", _ERROR),
+            },
+        )
+
+    def _native_routes(self) -> list[Route]:
+        return [
             Route(
                 method="GET",
                 path="/v1/agents",
@@ -115,20 +128,6 @@ class InvocationRoutes:
                 answers={202: Answer("It is being cancelled", _CANCELLING)},
             ),
         ]
-        found.extend(
-            Route(
-                method="POST",
-                path=path,
-                handler=self._alias(agent),
-                tag="runtime",
-                params=_HEADERS,
-                body=_ANY_JSON,
-                summary=f"Run the agent {agent!r}",
-                answers=contract,
-            )
-            for path, agent in aliases.items()
-        )
-        return found
 
     async def invoke_default(self, request: Request) -> None:
         """`POST /invocations`."""
