@@ -8,6 +8,8 @@ import corral.backends.postgres.stores  # noqa: F401 - before any loop runs: imp
 from corral.backends.open import open_stores
 from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
 
+pytest.register_assert_rewrite("corral.testing.contracts")
+
 __all__ = ["fresh_postgres_url", "postgres_server", "postgres_url", "worker_postgres_url"]
 
 if TYPE_CHECKING:

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from corral.backends.open import open_stores
+from corral.backends.sqlite import connection as connection_module
 from corral.backends.sqlite import engine as engine_module
+from corral.backends.sqlite import watcher as watcher_module
 from corral.backends.sqlite import writer as writer_module
 from corral.backends.sqlite.connection import open_database
 from corral.backends.sqlite.lock import WriteLock
+from corral.backends.sqlite.watcher import Watcher
 from corral.errors import ConfigError, StoreUnavailable
 from corral.sessions.event import EventQuery, SessionKey
-from corral.testing.contracts.setting import KEY, said, texts
+from corral.testing.contracts.setting import KEY, PATIENCE_S, said, texts
 
 WRITER = """
 import asyncio, sys
@@ -74,7 +77,12 @@ async def test_a_relative_path_is_relative_to_the_working_directory(tmp_path, mo
     stores = open_stores("sqlite:///.corral/corral.db")
     await stores.start()
     assert (tmp_path / ".corral/corral.db").exists()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    await stores.sessions.append(KEY, [said("x")])
+    assert await texts(stores) == ["x"]
     await stores.stop()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 async def test_a_path_that_cannot_be_made_names_url_and_setting(tmp_path):
@@ -192,6 +200,66 @@ async def test_a_store_that_was_not_started_says_so(sqlite_url):
     with pytest.raises(StoreUnavailable, match="start"):
         await stores.sessions.append(KEY, [said("x")])
     await stores.stop()
+
+
+async def test_a_waiter_is_woken_when_the_holder_in_another_process_dies(sqlite_stores, other_sqlite_stores):
+    woken: asyncio.Queue[SessionKey] = asyncio.Queue()
+    unwatch = sqlite_stores.turns.watch(woken.put_nowait)
+    await other_sqlite_stores.turns.join(KEY, "dies", policy="enqueue", lease_s=0.3, waiting_max=10)
+    granted = await sqlite_stores.turns.join(KEY, "waits", policy="enqueue", lease_s=60, waiting_max=10)
+    while not granted:
+        await asyncio.wait_for(woken.get(), PATIENCE_S)
+        granted = await sqlite_stores.turns.claim(KEY, "waits")
+    unwatch()
+
+
+async def test_a_read_that_fails_harms_no_other(sqlite_stores):
+    await sqlite_stores.sessions.append(KEY, [said("x")])
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="nonsense"):
+            await sqlite_stores._engine.read(lambda view: view.execute("nonsense"))
+    with pytest.raises(StoreUnavailable, match="readonly"):
+        await sqlite_stores._engine.read(lambda view: view.execute("DELETE FROM events"))
+    assert await texts(sqlite_stores) == ["x"]
+
+
+async def test_the_watcher_survives_a_file_that_fails_for_a_while(sqlite_stores, other_sqlite_stores, monkeypatch):
+    failures = iter([sqlite3.OperationalError("disk I/O error")] * 3)
+    look = Watcher._look
+
+    def fail_first(self, *args):
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return look(self, *args)
+
+    monkeypatch.setattr(Watcher, "_look", fail_first)
+    monkeypatch.setattr(watcher_module, "_RECOVER_S", 0.01)
+    woken: asyncio.Queue[SessionKey] = asyncio.Queue()
+    unwatch = sqlite_stores.turns.watch(woken.put_nowait)
+    for stores, turn in ((other_sqlite_stores, "a"), (sqlite_stores, "b")):
+        await stores.turns.join(KEY, turn, policy="enqueue", lease_s=60, waiting_max=10)
+    await other_sqlite_stores.turns.leave(KEY, "a")
+    assert await asyncio.wait_for(woken.get(), PATIENCE_S) == KEY
+    unwatch()
+
+
+async def test_a_network_disk_is_refused(sqlite_url, monkeypatch):
+    monkeypatch.setattr(connection_module, "connect", lambda *_, **__: Disk())
+    with pytest.raises(StoreUnavailable, match="local disk"):
+        await open_stores(sqlite_url).start()
+
+
+class Disk:
+    """A file system on which WAL does not work, as SQLite tells it."""
+
+    def execute(self, sql):
+        return self
+
+    def fetchone(self):
+        return ("delete",)
+
+    def close(self):
+        pass
 
 
 async def test_no_thread_outlives_stop(sqlite_url):

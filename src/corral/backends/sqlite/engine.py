@@ -34,16 +34,19 @@ class Engine:
         self.url = url
         self.path = path_of(url)
         self.lines = Lines()
-        self.watcher = Watcher(self.path, self.lines, clock)
         self._sync = sync
         self._clock = clock
         self._writer: Writer | None = None
         self._readers: Readers | None = None
+        self._watcher: Watcher | None = None
 
     async def start(self) -> None:
         """Open the file and bring its schema up to date."""
         if self._writer is not None:
             return
+        # Whoever changes the working directory later does not change the database.
+        self.path = await asyncio.to_thread(self.path.absolute)
+        self._watcher = Watcher(self.path, self.lines, self._clock)
         self._writer = Writer(self.path, self.url, sync=self._sync, clock=self._clock, moved=self.lines.moved)
         self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
         self._writer.start()
@@ -55,11 +58,10 @@ class Engine:
 
     async def stop(self) -> None:
         """Finish what was accepted, and close."""
-        writer, readers, watcher = self._writer, self._readers, self.watcher
-        if writer is None or readers is None:
+        writer, readers, watcher = self._writer, self._readers, self._watcher
+        if writer is None or readers is None or watcher is None:
             return
-        self._writer = self._readers = None
-        self.watcher = Watcher(self.path, self.lines, self._clock)
+        self._writer = self._readers = self._watcher = None
 
         def end() -> None:
             for part in (writer, readers, watcher):
@@ -85,6 +87,11 @@ class Engine:
             return await asyncio.to_thread(version_of, self.path), len(STEPS)
         except Exception as error:
             raise translated(error, self.url) from error
+
+    def rouse(self) -> None:
+        """A ticket was taken: from now on, look what other processes do to its line."""
+        if self._watcher is not None:
+            self._watcher.rouse()
 
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Run in a transaction; durable when this returns. If the caller is cancelled, it happens all the same."""

@@ -44,7 +44,7 @@ class SqliteTurns:
             raise
         if granted:
             self._lines.granted(key, turn)
-        self._engine.watcher.rouse()
+        self._engine.rouse()
         return granted
 
     async def claim(self, key: SessionKey, turn: str) -> bool:
