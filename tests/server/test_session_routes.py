@@ -6,15 +6,12 @@ import httpx
 import msgspec
 import pytest
 
-from corral.backends.open import open_stores
-from corral.server.asgi import HttpApp
-from corral.server.identity import Identity
-from corral.server.routes import Router
+from corral.app import App
 from corral.server.session_api import DESCRIPTIONS
 from corral.server.sessions import SessionRoutes
 from corral.sessions.event import SessionKey
 from corral.sessions.turns import Turns
-from corral.settings.sections import ApiKey, SecuritySettings, SessionSettings
+from corral.settings.sections import SessionSettings
 
 SESSION = "/v1/sessions/s1"
 EVENTS = f"{SESSION}/events"
@@ -22,34 +19,27 @@ STATE = f"{SESSION}/state"
 
 
 @pytest.fixture
-async def stores(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
-    await stores.start()
-    yield stores
-    await stores.stop()
+async def service(build):
+    keys = [{"key": f"key-of-{tenant}", "tenant": tenant} for tenant in ("acme", "other")]
+    limits = {"body_max_bytes": 20_000_000, "json_depth_max": 64}
+    app = App()
+    app.entrypoint(lambda payload: payload)
+    return await build(app, security={"api_keys": keys}, sessions={"ttl_s": 1000}, server=limits)
 
 
 @pytest.fixture
-async def client_of(stores):
+async def stores(service):
+    return service.stores
+
+
+@pytest.fixture
+async def client_of(service):
     """A client with a tenant's key."""
-    keys = [ApiKey(key=f"key-of-{tenant}", tenant=tenant) for tenant in ("acme", "other")]
-
-    def unexpected(error):
-        raise error
-
-    app = HttpApp(
-        Router(SessionRoutes(stores.sessions, ttl_s=1000).routes()),
-        Identity(SecuritySettings(api_keys=keys)),
-        None,
-        body_max_bytes=20_000_000,
-        json_depth_max=64,
-        unexpected=unexpected,
-    )
     clients = []
 
     def make(tenant):
         headers = {"authorization": f"Bearer key-of-{tenant}"}
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://corral", headers=headers)
+        client = httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://corral", headers=headers)
         clients.append(client)
         return client
 
