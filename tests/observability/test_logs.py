@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
+import subprocess
+import sys
 import threading
+import warnings
+from dataclasses import dataclass
 
+import msgspec
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.context import Context, enter_context, leave_context
+from corral.observability import lines as lines_module
 from corral.observability.lines import LineWriter
 from corral.observability.logs import Logs
 from corral.observability.redaction import MASK, is_secret, redacted
+from corral.observability.rendering import access_text, to_text
 from corral.settings.sections import ObservabilitySettings
 
 
@@ -28,12 +36,9 @@ class Pipe:
     def fileno(self) -> int:
         return self.writer
 
-    def lines(self) -> list[str]:
-        os.set_blocking(self.reader, False)
-        try:
-            return os.read(self.reader, 1 << 20).decode().splitlines()
-        except BlockingIOError:
-            return []
+    def lines(self, wait_s: float = 0) -> list[str]:
+        ready, _, _ = select.select([self.reader], [], [], wait_s)
+        return os.read(self.reader, 1 << 20).decode().splitlines() if ready else []
 
     def close(self) -> None:
         os.close(self.reader)
@@ -122,15 +127,134 @@ def test_secrets_are_masked(logged):
     assert "hunter2" not in str(second["event"])
 
 
-def test_nothing_a_user_logs_raises(logged):
-    class Rude:
-        def __repr__(self) -> str:
-            return "rude"
+def test_secrets_in_tracebacks_and_objects_are_masked(logged):
+    @dataclass
+    class Login:
+        user: str
+        password: str
 
+    class Key(msgspec.Struct):
+        api_key: str
+
+    _, read = logged
+    try:
+        raise ValueError("Authorization: Bearer hunter2hunter2")  # noqa: TRY301 - the traceback is under test
+    except ValueError:
+        logging.getLogger("mine").exception("x", extra={"login": Login("me", "hunter2"), "key": Key("hunter2")})
+    deep: object = {"password": "hunter2"}
+    for _ in range(10):
+        deep = [deep]
+    structlog.get_logger().warning("y", deep=deep, text="password=hunter2")
+    first, second = read()
+    assert "ValueError" in str(first["exception"])
+    assert first["login"] == {"user": "me", "password": MASK}
+    assert first["key"] == {"api_key": MASK}
+    assert "hunter2" not in str(first) + str(second)
+
+
+def test_extra_values_and_the_loggers_name_are_on_the_line(logged):
+    _, read = logged
+    logging.getLogger("mine.own").info("x", extra={"order": 7})
+    structlog.get_logger("theirs").info("y", order=8)
+    assert [(line["logger"], line["order"]) for line in read()] == [("mine.own", 7), ("theirs", 8)]
+
+
+def test_what_is_bound_in_structlog_is_on_its_lines(logged):
+    _, read = logged
+    with structlog.contextvars.bound_contextvars(order=7):
+        structlog.get_logger().info("x")
+    assert read()[0]["order"] == 7
+
+
+class Rude:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "value", [Rude(), float("nan"), "\ud800", 1 << 70, {Rude(): 1}, {1: 2}, object(), b"\xff", {"a", "b"}, print]
+)
+def test_nothing_a_user_logs_raises(logged, value):
     logs, read = logged
-    structlog.get_logger().info("odd", thing=Rude(), number=float("nan"), surrogate="\ud800")
-    logs._handler.emit(logging.LogRecord("mine", logging.INFO, __file__, 1, "wrong %d", ("text",), None))
-    assert len(read()) == 2
+    structlog.get_logger().info("odd", thing=value)
+    for message, arguments in [("odd %s", (value,)), ("wrong %d", ("text",)), (value, ())]:
+        record = logging.LogRecord("mine", logging.INFO, __file__, 1, message, arguments, None)
+        record.thing = value
+        logs._handler.emit(record)
+    assert len(read()) == 4
+
+
+def test_a_value_that_contains_itself(logged):
+    _, read = logged
+    loop: list[object] = []
+    loop.append(loop)
+    structlog.get_logger().info("odd", loop=loop)
+    assert read()[0]["event"] == "odd"
+
+
+def test_warnings_and_dying_threads_are_lines(logged):
+    _, read = logged
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)  # pytest has its own place for warnings
+        warnings.warn("old", stacklevel=1)
+        logging.captureWarnings(False)
+    thread = threading.Thread(target=lambda: int("broken"), name="mine")
+    thread.start()
+    thread.join()
+    first, second = read()
+    assert "old" in str(first["event"])
+    assert "'mine' died" in str(second["event"])
+
+
+def test_lines_are_counted(logged, context):
+    logs, _ = logged
+    logging.getLogger("mine").error("x")
+    structlog.get_logger().info("y")
+    logs.access(0.0, {"status": 200})
+    assert (logs.counts["error"], logs.counts["info"], logs.counts["debug"]) == (1, 2, 0)
+
+
+def test_no_access_lines_at_a_higher_level(pipe):
+    logs = Logs(ObservabilitySettings(log_format="json", log_level="warning"), LineWriter(pipe))
+    logs._handler = logging.NullHandler()
+    logs.access(0.0, {"status": 200})
+    assert pipe.lines() == []
+
+
+STRUCTLOG = """
+import logging, sys
+from corral.observability.logs import Logs
+from corral.settings.sections import ObservabilitySettings
+{before}
+logs = Logs(ObservabilitySettings(log_format="json"))
+logs.start()
+assert {expected} == ("structlog" in sys.modules)
+import structlog
+assert structlog.__spec__.loader.__class__.__name__ == "SourceFileLoader"
+structlog.get_logger().info("hello", n=1)
+logs.stop()
+logs.stop()
+assert not structlog.is_configured()
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import structlog"], ids=["imported later", "imported before"])
+def test_structlog_is_set_up_when_somebody_uses_it(before):
+    program = STRUCTLOG.format(before=before, expected=bool(before))
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
+    line = json.loads(ended.stderr)
+    assert (line["event"], line["n"], line["level"]) == ("hello", 1, "info")
+
+
+def test_a_users_own_structlog_stays():
+    program = "import structlog\nstructlog.configure(processors=[structlog.processors.KeyValueRenderer()])\n"
+    program = STRUCTLOG.format(before=program, expected=True).replace("assert not structlog.is", "assert structlog.is")
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "event='hello'" in ended.stdout
 
 
 def test_other_peoples_processes_get_no_access_lines(pipe):
@@ -160,34 +284,64 @@ def test_the_access_line(logged):
 def test_people_get_text(pipe):
     writer = LineWriter(pipe)
     logs = Logs(ObservabilitySettings(log_format="console"), writer)
-    logs._handler = logging.NullHandler()
+    logs.start()
     logs.access(0.0, {"method": "GET", "path": "/x", "status": 404, "ms": 1.0, "request_id": "r", "session_id": "s"})
-    (line,) = pipe.lines()
-    assert "404" in line
-    assert "session s" in line
+    logging.getLogger("mine").warning("careful", extra={"order": 7})
+    logs.stop()
+    first, second = pipe.lines()
+    assert first == "404 GET /x  1.0 ms  session s  r"
+    assert second[9:] == "warning  careful  order=7"
+
+
+def test_colours_are_for_terminals(pipe):
+    line = {"time": "2026-11-21T07:00:00.000Z", "level": "error", "event": "e", "order": 7, "exception": "Traceback"}
+    assert to_text(line, colours=True) == b"07:00:00 \x1b[31merror   \x1b[0m e  \x1b[2morder=7\x1b[0m\nTraceback\n"
+    request = {"status": 503, "method": "GET", "path": "/", "ms": 1.0, "request_id": "r"}
+    assert access_text(request, colours=True).startswith(b"\x1b[31m503\x1b[0m GET /")
 
 
 def test_a_warning_is_written_at_once(logged, pipe):
     logging.getLogger("mine").warning("now")
-    assert "now" in pipe.lines()[0]
+    assert "now" in pipe.lines(wait_s=10)[0]
+
+
+def test_other_lines_are_written_soon(logged, pipe):
+    logging.getLogger("mine").info("soon")
+    assert "soon" in pipe.lines(wait_s=10)[0]
 
 
 def test_lines_of_many_threads_stay_whole(pipe):
     writer = LineWriter(pipe)
     writer.start()
     threads = [
-        threading.Thread(target=lambda n=n: [writer.write(b"%d" % n * 20 + b"\n") for _ in range(100)])
+        threading.Thread(
+            target=lambda n=n: [writer.write(b"%d" % n * 20 + b"\n", at_once=not i % 7) for i in range(500)]
+        )
         for n in range(5)
     ]
+    read: list[str] = []
     for thread in threads:
         thread.start()
+    while len(read) < 2500 and (more := pipe.lines(wait_s=10)):
+        read += more
     for thread in threads:
         thread.join()
     writer.stop()
     writer.stop()
-    lines = pipe.lines()
-    assert len(lines) == 500
-    assert all(len(set(line)) == 1 for line in lines)
+    assert len(read) == 2500
+    assert all(len(set(line)) == 1 for line in read)
+
+
+def test_a_reader_that_does_not_read_never_holds_up_who_writes(pipe, monkeypatch):
+    monkeypatch.setattr(lines_module, "_LINES_MAX", 100)
+    writer = LineWriter(pipe)
+    writer.start()
+    for _ in range(1000):
+        writer.write(b"x" * 999 + b"\n")
+    assert writer.dropped > 0
+    while pipe.lines(wait_s=0.2):
+        pass
+    writer.stop()
 
 
 def test_a_reader_that_went_away_hurts_nobody():
@@ -196,6 +350,15 @@ def test_a_reader_that_went_away_hurts_nobody():
     writer = LineWriter(pipe)
     writer.write(b"lost\n")
     os.close(pipe.writer)
+
+
+def test_a_forked_process_writes_its_own_lines_only(pipe):
+    writer = LineWriter(pipe)
+    writer._thread = threading.current_thread()  # as if it had one, which writes later
+    writer.write(b"parent\n")
+    writer._forked()
+    writer.write(b"child\n")
+    assert pipe.lines() == ["child"]
 
 
 @given(
@@ -218,3 +381,26 @@ def test_secret_keys(key):
 @pytest.mark.parametrize("key", ["input_tokens", "monkey", "tokenizer", "author", 3])
 def test_other_keys(key):
     assert not is_secret(key)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Bearer abc", f"Authorization: {MASK}"),
+        ("sent Basic YWJjOmRlZg==", f"sent {MASK}"),
+        ("{'api_key': 'abc', 'n': 1}", "{'api_key': '[redacted]', 'n': 1}"),
+        ("?token=abc&x=1", f"?token={MASK}&x=1"),
+        ("key " + "sk-" + "a1b2" * 5, f"key {MASK}"),
+        ("postgresql://me:abc@host/db", f"postgresql://{MASK}@host/db"),
+        ("redis://:abc@host", f"redis://{MASK}@host"),
+        ("eyJhbGciOiJI.eyJzdWIiOiIx.c2ln", "eyJhbGciOiJI.eyJzdWIiOiIx.c2ln"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl", MASK),
+        (
+            "input_tokens=7, a basic tokenizer, see https://host/x",
+            "input_tokens=7, a basic tokenizer, see https://host/x",
+        ),
+    ],
+)
+def test_credentials_in_texts(text, shown):
+    assert redacted(text) == shown
+    assert redacted(shown) == shown

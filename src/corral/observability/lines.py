@@ -6,10 +6,14 @@ import atexit
 import os
 import select
 import threading
+import weakref
 from typing import Protocol
 
 _HELD_S_MAX = 0.05
 _HELD_LINES_MAX = 500
+"""With so many held, they are written without waiting for more."""
+_LINES_MAX = 20_000
+"""With so many held, nobody reads them: what comes now is dropped, and counted. Serving goes on."""
 
 
 class Stream(Protocol):
@@ -23,17 +27,22 @@ class Stream(Protocol):
 class LineWriter:
     """Writes whole lines to a descriptor: at most a twentieth of a second late, never mixed with each other.
 
-    Lines are handed over without a lock; one thread writes them. What is held when the process ends is written then.
+    Lines are handed over without a lock; one thread writes them, so that a slow reader of our lines never slows serving.
+    What is held when the process ends is written then.
     """
 
     def __init__(self, stream: Stream) -> None:
         """`stream` is where lines go."""
         self._descriptor = stream.fileno()
         self._lines: list[bytes] = []
-        self._wake = threading.Event()
         self._writing = threading.Lock()
+        self._wake = threading.Event()
+        self._soon = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self.dropped = 0
+        """Lines that were not written because nobody read them."""
+        _writers.add(self)
 
     def isatty(self) -> bool:
         """Whether a person is likely to read along."""
@@ -48,10 +57,11 @@ class LineWriter:
             atexit.register(self.flush)
 
     def stop(self) -> None:
-        """Write what is held, and end. Calling it again does nothing."""
+        """Write what is held; from now on lines are written as they come. Calling it again does nothing."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping = True
+            self._soon.set()
             self._wake.set()
             thread.join()
             atexit.unregister(self.flush)
@@ -59,27 +69,55 @@ class LineWriter:
 
     def write(self, line: bytes, *, at_once: bool = False) -> None:
         """Take a line. `at_once` for what must be seen even if the process dies in the next moment."""
+        held = len(self._lines)
+        if held >= _LINES_MAX:
+            self.dropped += 1
+            return
         self._lines.append(line)
-        if at_once or self._thread is None or len(self._lines) > _HELD_LINES_MAX:
+        if self._thread is None:
             self.flush()
-        elif len(self._lines) == 1:
+        elif at_once:
+            self._flush_unless_busy()
+        elif held == 0:
             self._wake.set()
+        elif held == _HELD_LINES_MAX:
+            self._soon.set()
 
     def flush(self) -> None:
         """Write all that is held."""
         with self._writing:
-            lines, self._lines = self._lines, []
-            if lines:
-                _write(self._descriptor, b"".join(lines))
+            self._write_held()
+
+    def _flush_unless_busy(self) -> None:
+        """Write here, unless the thread is in the middle of it: then it goes on with these at once."""
+        self._soon.set()
+        self._wake.set()
+        if self._writing.acquire(blocking=False):
+            try:
+                self._write_held()
+            finally:
+                self._writing.release()
+
+    def _write_held(self) -> None:
+        count = len(self._lines)  # others append while we write: what they add stays for the next time
+        data = b"".join(self._lines[:count])
+        del self._lines[:count]
+        if data:
+            _write(self._descriptor, data)
 
     def _run(self) -> None:
-        pause = threading.Event()  # never set: a sleep that no clock change can stretch
         while not self._stopping:
             self._wake.wait()
             self._wake.clear()
-            if not self._stopping:
-                pause.wait(_HELD_S_MAX)
+            self._soon.wait(_HELD_S_MAX)
+            self._soon.clear()
             self.flush()
+
+    def _forked(self) -> None:
+        """A process that a user's code forked has no thread of ours, and its parent writes what was held."""
+        self._lines.clear()
+        self._writing = threading.Lock()
+        self._thread = None
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -91,3 +129,14 @@ def _write(descriptor: int, data: bytes) -> None:
             select.select([], [descriptor], [], 1.0)
         except OSError:
             return  # nobody reads our lines any more; serving goes on
+
+
+_writers: weakref.WeakSet[LineWriter] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for writer in _writers:
+        writer._forked()  # noqa: SLF001 - this module's own
+
+
+os.register_at_fork(after_in_child=_forked)
