@@ -8,6 +8,7 @@ import typer
 
 from corral.cli.options import Json, new_app
 from corral.cli.output import show, show_json
+from corral.cli.program import COMPLETE_VARIABLE
 
 app = new_app()
 
@@ -28,7 +29,7 @@ def completion(
     from typer import completion as shells  # noqa: PLC0415 - here alone
 
     script = shells.get_completion_script(  # type: ignore[attr-defined]  # public before and since
-        prog_name="corral", complete_var="_CORRAL_COMPLETE", shell=shell
+        prog_name="corral", complete_var=COMPLETE_VARIABLE, shell=shell
     )
     if as_json:
         show_json({"shell": shell, "script": script})

@@ -53,6 +53,7 @@ def configure(
     changes |= dict(_assignment(text) for text in settings or ())
     path = Path("corral.yaml")
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    _check(before, {})
     if not changes:
         changes = _asked(before)
     after = _changed(before or _HEAD, changes)

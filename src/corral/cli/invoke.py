@@ -137,8 +137,8 @@ def _stream(answer: Answer, about: dict[str, Any], *, as_json: bool) -> None:
         for piece in _pieces(answer, about):
             text = piece if isinstance(piece, str) else f"{_fresh(last)}{_compact(piece)}\n"
             if text:
-                write(text)
                 last = text
+                write(text)
     finally:
         if not last.endswith("\n") and not isinstance(sys.exception(), BrokenPipeError):
             write("\n")

@@ -24,22 +24,27 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) in (["version"], ["--version"]):
         show(version_text())  # scripts ask this often: it does not wait for a parser
         return Exit.OK
+    try:
+        return _run(arguments)
+    except Failure as failure:
+        show_failure(failure, as_json="--json" in arguments)
+        return failure.status
+
+
+def _run(arguments: Sequence[str]) -> int:
     from corral.cli.program import Aborted, ReaderGone, UsageError, program  # noqa: PLC0415 - as said
 
-    as_json = "--json" in arguments
     try:
         status = program().main(args=list(arguments), prog_name="corral", standalone_mode=False)
         sys.stdout.flush()
     except (ReaderGone, BrokenPipeError):
         return _unread()
-    except Failure as failure:
-        return _failed(failure, as_json=as_json)
-    except CorralError as error:
-        return _failed(failure_of(error), as_json=as_json)
-    except UsageError as error:
-        return _failed(_misused(error), as_json=as_json)
     except (Aborted, KeyboardInterrupt):
         return Exit.INTERRUPTED
+    except CorralError as error:
+        raise failure_of(error) from error
+    except UsageError as error:
+        raise _misused(error) from error
     return status if isinstance(status, int) else Exit.OK
 
 
@@ -51,11 +56,6 @@ def version_text() -> str:
 def python_version() -> str:
     """The version of Python, as `platform` would say it after a slow import."""
     return ".".join(str(part) for part in sys.version_info[:3])
-
-
-def _failed(failure: Failure, *, as_json: bool) -> int:
-    show_failure(failure, as_json=as_json)
-    return failure.status
 
 
 def _unread() -> int:

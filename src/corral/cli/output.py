@@ -84,7 +84,7 @@ def _is_ours(text: str, found: re.Match[str]) -> bool:
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Rows under a heading. In a pipe nothing is cut off: `cut` and `awk` see every value whole."""
     cells = [[harmless(str(cell), sys.stdout).replace("\n", " ") for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if has_colours(sys.stdout):
         _show_rich(columns, cells)
         return
     widths = [max(len(row[n]) for row in [list(columns), *cells]) for n in range(len(columns))]
@@ -102,4 +102,4 @@ def _show_rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="ellipsis", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console(no_color=not has_colours(sys.stdout)).print(table)
+    Console().print(table)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 import typer
+import typer.completion
 from typer.core import TyperGroup
 
 VERBS = {
@@ -29,6 +31,10 @@ UsageError: Any = typer.BadParameter.__bases__[0]
 """What Typer raises for an unknown verb or flag, or a value that does not fit; it has no public name."""
 Aborted = typer.Abort
 """What Typer raises when somebody answers no."""
+
+
+COMPLETE_VARIABLE = "_CORRAL_COMPLETE"
+"""Set by the completion scripts of shells."""
 
 
 class ReaderGone(Exception):
@@ -64,6 +70,8 @@ class _Corral(TyperGroup):
 
 def program() -> TyperGroup:
     """The whole command line."""
+    if COMPLETE_VARIABLE in os.environ:  # a shell asks
+        typer.completion.get_completion_inspect_parameters()  # makes the shells known, as Typer's own programs do
     commands: Any = _Commands()
     return _Corral(
         name="corral",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from corral.cli.failure import Exit, Failure
 
 _PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:-]*(?<!:)")
 _AMBIGUOUS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _INDENT = "  "
 
 
@@ -38,10 +40,10 @@ def set_value(text: str, key: str, value: Any) -> str:
 
 def scalar(value: Any) -> str:
     """A value as one writes it after `key: `."""
-    if isinstance(value, str):
-        plain = _PLAIN.fullmatch(value) is not None and value.lower() not in _AMBIGUOUS
-        return value if plain else msgspec.json.encode(value).decode()
-    return msgspec.json.encode(value).decode()
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _AMBIGUOUS:
+        return value
+    # YAML reads JSON, but for a few characters that it wants escaped.
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", msgspec.json.encode(value).decode())
 
 
 def _set_in(text: str, mapping: yaml.MappingNode | None, name: str, value: Any, *, indent: str) -> str:
@@ -51,11 +53,13 @@ def _set_in(text: str, mapping: yaml.MappingNode | None, name: str, value: Any, 
     line = f"{indent}{name}: {scalar(value)}"
     if mapping is None or not mapping.value:
         return f"{_ended(text)}{line}\n"
-    last_key = mapping.value[0][0] if not indent else mapping.value[-1][0]
     if not indent:
-        # Before the first key, below the comment that heads the file.
-        start = text.rfind("\n", 0, last_key.start_mark.index) + 1
-        return f"{text[:start]}{line}\n{text[start:]}"
+        # Among the plain values at the top of the file, which come before the sections.
+        leading = list(itertools.takewhile(lambda pair: isinstance(pair[1], yaml.ScalarNode), mapping.value))
+        if not leading:
+            start = text.rfind("\n", 0, mapping.value[0][0].start_mark.index) + 1
+            return f"{text[:start]}{line}\n{text[start:]}"
+        mapping = yaml.MappingNode(mapping.tag, leading, mapping.start_mark, mapping.end_mark)
     return _inserted(text, _line_end(text, _last_index(mapping)), line)
 
 
