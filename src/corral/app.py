@@ -79,7 +79,7 @@ class App:
         return target
 
     def lazy(self, factory: Callable[[], T], name: str = "") -> Lazy[T]:
-        """Have something heavy built once, in a thread, while the app starts.
+        """Have something heavy built once while the app starts: in a thread, or on the loop by a coroutine function.
 
         With a `name` it is served as an agent. Without one, ask for it inside of an agent: `graph = await lazy()`.
         """

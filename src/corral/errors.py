@@ -149,12 +149,19 @@ class AgentFailed(CorralError):
     code = "agent_error"
 
     def __init__(self, message: str | None = None, *, original: BaseException | None = None) -> None:
-        """Keep the agent's own error; one that names an HTTP status (`status_code`, `detail`) is answered with it."""
+        """Keep the agent's own error; one made for HTTP (with `status_code` and `detail`) is answered as it says.
+
+        An error of a client library that only has a `status_code` is not: that status was meant for the agent.
+        """
         super().__init__(message)
         self.original = original
+        self.said: str = self.message if message is None else message
+        """The agent's own words, which may be none at all."""
+        self.detail: object = self.said
+        self.answer_status: int = self.status
         status = getattr(original, "status_code", None)
-        self.detail: object = getattr(original, "detail", self.message) if status else self.message
-        self.answer_status: int = status if isinstance(status, int) else self.status
+        if isinstance(status, int) and 400 <= status <= 599 and hasattr(original, "detail"):  # noqa: PLR2004 - HTTP's errors
+            self.detail, self.answer_status = getattr(original, "detail", None), status
 
 
 class AgentNotReady(CorralError):

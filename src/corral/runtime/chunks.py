@@ -70,6 +70,8 @@ class _Joined:
         try:
             try:
                 async for value in self._source:
+                    if self._closing:
+                        break
                     await self._arrived.put(value)
             finally:
                 await self._close()

@@ -54,26 +54,33 @@ class Lazy(Generic[T]):
         """The built object; builds it when it is not there yet, while the loop goes on."""
         if self._value:
             return self._value[0]
-        if not inspect.iscoroutinefunction(self.factory):
-            return await asyncio.to_thread(self.get)
-        if self._task is None or self._task.get_loop() is not asyncio.get_running_loop():
-            # What it makes may belong to the loop it was made on, so it runs here. It goes on when who asked gives up.
-            self._task = asyncio.create_task(self._build())
-        return await asyncio.shield(self._task)
+        task = self._task
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            task = self._task = asyncio.create_task(self._build())
+            task.add_done_callback(_seen)
+        return await asyncio.shield(task)  # it goes on when who asked gives up
 
     async def _build(self) -> T:
+        if not inspect.iscoroutinefunction(self.factory):
+            return await asyncio.to_thread(self.get)
         try:
+            # What it makes may belong to the loop it was made on, so it runs here and not in a thread.
             return self._keep(await self.factory())
         except BaseException as error:
             self.error = error
             raise
-        finally:
-            self._task = None
 
     def _keep(self, value: T) -> T:
         self.error = None
-        self._value[:] = [value]
-        return value
+        if not self._value:
+            self._value.append(value)
+        return self._value[0]
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Look at a task's error, so that nobody is warned of one that nobody waited for any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 class Agent:
