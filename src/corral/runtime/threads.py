@@ -7,9 +7,10 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
+
+from corral.runtime.pool import ThreadPool
 
 _AHEAD_MAX = 64
 """A stream may run this many values ahead of its reader."""
@@ -22,15 +23,14 @@ class AgentThreads:
 
     def __init__(self, threads_max: int) -> None:
         """Threads start when they are first needed."""
-        self._pool = ThreadPoolExecutor(threads_max, thread_name_prefix="corral-agent")
+        self._pool = ThreadPool(threads_max, "corral-agent")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._isolated: threading.Thread | None = None
         self._starting = threading.Lock()
 
     async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Run `fn` in a thread, with the caller's context variables."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, contextvars.copy_context().run, _call, fn, args)
+        return await asyncio.wrap_future(self._pool.submit(contextvars.copy_context().run, _call, fn, args))
 
     def iterate(self, source: Iterator[Any]) -> AsyncIterator[Any]:
         """Read a synchronous iterator in one thread, from first value to last, so that its thread-locals hold."""
@@ -75,7 +75,7 @@ class AgentThreads:
 
     async def stop(self) -> None:
         """End idle threads; a thread in the middle of a user's call is left to finish on its own."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
         loop, thread = self._loop, self._isolated
         if loop is not None and thread is not None:
             self._loop = self._isolated = None
@@ -176,7 +176,7 @@ class _Bridge:
 class _Pump:
     """Carries values from a synchronous iterator in a thread to a reader on the loop, several per wake-up."""
 
-    def __init__(self, source: Iterator[Any], pool: ThreadPoolExecutor) -> None:
+    def __init__(self, source: Iterator[Any], pool: ThreadPool) -> None:
         self._source = source
         self._pool = pool
         self._loop = asyncio.get_running_loop()
