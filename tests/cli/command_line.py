@@ -43,9 +43,9 @@ class RunningServer:
 
     def __init__(self, folder: Path, *arguments: str, verb: str = "serve") -> None:
         self.folder = folder
-        with (folder / "server.log").open("wb") as log:
+        with (folder / "server.out").open("wb") as out, (folder / "server.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [CORRAL, verb, "--port", "0", *arguments], cwd=folder, stdout=log, stderr=log, env=plain_environment()
+                [CORRAL, verb, "--port", "0", *arguments], cwd=folder, stdout=out, stderr=log, env=plain_environment()
             )
         self.url = self._wait()
 

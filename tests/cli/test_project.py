@@ -288,6 +288,8 @@ def test_serve_with_workers_and_keys_then_ctrl_c(project, corral):
         assert denied.status == Exit.FAILED
         assert "CORRAL_API_KEY" in denied.err
         assert corral("invoke", "Hi", "--api-key", "letmein").status == 0
+        said = json.loads((project / "server.out").read_text())
+        assert (said["status"], said["url"], len(said["workers"])) == ("serving", server.url, 2)
         status = corral("status", "--json").json["servers"][0]
         assert (len(status["workers"]), status["health"]) == (2, "ok")  # what anybody may know
         assert corral("sessions", "list", "--api-key", "letmein").status == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -43,10 +45,12 @@ def serve(
     target = find_target(file, loaded)
     from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
 
-    status = run(target, loaded.settings, reload_settings=lambda: load_project(file, config, flags).settings)
-    if as_json:
-        show_json({"target": target, "exit_status": status})
-    return status
+    return run(
+        target,
+        loaded.settings,
+        reload_settings=lambda: load_project(file, config, flags).settings,
+        announce=partial(_announce, target) if as_json else None,
+    )
 
 
 @dev_app.command()
@@ -66,12 +70,15 @@ def dev(
 
     path = Path(target.partition(":")[0])
     folder = path.resolve().parent if path.is_file() else project_folder(target)
-    status = run(
+    return run(
         target,
         loaded.settings,
         directory=folder,
         reload_settings=lambda: load_project(file, config, flags).settings,
+        announce=partial(_announce, target) if as_json else None,
     )
-    if as_json:
-        show_json({"target": target, "exit_status": status})
-    return status
+
+
+def _announce(target: str, url: str, workers: list[int]) -> None:
+    """What a program that starts servers waits for."""
+    show_json({"status": "serving", "url": url, "target": target, "pid": os.getpid(), "workers": workers})

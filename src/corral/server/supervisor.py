@@ -40,26 +40,45 @@ _PRELOADED = (
 )
 
 LoadSettings = Callable[[], Settings]
+Announce = Callable[[str, list[int]], None]
+"""Called once when all workers are ready, with the URL and their process ids; without one, people are told."""
 
 
-def serve(target: str, settings: Settings, *, reload_settings: LoadSettings | None = None) -> int:
+def serve(
+    target: str,
+    settings: Settings,
+    *,
+    reload_settings: LoadSettings | None = None,
+    announce: Announce | None = None,
+) -> int:
     """Serve `target` until SIGTERM or Ctrl-C; returns the exit status. Raises `ConfigError` before anything starts."""
-    return Supervisor(target, settings, reload_settings or (lambda: settings)).run()
+    return Supervisor(target, settings, reload_settings or (lambda: settings), announce=announce).run()
 
 
 def dev(
-    target: str, settings: Settings, *, directory: Path | None = None, reload_settings: LoadSettings | None = None
+    target: str,
+    settings: Settings,
+    *,
+    directory: Path | None = None,
+    reload_settings: LoadSettings | None = None,
+    announce: Announce | None = None,
 ) -> int:
     """Serve `target` with one worker that is replaced whenever a file below `directory` changes."""
     watch = FileWatch(directory or Path.cwd())
-    return Supervisor(target, settings, reload_settings or (lambda: settings), watch=watch).run()
+    return Supervisor(target, settings, reload_settings or (lambda: settings), watch=watch, announce=announce).run()
 
 
 class Supervisor:
     """One listening socket and its workers."""
 
     def __init__(
-        self, target: str, settings: Settings, reload_settings: LoadSettings, *, watch: FileWatch | None = None
+        self,
+        target: str,
+        settings: Settings,
+        reload_settings: LoadSettings,
+        *,
+        watch: FileWatch | None = None,
+        announce: Announce | None = None,
     ) -> None:
         """With `watch`, changed files replace the workers as SIGHUP does, and blocking code is pointed out."""
         self._target = target
@@ -76,6 +95,7 @@ class Supervisor:
         self._stopping_since = 0.0
         self._exit_status = 0
         self._announced = False
+        self._announce = announce or self._tell
         self._alive: tuple[int, int]
         """A pipe that closes when this process is gone: how workers notice."""
         self._listener: socket.socket
@@ -239,7 +259,7 @@ class Supervisor:
         self._note()
         if not self._announced:
             self._announced = True
-            self._announce()
+            self._announce(self._run_file.url, [child.pid for child in current])
         elif self._generation and any(child.generation < self._generation for child in self._children.values()):
             _say("Reloaded.")
 
@@ -305,9 +325,9 @@ class Supervisor:
         state = "stopping" if self._stopping_since else "serving"
         self._run_file.write(state, [child.pid for child in self._current()])
 
-    def _announce(self) -> None:
-        count = f"{self._wanted} worker{'s' if self._wanted > 1 else ''}"
-        _say(f"Corral serves {self._target} on {self._run_file.url} ({count}, pid {os.getpid()}). Ctrl-C stops it.")
+    def _tell(self, url: str, workers: list[int]) -> None:
+        count = f"{len(workers)} worker{'s' if len(workers) > 1 else ''}"
+        _say(f"Corral serves {self._target} on {url} ({count}, pid {os.getpid()}). Ctrl-C stops it.")
 
 
 def _preload() -> None:
