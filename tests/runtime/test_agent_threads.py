@@ -236,7 +236,7 @@ def test_a_stream_whose_loop_has_ended_ends_as_well():
     go_on.set()
     assert closed.wait(10)
     assert pump._stopped
-    threads._pool.shutdown()
+    threads._pool.close()
     del stream
 
 
@@ -386,7 +386,7 @@ def test_an_isolated_stream_whose_home_has_ended_ends_as_well():
     async def agent():
         try:
             yield 1
-            while not go_on.is_set():
+            while not go_on.is_set():  # noqa: ASYNC110 - set from another thread
                 await asyncio.sleep(0.001)
             yield 2
         finally:

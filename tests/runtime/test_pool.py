@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import CancelledError
 
 import pytest
+
 from corral.runtime.pool import ThreadPool
 
 
