@@ -87,7 +87,7 @@ class Sulking:
     [
         (Model(a=1, b=[2]), {"a": 1, "b": [2]}),
         ({"rows": [Row("é"), Model(x=None)]}, {"rows": [{"name": "é", "at": None}, {"x": None}]}),
-        ({1, 1}, [1]),
+        ({1}, [1]),
         (("a", {"b"}), ["a", ["b"]]),
         (Number.ONE, 1),
         ({Number.ONE: "x"}, {"1": "x"}),

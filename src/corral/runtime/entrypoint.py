@@ -13,6 +13,8 @@ from corral.runtime.payload import PayloadType, payload_type
 
 Kind = Literal["async", "sync", "async_stream", "sync_stream"]
 
+_CONTEXT_NAMES = frozenset({"Context", "RequestContext"})
+
 
 class Entrypoint:
     """One named agent: its callable, its kind, and whether it takes the context."""
@@ -63,18 +65,20 @@ def wants_context(name: str, fn: Any) -> bool:
     except (TypeError, ValueError):
         return False
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
-    if len(positional) >= 2 and _is_context(positional[1]):  # noqa: PLR2004 - payload, then context
-        return True
+    takes_context = len(positional) >= 2 and _is_context(positional[1])  # noqa: PLR2004 - payload, then context
     variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    required = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
-    if len(required) > 1 or (not positional and not variadic):
+    unfilled = [p for p in positional[2 if takes_context else 1 :] if p.default is p.empty]
+    unfilled += [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if unfilled or (not positional and not variadic):
         raise ConfigError(
             f"The entrypoint of agent {name!r} has the signature {fn!r}{inspect.signature(fn)}; "
             "it is called as (payload) or as (payload, context)."
         )
-    return False
+    return takes_context
 
 
 def _is_context(parameter: inspect.Parameter) -> bool:
     annotation = parameter.annotation
-    return parameter.name == "context" or annotation is Context or annotation in {"Context", "corral.Context"}
+    if isinstance(annotation, str):  # of a file that postpones its annotations
+        return parameter.name == "context" or annotation.strip("'\"").rpartition(".")[2] in _CONTEXT_NAMES
+    return parameter.name == "context" or annotation is Context

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +28,7 @@ class PayloadType:
         self.type = kind
         pydantic = hasattr(kind, "model_validate")
         self._convert: Callable[[Any, Any], Any] = _with_pydantic if pydantic else _with_msgspec
-        self._schema: Callable[[Any], dict[str, Any]] = _pydantic_schema if pydantic else msgspec.json.schema
+        self._schema: Callable[[Any], dict[str, Any]] = _pydantic_schema if pydantic else _msgspec_schema
 
     def convert(self, value: object) -> Any:
         """The payload as the agent wants it, or `ValidationFailed` that lists every fault."""
@@ -39,13 +41,21 @@ class PayloadType:
 
 def payload_type(fn: Callable[..., Any]) -> PayloadType | None:
     """The type of the first parameter when it is one that can be checked; plain `dict`, `str`, `Any` are not."""
-    target = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004 - the method itself is wanted
     try:
-        names = list(inspect.signature(target).parameters)
-        hints = typing.get_type_hints(inspect.unwrap(target))
-    except (TypeError, ValueError, NameError):
+        first = next(iter(inspect.signature(fn).parameters), "")
+    except (TypeError, ValueError):
         return None
-    hint = hints.get(names[0]) if names else None
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    target: Any = fn if inspect.isroutine(fn) else getattr(fn, "__call__", fn)  # noqa: B004 - the method itself is wanted
+    target = inspect.unwrap(target)
+    annotation = getattr(target, "__annotations__", {}).get(first)
+    try:
+        # This one alone: another one may name what is only imported for type checkers.
+        alone = types.SimpleNamespace(__annotations__={"payload": annotation})
+        hint = typing.get_type_hints(alone, getattr(target, "__globals__", {}))["payload"]
+    except Exception:  # noqa: BLE001 - an annotation may be any expression; what cannot be understood is not checked
+        return None
     return PayloadType(hint) if _is_checkable(hint) else None
 
 
@@ -67,10 +77,10 @@ def _with_msgspec(kind: Any, value: object) -> Any:
 
 def _every_fault(kind: Any, value: object) -> list[Fault]:
     """Try each field alone: msgspec stops at the first fault, and people want them all."""
-    if not isinstance(value, dict):
+    info = msgspec.inspect.type_info(kind)
+    if not isinstance(value, dict) or getattr(info, "array_like", False):
         return []
     faults: list[Fault] = []
-    info = msgspec.inspect.type_info(kind)
     hints = typing.get_type_hints(kind, include_extras=True)
     known = {field.encode_name: field for field in getattr(info, "fields", ())}
     for name, field in known.items():
@@ -79,7 +89,7 @@ def _every_fault(kind: Any, value: object) -> list[Fault]:
                 faults.append({"pointer": f"/{name}", "message": "This field is required."})
             continue
         try:
-            msgspec.convert(value[name], hints.get(field.name, Any))
+            msgspec.convert(value[name], _without_required(hints.get(field.name, Any)))
         except msgspec.ValidationError as error:
             faults.append(_fault(str(error), f"/{name}"))
     if getattr(info, "forbid_unknown_fields", False):
@@ -87,11 +97,17 @@ def _every_fault(kind: Any, value: object) -> list[Fault]:
     return faults
 
 
+def _without_required(hint: Any) -> Any:
+    """The type inside of a TypedDict's `Required[…]` and `NotRequired[…]`."""
+    inside = typing.get_origin(hint) in {typing.Required, typing.NotRequired}
+    return typing.get_args(hint)[0] if inside else hint
+
+
 def _fault(text: str, prefix: str = "") -> Fault:
     """`Expected `int`, got `str` - at `$.a[0]`` as a JSON pointer and a sentence."""
     message, _, where = text.partition(" - at `$")
     pointer = where.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
-    return {"pointer": prefix + pointer or "/", "message": message}
+    return {"pointer": prefix + pointer, "message": message}
 
 
 def _with_pydantic(kind: Any, value: object) -> Any:
@@ -100,10 +116,13 @@ def _with_pydantic(kind: Any, value: object) -> Any:
     except ValueError as error:
         details = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": str(error)}]
         faults: list[Fault] = [
-            {"pointer": "/" + "/".join(str(step) for step in fault["loc"]), "message": fault["msg"]}
-            for fault in details
+            {"pointer": "".join(f"/{step}" for step in fault["loc"]), "message": fault["msg"]} for fault in details
         ]
         raise ValidationFailed(errors=faults) from None
+
+
+def _msgspec_schema(kind: Any) -> dict[str, Any]:
+    return msgspec.json.schema(kind, schema_hook=lambda custom: {"title": custom.__name__})
 
 
 def _pydantic_schema(kind: Any) -> dict[str, Any]:

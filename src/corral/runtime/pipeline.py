@@ -98,18 +98,26 @@ def admitted(invocations: Invocations, door: Door, settings: RuntimeSettings, cl
 # -- in_turn: one turn at a time per session -------------------------------------------------------------------------------
 
 
-def in_turn(turns: Turns, sessions: SessionStore, settings: SessionSettings) -> Stage:
-    """Wait for the session's turn, give the agent its session, and record what was said when the turn ends."""
+def in_turn(
+    turns: Turns, sessions: SessionStore, settings: SessionSettings, waited: Callable[[float], None] | None = None
+) -> Stage:
+    """Wait for the session's turn, give the agent its session, and record what was said when the turn ends.
+
+    `waited` is told how many seconds each turn took to come.
+    """
 
     async def stage(call: Invocation, proceed: Proceed) -> Reply:
         context = call.context
         if context.session_id is None:
             return await proceed(call)
         key = SessionKey(context.tenant, context.session_id)
+        began = call.now()
         try:
             turn = await turns.take(key, policy=call.on_conflict or settings.on_conflict, deadline=context.deadline)
         except TurnLost:
             raise Interrupted from None  # another request took over while this one waited
+        if waited is not None:
+            waited(call.now() - began)
         turn.on_lost(lambda: call.cancel("interrupted"))
         session = Session(sessions, key, turn=turn, actor=context.user_id or "", ttl_s=settings.ttl_s)
         context.attach_session(session)
