@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
 from corral.context import Context
-from corral.errors import AgentFailed
+from corral.errors import AgentFailed, CorralError
 from corral.observability import semconv
 from corral.observability.blocking import LoopWatch
 from corral.observability.logs import Logs
@@ -26,6 +27,7 @@ from corral.version import VERSION
 _log = logging.getLogger("corral")
 
 _SERVER_ERROR = 500
+_STORE_ANSWERS_S = 2.0
 
 
 class Observing:
@@ -36,8 +38,9 @@ class Observing:
         settings: ObservabilitySettings,
         spans: SpanStore,
         *,
-        in_flight: Callable[[], int],
+        in_flight: Callable[[], Iterable[Invocation]],
         background_tasks: Callable[[], int],
+        check_store: Callable[[], Awaitable[None]],
         run_folder: Path | None,
         development: bool,
         clock: Clock = SYSTEM_CLOCK,
@@ -47,6 +50,7 @@ class Observing:
         self._clock = clock
         self._in_flight = in_flight
         self._background_tasks = background_tasks
+        self._check_store = check_store
         self.logs = Logs(settings)
         self.traces = (
             Traces(spans, sample=settings.trace_sample, per_second_max=settings.traces_per_s_max)
@@ -61,6 +65,7 @@ class Observing:
         self._answers: dict[tuple[str, str, int], Value] = {}
         self._runs: dict[tuple[str, str, str], Value] = {}
         self._times: dict[str, tuple[Distribution, Distribution]] = {}
+        self._agents: set[str] = set()
 
     def _declare(self) -> None:
         m = self.metrics
@@ -68,12 +73,17 @@ class Observing:
         self._requests = m.counter("corral_requests_total", "Invocations that ended.", "agent", "outcome", "tier")
         self._duration = m.histogram("corral_request_duration_seconds", "How long invocations ran.", "agent")
         self._first = m.histogram("corral_time_to_first_piece_seconds", "Until a stream's first piece.", "agent")
-        self._running = m.gauge("corral_inflight_requests", "Invocations that run or wait.")
+        self._running = m.gauge("corral_inflight_requests", "Invocations that run or wait.", "agent")
         self._tasks = m.gauge("corral_async_tasks", "Background tasks that agents have announced.")
-        self._lag = m.gauge("corral_loop_lag_seconds", "How late the slowest event loop was.", highest=True)
+        self._lag = m.gauge("corral_loop_lag_seconds", "How late the slowest event loop was.", of_workers="highest")
+        self._wait = m.histogram("corral_sessions_turn_wait_seconds", "How long requests waited for a session's turn.")
+        self.turn_waited = self._wait.distribution().observe
+        self._store = m.gauge("corral_store_up", "Whether the store answers.", of_workers="mine")
         self._workers = m.gauge("corral_workers", "Worker processes.", "state")
         self._dropped = m.counter("corral_spans_dropped_total", "Spans that were not kept.")
-        m.gauge("corral_build_info", "The version, as a label.", "version", highest=True).value(VERSION).set(1)
+        self._lines = m.counter("corral_log_lines_total", "Log lines written.", "level")
+        self._lines_dropped = m.counter("corral_log_lines_dropped_total", "Log lines that nobody read in time.")
+        m.gauge("corral_build_info", "The version, as a label.", "version", of_workers="highest").value(VERSION).set(1)
 
     # -- life
 
@@ -82,6 +92,7 @@ class Observing:
         self.loop.start()
         await asyncio.to_thread(self._shared.start)
         self._workers.value("running").set(1)
+        self._workers.value("draining").set(0)
         if self.traces is not None:
             await self.traces.start()
 
@@ -91,7 +102,11 @@ class Observing:
             await self.traces.stop()
         self.loop.stop()
         await asyncio.to_thread(self._shared.stop)
-        await asyncio.to_thread(self.logs.stop)
+
+    def draining(self) -> None:
+        """This worker takes no more work."""
+        self._workers.value("running").set(0)
+        self._workers.value("draining").set(1)
 
     # -- what happens
 
@@ -216,13 +231,25 @@ class Observing:
     # -- metrics
 
     def _refresh(self) -> None:
-        self._running.value().set(self._in_flight())
+        running = Counter(call.agent.name for call in self._in_flight())
+        self._agents.update(running)
+        for agent in self._agents:
+            self._running.value(agent).set(running[agent])
+        for level, count in self.logs.counts.items():
+            self._lines.value(level).set(count)
+        self._lines_dropped.value().set(self.logs.writer.dropped)
         self._tasks.value().set(self._background_tasks())
         self._lag.value().set(self.loop.lag_s)
         if self.traces is not None:
             self._dropped.value().set(self.traces.dropped)
 
-    def render_metrics(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """All workers' metrics in Prometheus' text format."""
-        self._refresh()
-        return self._shared.render()
+        try:
+            async with asyncio.timeout(_STORE_ANSWERS_S):
+                await self._check_store()
+        except (CorralError, TimeoutError):
+            self._store.value().set(0)
+        else:
+            self._store.value().set(1)
+        return await asyncio.to_thread(self._shared.render)

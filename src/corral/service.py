@@ -92,8 +92,9 @@ class Service:
         self.observing = Observing(
             observability,
             self.stores.spans,
-            in_flight=lambda: len(self.invocations),
+            in_flight=lambda: self.invocations,
             background_tasks=lambda: app.health.task_info()["active_count"],
+            check_store=self.stores.check,
             run_folder=run_folder,
             development=development,
         )
@@ -129,7 +130,7 @@ class Service:
                 admitted(self.invocations, self.door, settings.runtime, SYSTEM_CLOCK),
                 with_session(self.stores.sessions)
                 if app.compatible
-                else in_turn(self.turns, self.stores.sessions, settings.sessions),
+                else in_turn(self.turns, self.stores.sessions, settings.sessions, self.observing.turn_waited),
             ],
             runner.run,
         )
@@ -144,7 +145,7 @@ class Service:
         runs = InvocationRoutes(
             app.agents, answerer, self.invocations, app.health, compatible=app.compatible, debug=debug
         )
-        about = OpenApiRoute(app.name or settings.name, VERSION)
+        about = OpenApiRoute(app.name or settings.name, VERSION, app.agents)
         routes = [
             *runs.routes(settings.server.aliases),
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
@@ -214,6 +215,7 @@ class Service:
     def begin_drain(self) -> None:
         """From now on new invocations are refused, and health checks say so."""
         self.door.draining = True
+        self.observing.draining()
         self._http.closing = True
 
     def retire(self) -> None:
@@ -242,6 +244,7 @@ class Service:
         await self.threads.stop()
         await self.observing.stop()
         await self.stores.stop()
+        await asyncio.to_thread(self.observing.logs.stop)  # the last, so that nothing said before is lost
 
     async def lifespan(self, receive: Receive, send: Send) -> None:
         """ASGI's lifespan messages, for servers that are not ours."""

@@ -1,18 +1,11 @@
-"""Metrics in Prometheus' text format, summed over all workers of a server.
-
-Counting on the hot path is adding to a number. Each worker leaves a snapshot of its numbers in the server's run folder, about
-once a second; whichever worker is asked adds the others' snapshots to its own numbers. A worker that ended leaves its counters behind.
-"""
+"""Metrics: counting on the hot path is adding to a number. What they are called is in `docs/observability.md`."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
-import msgspec
-
-Kind = Literal["counter", "gauge", "histogram"]
+from corral.observability.families import Family, Kind, Number, OfWorkers, to_text
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LABEL_SETS_MAX = 200
@@ -26,14 +19,14 @@ class Value:
 
     def __init__(self) -> None:
         """Start at zero."""
-        self.value = 0.0
+        self.value: Number = 0
 
-    def inc(self, by: float = 1.0) -> None:
+    def inc(self, by: Number = 1) -> None:
         """Add."""
         self.value += by
 
-    def set(self, value: float) -> None:
-        """Set (gauges only)."""
+    def set(self, value: Number) -> None:
+        """Set: gauges, and counters that are counted elsewhere."""
         self.value = value
 
 
@@ -68,45 +61,46 @@ class Metric:
         labels: Sequence[str],
         *,
         bounds: Sequence[float] = (),
-        highest: bool = False,
+        of_workers: OfWorkers = "sum",
     ) -> None:
-        """Use `Metrics.counter`, `gauge` and `histogram`. `highest`: of several workers' values the highest counts."""
-        self.highest = highest
+        """Use `Metrics.counter`, `gauge` and `histogram`."""
         self.name = name
         self.kind = kind
         self.help = help_text
         self.label_names = tuple(labels)
         self.bounds = tuple(bounds)
-        self.children: dict[tuple[str, ...], Value | Distribution] = {}
-
-    def _child(self, labels: tuple[str, ...]) -> Value | Distribution:
-        child = self.children.get(labels)
-        if child is None:
-            if len(self.children) >= LABEL_SETS_MAX:
-                labels = (OTHER,) * len(self.label_names)
-                if labels in self.children:
-                    return self.children[labels]
-            child = self.children[labels] = Distribution(self.bounds) if self.kind == "histogram" else Value()
-        return child
+        self.of_workers = of_workers
+        self._values: dict[tuple[str, ...], Value] = {}
+        self._distributions: dict[tuple[str, ...], Distribution] = {}
 
     def value(self, *labels: str) -> Value:
         """The number for these label values (counters and gauges)."""
-        child = self._child(labels)
-        assert isinstance(child, Value)  # noqa: S101 - a programming error of ours
-        return child
+        found = self._values.get(labels)
+        if found is None:
+            key = self._key(labels, len(self._values))
+            found = self._values.setdefault(key, Value())
+        return found
 
     def distribution(self, *labels: str) -> Distribution:
         """The buckets for these label values (histograms)."""
-        child = self._child(labels)
-        assert isinstance(child, Distribution)  # noqa: S101 - as above
-        return child
+        found = self._distributions.get(labels)
+        if found is None:
+            key = self._key(labels, len(self._distributions))
+            found = self._distributions.setdefault(key, Distribution(self.bounds))
+        return found
 
+    def _key(self, labels: tuple[str, ...], known: int) -> tuple[str, ...]:
+        if len(labels) != len(self.label_names):
+            raise TypeError(f"{self.name} has the labels {self.label_names}, not {len(labels)} of them.")
+        return (OTHER,) * len(labels) if labels and known >= LABEL_SETS_MAX else labels
 
-class Snapshot(msgspec.Struct, array_like=True):
-    """The numbers of one worker at one moment: by metric, by label values."""
-
-    values: dict[str, list[tuple[list[str], float]]]
-    distributions: dict[str, list[tuple[list[str], list[int], float]]]
+    def family(self) -> Family:
+        """The numbers as they are now."""
+        if self.kind == "histogram":
+            rows = [(labels, [*d.counts, d.total]) for labels, d in list(self._distributions.items())]
+        else:
+            rows = [(labels, [v.value]) for labels, v in list(self._values.items())]
+        return Family(self.name, self.kind, self.help, self.label_names, self.of_workers, self.bounds, rows)
 
 
 class Metrics:
@@ -120,100 +114,28 @@ class Metrics:
         """A number that only goes up; its name ends in `_total`."""
         return self._add(Metric(name, "counter", help_text, labels))
 
-    def gauge(self, name: str, help_text: str, *labels: str, highest: bool = False) -> Metric:
-        """A number that goes up and down; workers' values are added, or the highest is taken."""
-        return self._add(Metric(name, "gauge", help_text, labels, highest=highest))
+    def gauge(self, name: str, help_text: str, *labels: str, of_workers: OfWorkers = "sum") -> Metric:
+        """A number that goes up and down. `of_workers` says what a server's number is, made of its workers' numbers."""
+        return self._add(Metric(name, "gauge", help_text, labels, of_workers=of_workers))
 
     def histogram(self, name: str, help_text: str, *labels: str, bounds: Sequence[float] = SECONDS) -> Metric:
         """How values are distributed."""
         return self._add(Metric(name, "histogram", help_text, labels, bounds=bounds))
 
     def _add(self, metric: Metric) -> Metric:
-        return self._metrics.setdefault(metric.name, metric)
+        """Declared twice, a metric is the one that was there."""
+        found = self._metrics.setdefault(metric.name, metric)
+        if not metric.label_names:  # there from the start: a dashboard tells zero from missing
+            if metric.kind == "histogram":
+                found.distribution()
+            else:
+                found.value()
+        return found
 
-    def snapshot(self, *, counters_only: bool = False) -> bytes:
-        """All numbers, for other workers to add to theirs."""
-        values: dict[str, list[tuple[list[str], float]]] = {}
-        distributions: dict[str, list[tuple[list[str], list[int], float]]] = {}
-        for metric in self._metrics.values():
-            if counters_only and metric.kind == "gauge":
-                continue
-            for labels, child in list(metric.children.items()):
-                if isinstance(child, Value):
-                    values.setdefault(metric.name, []).append((list(labels), child.value))
-                else:
-                    distributions.setdefault(metric.name, []).append((list(labels), child.counts, child.total))
-        return msgspec.msgpack.encode(Snapshot(values, distributions))
-
-    def add(self, snapshot: bytes, *, counters_only: bool = False) -> None:
-        """Add another worker's numbers to these. What is not known here is left out."""
-        other = msgspec.msgpack.decode(snapshot, type=Snapshot)
-        for name, children in other.values.items():
-            metric = self._metrics.get(name)
-            if metric is not None and metric.kind != "histogram" and not (counters_only and metric.kind == "gauge"):
-                for labels, value in children:
-                    mine = metric.value(*labels)
-                    mine.value = max(mine.value, value) if metric.highest else mine.value + value
-        for name, rows in other.distributions.items():
-            metric = self._metrics.get(name)
-            if metric is not None and metric.kind == "histogram":
-                for labels, counts, total in rows:
-                    child = metric.distribution(*labels)
-                    if len(counts) == len(child.counts):
-                        child.counts = [mine + theirs for mine, theirs in zip(child.counts, counts, strict=True)]
-                        child.total += total
-
-    def empty_copy(self) -> Metrics:
-        """The same metrics with no numbers, to add snapshots to."""
-        copy = Metrics()
-        for metric in self._metrics.values():
-            copy._add(
-                Metric(
-                    metric.name,
-                    metric.kind,
-                    metric.help,
-                    metric.label_names,
-                    bounds=metric.bounds,
-                    highest=metric.highest,
-                )
-            )
-        return copy
+    def families(self) -> list[Family]:
+        """All numbers as they are now."""
+        return [metric.family() for metric in list(self._metrics.values())]
 
     def render(self) -> bytes:
-        """Prometheus' text format."""
-        lines: list[str] = []
-        for metric in self._metrics.values():
-            lines.append(f"# HELP {metric.name} {metric.help}")
-            lines.append(f"# TYPE {metric.name} {metric.kind}")
-            for labels, child in sorted(metric.children.items()):
-                pairs = dict(zip(metric.label_names, labels, strict=True))
-                if isinstance(child, Value):
-                    lines.append(f"{metric.name}{_braces(pairs)} {_number(child.value)}")
-                else:
-                    lines.extend(_buckets(metric.name, pairs, child))
-        return ("\n".join(lines) + "\n").encode()
-
-
-def _buckets(name: str, pairs: Mapping[str, str], child: Distribution) -> Iterable[str]:
-    count = 0
-    for bound, number in zip((*child.bounds, float("inf")), child.counts, strict=True):
-        count += number
-        yield f"{name}_bucket{_braces({**pairs, 'le': _number(bound)})} {count}"
-    yield f"{name}_sum{_braces(pairs)} {_number(child.total)}"
-    yield f"{name}_count{_braces(pairs)} {count}"
-
-
-def _braces(pairs: Mapping[str, str]) -> str:
-    if not pairs:
-        return ""
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    if value == float("inf"):
-        return "+Inf"
-    return str(int(value)) if value == int(value) else repr(value)
+        """This process's numbers in Prometheus' text format."""
+        return to_text(self.families())

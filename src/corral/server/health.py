@@ -43,7 +43,7 @@ class HealthRoutes:
         door: Door,
         agents: Agents,
         check_store: Callable[[], Awaitable[None]],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
         info: Callable[[], dict[str, Any]],
     ) -> None:
         """`info` says what else `/health` shows (version, uptime, running invocations)."""
@@ -140,7 +140,7 @@ class HealthRoutes:
 
     async def metrics(self, request: Request) -> None:
         """`GET /metrics`."""
-        await request.respond(200, self._metrics(), _METRICS)
+        await request.respond(200, await self._metrics(), _METRICS)
 
     async def _parts(self) -> dict[str, Part]:
         parts = {"worker": Part("failed", "draining") if self._door.draining else Part("ok")}
