@@ -358,7 +358,7 @@ def test_every_route_is_described_and_has_an_isolation_test(stores):
 
 
 @pytest.mark.parametrize("address", STRANGERS)
-async def test_a_tenant_neither_sees_nor_changes_what_is_anothers(client_of, address):
+async def test_a_tenant_neither_sees_nor_changes_what_others_keep(client_of, address):
     owner, stranger = client_of("acme"), client_of("other")
     (event,) = await say(owner, "secret", actor="ada")
     await owner.put(STATE, json={"value": "secret"})

@@ -112,10 +112,10 @@ def test_the_reply_is_kept_as_text_where_it_is_one(reply, said, metadata):
 @pytest.mark.parametrize(
     ("pieces", "said", "metadata"),
     [
-        (["hel", "lo"], "hello", {}),
-        ([{"text": "hel"}, {"delta": "lo"}], "hello", {}),
-        (["hel", {"data": "lo", "n": 1}], "hello", {}),
-        ([{"text": "hel"}, {"done": True}], as_json([{"text": "hel"}, {"done": True}]), {}),
+        (["good", "bye"], "goodbye", {}),
+        ([{"text": "good"}, {"delta": "bye"}], "goodbye", {}),
+        (["good", {"data": "bye", "n": 1}], "goodbye", {}),
+        ([{"text": "good"}, {"done": True}], as_json([{"text": "good"}, {"done": True}]), {}),
         ([{"result": "hello", "n": 1}], "hello", {"reply": {"n": 1}}),
         ([1, None], as_json([1, None]), {}),
         ([{"a": 1}], as_json({"a": 1}), {}),

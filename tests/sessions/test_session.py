@@ -132,6 +132,24 @@ async def test_several_are_appended_together_or_not_at_all(session):
     assert not session.appended
 
 
+async def test_an_append_that_was_cancelled_may_have_been_kept(stores):
+    store = Interposed(stores.sessions)
+    reached = asyncio.Event()
+
+    async def hang():
+        reached.set()
+        await asyncio.Event().wait()
+
+    store.after["append"] = hang
+    session = Session(store, KEY)
+    task = asyncio.create_task(session.append("user", "hi"))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert session.appended
+
+
 async def test_nothing_appended_is_nothing_said(session):
     assert await session.append([]) == []
     assert not session.appended
@@ -401,7 +419,8 @@ async def test_agents_on_a_loop_of_their_own_make_the_same_calls(in_turn):
     assert await elsewhere(agent) == (["hi"], True)
 
 
-async def test_blocking_calls_on_another_loop_hold_up_that_one_only(session, may_block):
+@pytest.mark.usefixtures("may_block")
+async def test_blocking_calls_on_another_loop_hold_up_that_one_only(session):
     async def agent():
         return session.sync.messages()
 

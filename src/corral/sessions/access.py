@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,11 @@ class Access:
     async def append(self, drafts: Sequence[Draft]) -> list[SessionEvent]:
         """Append; durable when it returns."""
         token = self._token()
-        events = await self.home.run(self._store.append(self.key, drafts, turn=token, ttl_s=self._ttl_s))
+        try:
+            events = await self.home.run(self._store.append(self.key, drafts, turn=token, ttl_s=self._ttl_s))
+        except asyncio.CancelledError:
+            self.appended = True  # it may have been kept all the same, and must not be recorded a second time
+            raise
         self.appended = self.appended or bool(events)
         return events
 

@@ -90,6 +90,7 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         stores: TurnStores | None = None
+        failing = False
         while not self._stopping.is_set():
             pause = self._lease_s / 3
             due = self._due()
@@ -98,8 +99,11 @@ class Heartbeat:
                     if stores is None:
                         stores = await self._opened()
                     await self._renew(stores.turns, due)
+                    failing = False
                 except Exception as error:  # noqa: BLE001 - whatever ails the store, the next attempt may succeed
-                    _log.warning("Cannot renew %d session turns, will try again: %s", len(due), error)
+                    level = logging.DEBUG if failing else logging.WARNING  # one warning per outage
+                    _log.log(level, "Cannot renew %d session turns, will try again: %s", len(due), error)
+                    failing = True
                     pause = min(pause, 0.5)
             await self._pause(pause)
         if stores is not None:
