@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import io
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +19,42 @@ from corral.errors import CorralError
 from corral.server.loading import load_app
 from corral.settings.sections import Settings
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU)
+"""What the supervisor listens to."""
+
 _READY = b"\x06"
+_DEAF = b"\x04"
 
 
 class Child:
     """What the supervisor knows of one worker."""
 
     def __init__(self, pid: int, generation: int, pipe: int) -> None:
-        """`pipe` is where the worker says that it is ready, or why not."""
+        """`pipe` is where the worker says that it is ready, that it accepts no more, or why it cannot serve."""
         self.pid = pid
         self.generation = generation
         self.pipe = pipe
         self.ready = False
-        self.retiring = False
+        self.deaf = False
+        self.leaving = False
+        """It was told to end, or has no part in what is to come."""
+        self.kill_at: float | None = None
         self.failure = ""
         self.started_at = time.monotonic()
         self._said = b""
 
     def hear(self) -> bool:
-        """Read what it said. False: it will say nothing more."""
+        """Read what it said. False: it says nothing more, at least now."""
         try:
             data = os.read(self.pipe, 65536)
-        except (BlockingIOError, OSError):
+        except BlockingIOError:
             return False
         if not data:
             return False
         self._said += data
-        if self._said.startswith(_READY):
-            self.ready = True
-        else:
-            self.failure = self._said.decode("utf-8", "replace")
+        self.ready = self._said.startswith(_READY)
+        self.deaf = self.ready and _DEAF in self._said
+        self.failure = self._said.strip(_READY + _DEAF).decode("utf-8", "replace")
         return True
 
     def send(self, number: signal.Signals) -> None:
@@ -56,11 +64,23 @@ class Child:
         except ProcessLookupError:
             return
 
-    def retire(self) -> None:
-        """Let it finish what it has, and end."""
-        if not self.retiring:
-            self.retiring = True
+    def retire(self, within_s: float) -> None:
+        """Let it finish what it has, and end; at the latest in `within_s`."""
+        if not self.leaving:
+            self.leaving = True
+            self.kill_at = time.monotonic() + within_s
             self.send(signal.SIGUSR1)
+
+    def drain(self, within_s: float) -> None:
+        """As `retire`, while it refuses what is new; said twice, it ends at once."""
+        self.leaving = True
+        self.kill_at = time.monotonic() + within_s
+        self.send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """It is not needed any more, and does nothing that anybody waits for."""
+        self.leaving = True
+        self.send(signal.SIGKILL)
 
 
 class Inheritance(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +90,6 @@ class Inheritance(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     listener: Any
     """The listening socket."""
-    generation: int
     alone: bool
     """No other worker accepts from the socket."""
     watching: bool
@@ -81,40 +100,65 @@ class Inheritance(msgspec.Struct, frozen=True, kw_only=True):
     """The reading end of a pipe that closes with the supervisor."""
 
 
-def fork_child(inheritance: Inheritance, close: Sequence[int]) -> Child:
+def fork_child(inheritance: Inheritance, generation: int, close: Iterable[int]) -> Child:
     """Start a worker. `close` lists the descriptors of the supervisor that it must not hold."""
     said, say = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid:
+    # Until it has let go of the supervisor's handlers, a signal for the worker would be lost in them.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _be_worker(inheritance, say, [said, *close], mask)
+    except OSError:
+        os.close(said)
         os.close(say)
-        os.set_blocking(said, False)
-        return Child(pid, inheritance.generation, said)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    os.close(say)
+    os.set_blocking(said, False)
+    return Child(pid, generation, said)
+
+
+def _be_worker(given: Inheritance, say: int, close: Iterable[int], mask: Iterable[int]) -> None:
+    """All of a worker's life. Never returns."""
     status = 1
     try:
-        for descriptor in (said, *close):
-            os.close(descriptor)
         _reset_signals()
-        _live(inheritance, say)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for descriptor in close:
+            os.close(descriptor)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # what agents print is seen when they print it
+        _live(given, say)
         status = 0
     except CorralError as error:
         _report(say, error.message)
     except BaseException:  # noqa: BLE001 - the last line of a process: say why, then end
         _report(say, traceback.format_exc())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            atexit._run_exitfuncs()  # noqa: SLF001 - as multiprocessing does: libraries of the user's flush there
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
 
 
 def _reset_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    # Ctrl-C reaches the whole process group; the supervisor decides, and the workers hear from it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Ctrl-C reaches the whole process group; the supervisor decides, and the workers hear from it. A handler that does
+    # nothing, rather than none: programs that an agent starts would inherit that.
+    signal.signal(signal.SIGINT, _nothing)
+    signal.signal(signal.SIGHUP, _nothing)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    return
 
 
 def _report(say: int, text: str) -> None:
@@ -129,8 +173,16 @@ def _live(given: Inheritance, say: int) -> None:
 
     app = load_app(given.target)
     service = app.build(given.settings, run_folder=given.run_folder, development=given.watching)
+    run_worker(
+        lambda: Worker(service, given.listener, given.settings.server, alone=given.alone),
+        ready=lambda: _say(say, _READY),
+        parent=given.alive,
+        deaf=lambda: _say(say, _DEAF),
+    )
 
-    def ready() -> None:
-        os.write(say, _READY)
 
-    run_worker(lambda: Worker(service, given.listener, given.settings.server, alone=given.alone), ready, given.alive)
+def _say(say: int, what: bytes) -> None:
+    try:
+        os.write(say, what)
+    except BrokenPipeError:
+        return  # nobody is there to hear it; the worker notices elsewhere

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from corral.server.listener import bind
+from corral.errors import AppLoadError
+from corral.server.listener import bind, url_of
+from corral.server.loading import is_loading
 from corral.server.worker import Servable, Worker, run_worker
 from corral.settings.sections import ServerSettings
 
@@ -15,12 +17,14 @@ _OPTIONS = frozenset({"root_path", "ws_max_size", "ws_ping_interval", "ws_ping_t
 
 def run_in_process(service: Servable, settings: ServerSettings, **options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C. `options` are uvicorn's; those that make no sense here are left alone."""
+    if is_loading():
+        raise AppLoadError("it calls `app.run()` while it is loaded. Put that under `if __name__ == '__main__':`.")
     listener = bind(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
 
     def ready() -> None:
         # Tools that were made for AgentCore's own runtime wait for this line.
-        print(f"Uvicorn running on http://{host}:{port} (Press CTRL+C to quit)", flush=True)  # noqa: T201 - see above
+        print(f"Uvicorn running on {url_of(host, port)} (Press CTRL+C to quit)", flush=True)  # noqa: T201 - see above
 
     given = {name: value for name, value in options.items() if name in _OPTIONS}
     with listener:

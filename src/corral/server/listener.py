@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
 import socket
+import struct
+import sys
 from collections.abc import Callable
 
 from corral.errors import ConfigError
@@ -43,6 +46,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def url_of(host: str, port: int) -> str:
+    """An address as a URL."""
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port}"
+
+
 def bind(host: str, port: int) -> socket.socket:
     """Bind and listen, or say what is in the way."""
     try:
@@ -67,7 +75,6 @@ def bind(host: str, port: int) -> socket.socket:
         raise ConfigError(f"Cannot listen on {host}:{port}: {error.strerror} (`server.host`, `server.port`).") from None
     listener.listen(_BACKLOG)
     listener.setblocking(False)
-    listener.set_inheritable(True)
     return listener
 
 
@@ -78,8 +85,11 @@ class Acceptor:
     connection per turn of its loop, and a busy one takes fewer.
     """
 
-    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], *, greedy: bool) -> None:
-        """`protocol` makes one for each connection; `greedy` when nobody else accepts from this socket."""
+    def __init__(
+        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], *, greedy: bool, last: bool
+    ) -> None:
+        """`protocol` makes one for each connection. `greedy`: nobody else accepts; `last`: nobody else has the socket."""
+        self._last = last
         self._listener = listener
         self._protocol = protocol
         self._burst = 64 if greedy else 1
@@ -123,19 +133,39 @@ class Acceptor:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
     async def stop(self, *, sweep: bool) -> None:
-        """Accept no more, and let go of the socket.
-
-        With `sweep` whoever is connected already is still taken. The last process to let go ends the listening, so
-        nothing may come between the last look and the closing: a client that the kernel connected in that time would
-        be cut off.
-        """
+        """Accept no more, and let go of the socket. With `sweep` whoever is connected already is still taken."""
         if not self._open:
             return
         self._open = False
         self._loop.remove_reader(self._listener.fileno())
         if sweep:
+            if self._last:
+                turn_away(self._listener)
             self._burst = _BACKLOG
             self._accept()
         self._listener.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+
+_SO_ATTACH_FILTER = 26
+_NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+"""A packet filter: load the TCP flags; if SYN is set, drop the packet; else take it."""
+
+
+def turn_away(listener: socket.socket) -> None:
+    """Have the kernel take no new connection, while those it has taken stay: the last act before closing the socket.
+
+    Whoever the kernel connected between the last look and the closing would be cut off. Where there is no such filter
+    (it is Linux's), that moment is short, but not nothing.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes  # noqa: PLC0415 - only who ends needs it
+
+    program = b"".join(struct.pack("HBBI", *line) for line in _NO_SYN)
+    held = ctypes.create_string_buffer(program, len(program))
+    with contextlib.suppress(OSError):
+        listener.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_NO_SYN), ctypes.addressof(held))
+        )

@@ -15,12 +15,16 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 HEAD_S_MAX = 10.0
+"""A request's head must be there this long after the connection, or after its first byte."""
 HEAD_BYTES_MAX = 65_536
+BODY_PAUSE_S_MAX = 30.0
+"""A body may come slowly, but something of it must come this often."""
 
 _TOGETHER_BYTES_MAX = 32_768
 """Pieces of a stream are written when they are more than this together, even within one turn of the loop."""
 
 _CLOSE = b"connection: close\r\n"
+_TOO_LARGE = b"The request headers are too large."
 
 
 class CorralProtocol(HttpToolsProtocol):
@@ -37,7 +41,11 @@ class CorralProtocol(HttpToolsProtocol):
         self._piece_bytes = 0
         self._head_bytes = -1
         """Bytes of a request head that is still incomplete; -1 when none is."""
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._head_large = False
+        self._waiting: asyncio.TimerHandle | None = None
+        """Runs while a request is incomplete."""
+        self._leaving = False
+        self._refused = False
 
     # -- for the application
 
@@ -140,17 +148,25 @@ class CorralProtocol(HttpToolsProtocol):
         """Whether no request is being read or answered."""
         return self._head_bytes < 0 and (self.cycle is None or self.cycle.response_complete)
 
+    def shutdown(self) -> None:
+        """Close after what is being read or answered."""
+        self._leaving = True
+        if self.idle:
+            self.transport.close()
+        elif self.cycle is not None:
+            self.cycle.keep_alive = False
+
     # -- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Begin to wait for the first request, but not for ever."""
         super().connection_made(transport)
-        self._watch_head()
+        self._wait(HEAD_S_MAX)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever runs for this client."""
         super().connection_lost(exc)
-        self._unwatch_head()
+        self._wait_no_more()
         self._running = None
         if self._lost is not None:
             callback, self._lost = self._lost, None
@@ -159,23 +175,38 @@ class CorralProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
         self._unset_keepalive_if_required()
+        if self._refused:
+            return
+        if len(data) > HEAD_BYTES_MAX:
+            self._head_large = True  # possibly: the head is counted when it is complete
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._unwatch_head()
+            self._wait_no_more()
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
-        except httptools.HttpParserError:
-            self._refuse(400, b"This is not HTTP.")
-        except ValueError:  # a request target that is no path
-            self._refuse(400, b"The request target is not valid.")
+        except httptools.HttpParserError as error:
+            reason = error.__context__
+            self._refuse(*(reason.args if isinstance(reason, _Refused) else (400, b"This is not HTTP.")))
         else:
-            if self._head_bytes >= 0:
-                self._head_bytes += len(data)
-                if self._head_bytes > HEAD_BYTES_MAX:
-                    self._refuse(431, b"The request headers are too large.")
-                elif self._head_timer is None:
-                    self._watch_head()
+            if self._waiting is not None or self._head_bytes >= 0 or self._body_comes:
+                self._wait_for_the_rest(len(data))
+
+    def _wait_for_the_rest(self, came: int) -> None:
+        if self._head_bytes >= 0:
+            self._head_bytes += came
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._refuse(431, _TOO_LARGE)
+            elif self._waiting is None:
+                self._wait(HEAD_S_MAX)
+        else:
+            self._wait_no_more()
+            if self._body_comes:
+                self._wait(BODY_PAUSE_S_MAX)
+
+    @property
+    def _body_comes(self) -> bool:
+        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -186,8 +217,12 @@ class CorralProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A request's head is there: start to answer it, after the ones before it."""
         self._head_bytes = -1
-        if self._head_timer is not None:
-            self._unwatch_head()
+        if self._waiting is not None:
+            self._wait_no_more()
+        if self._head_large:
+            self._head_large = False
+            if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
+                raise _Refused(431, _TOO_LARGE)
         parser, scope = self.parser, self.scope
         http_version = parser.get_http_version()
         scope["method"] = parser.get_method().decode("ascii")
@@ -198,8 +233,8 @@ class CorralProtocol(HttpToolsProtocol):
             url = httptools.parse_url(self.url)
             raw_path: bytes = url.path
             path = raw_path.decode("ascii")
-        except (httptools.HttpParserInvalidURLError, AttributeError) as error:
-            raise ValueError("invalid target") from error
+        except (httptools.HttpParserInvalidURLError, AttributeError, UnicodeDecodeError):
+            raise _Refused(400, b"The request target is not valid.") from None
         scope["path"] = urllib.parse.unquote(path) if "%" in path else path
         scope["raw_path"] = raw_path
         scope["query_string"] = url.query or b""
@@ -214,7 +249,7 @@ class CorralProtocol(HttpToolsProtocol):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=http_version != "1.0" and parser.should_keep_alive(),
+            keep_alive=http_version != "1.0" and parser.should_keep_alive() and not self._leaving,
             on_response=self.on_response_complete,
         )
         if before is None or before.response_complete:
@@ -227,32 +262,50 @@ class CorralProtocol(HttpToolsProtocol):
         self._running = cycle
         super()._start_asgi_task(cycle, app)
 
-    # -- heads that do not come
+    # -- requests that are none, or do not come
 
-    def _watch_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_S_MAX, self._head_late)
+    def _wait(self, seconds: float) -> None:
+        self._waiting = self.loop.call_later(seconds, self._late)
 
-    def _unwatch_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
-    def _head_late(self) -> None:
-        self._head_timer = None
+    def _late(self) -> None:
+        self._waiting = None
         if self._head_bytes >= 0:
             self._refuse(408, b"The request headers did not come in time.")
-        elif self.cycle is None and not self.transport.is_closing():
+        elif self.cycle is None:
             self.transport.close()
+        elif self.flow.read_paused:  # it is us who do not read
+            self._wait(BODY_PAUSE_S_MAX)
+        elif self._body_comes:
+            self._refuse(408, b"The request body did not come in time.")
 
     def _refuse(self, status: int, reason: bytes) -> None:
-        """Answer what is no request, unless an earlier answer is still being written."""
-        self._unwatch_head()
+        """Answer what is no request and close, after the requests that came before it have been answered."""
+        self._refused = True
+        self._wait_no_more()
         self._head_bytes = -1
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
-            self.transport.write(
-                b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b\r\n%b"
-                % (STATUS_LINE[status], len(reason), _CLOSE, reason)
-            )
-        self.transport.close()
+        cycle = self.cycle
+        if cycle is not None and cycle.more_body and cycle is not self._running and self.pipeline:
+            self.pipeline.popleft()  # its body is broken, and it was not begun
+            self.cycle = cycle = self.pipeline[0][0] if self.pipeline else self._running
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            if cycle is None or cycle.response_complete or not cycle.response_started:
+                self.transport.write(
+                    b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b\r\n%b"
+                    % (STATUS_LINE[status], len(reason), _CLOSE, reason)
+                )
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+            self.transport.close()
+        else:
+            cycle.keep_alive = False
+
+
+class _Refused(Exception):
+    """A request that the parser took and we do not: status and reason."""

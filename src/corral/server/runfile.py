@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from corral.server.listener import url_of
 from corral.version import VERSION
 
 
@@ -30,19 +31,19 @@ class RunFile:
     """The file of this server, written anew whenever something changes and removed at its end."""
 
     def __init__(self, folder: Path, host: str, port: int, target: str) -> None:
-        """Nothing is written yet."""
+        """Nothing is written yet; what an earlier server left behind under this port is cleared away."""
         self._path = folder.resolve() / f"{port}.json"
         self.folder = folder.resolve() / str(port)
         self._host = host
         self._port = port
         self._target = target
         self._started_at = time.time()
+        self.remove()
 
     @property
     def url(self) -> str:
         """Where a person on this machine finds the server."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104 - shown, not bound
-        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self._port}"
+        return url_of({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host), self._port)  # noqa: S104 - shown, not bound
 
     def write(self, state: str, workers: list[int]) -> None:
         """Say how things are, in one step."""

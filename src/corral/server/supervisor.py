@@ -13,24 +13,23 @@ import selectors
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from corral.errors import CorralError
-from corral.server.child import Child, Inheritance, fork_child
+import msgspec
+
+from corral.server.child import SIGNALS, Child, Inheritance, fork_child
+from corral.server.crew import Crew, News
+from corral.server.farewell import say_farewell
 from corral.server.listener import bind, check_exposure
 from corral.server.reload import FileWatch
 from corral.server.runfile import RunFile
 from corral.settings.sections import Settings
 
-_RESTART_S_MIN = 0.1
-_RESTART_S_MAX = 10.0
-_STABLE_S = 60.0
 _KILL_AFTER_S = 10.0
 """A worker that has not ended this long after its drain time is killed."""
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU)
+_HURRY_S = 5.0
+"""How long a worker may take that was told to end at once."""
 
 _PRELOADED = (
     "corral.app",
@@ -85,18 +84,15 @@ class Supervisor:
         self._settings = settings
         self._reload_settings = reload_settings
         self._watch = watch
-        self._wanted = 1 if watch is not None else settings.server.workers
-        self._children: dict[int, Child] = {}
-        self._generation = 0
+        self._announce = announce or self._introduce
+        self._crew = Crew(1 if watch is not None else settings.server.workers, self._start)
         self._selector = selectors.DefaultSelector()
         self._pending: list[signal.Signals] = []
-        self._restart_at: list[float] = []
-        self._restart_s = _RESTART_S_MIN
-        self._stopping_since = 0.0
+        self._stopping = False
         self._exit_status = 0
-        self._announced = False
-        self._announce = announce or self._tell
-        self._alive: tuple[int, int]
+        self._held: list[int] = []
+        """Descriptors that are ours alone."""
+        self._alive: int
         """A pipe that closes when this process is gone: how workers notice."""
         self._listener: socket.socket
         self._run_file: RunFile
@@ -109,13 +105,15 @@ class Supervisor:
         port: int = self._listener.getsockname()[1]
         self._run_file = RunFile(Path(".corral/run"), server.host, port, self._target)
         if warning:
-            _say(f"Warning: {warning}")
+            say(f"Warning: {warning}")
         _preload()
-        self._alive = os.pipe()
+        self._alive, held = os.pipe()
+        self._held += [held, self._selector.fileno()]
         with self._signals() as wakeup, contextlib.closing(self._listener):
             try:
-                for _ in range(self._wanted):
-                    self._start_child()
+                self._note()
+                self._let_in(self._settings)
+                self._crew.renew()
                 self._loop(wakeup)
             finally:
                 self._run_file.remove()
@@ -128,7 +126,8 @@ class Supervisor:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
-        before = {number: signal.signal(number, self._received) for number in _SIGNALS}
+        self._held += [reader, writer]
+        before = {number: signal.signal(number, self._received) for number in SIGNALS}
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:
             yield reader
@@ -144,7 +143,7 @@ class Supervisor:
 
     def _loop(self, wakeup: int) -> None:
         self._selector.register(wakeup, selectors.EVENT_READ)
-        while self._children or (self._restart_at and not self._stopping_since):
+        while len(self._crew) or not self._stopping:
             for key, _ in self._selector.select(self._pause()):
                 if key.fd == wakeup:
                     with contextlib.suppress(BlockingIOError):
@@ -154,180 +153,157 @@ class Supervisor:
             while self._pending:
                 self._handle(self._pending.pop(0))
             self._reap()
-            self._on_time()
+            self._crew.restart_due()
+            if self._stopping:
+                self._close_when_deaf()
+            elif self._watch is not None and (changed := self._watch.changed()):
+                say(f"{changed} changed, reloading …")
+                self._renew()
 
     def _pause(self) -> float:
-        if self._watch is not None:
-            return 0.25
-        if self._restart_at:
-            return max(0.0, min(self._restart_at) - time.monotonic())
-        return 1.0
-
-    def _on_time(self) -> None:
-        now = time.monotonic()
-        if self._stopping_since:
-            if (
-                now - self._stopping_since
-                > self._settings.server.drain_s + self._settings.server.drain_delay_s + _KILL_AFTER_S
-            ):
-                self._tell_all(signal.SIGKILL)
-            return
-        while self._restart_at and self._restart_at[0] <= now:
-            self._restart_at.pop(0)
-            self._start_child()
-        if self._watch is not None and (changed := self._watch.changed()):
-            _say(f"{changed} changed, reloading …")
-            self._replace()
+        if self._watch is not None and not self._stopping:
+            return self._watch.pause_s
+        restart_in_s = self._crew.restart_in_s
+        return 1.0 if restart_in_s is None else min(1.0, restart_in_s)
 
     # -- what happens
 
     def _handle(self, number: signal.Signals) -> None:
         if number in {signal.SIGTERM, signal.SIGINT}:
-            self._stop()
+            self._stop(number)
+        elif self._stopping:
+            return
         elif number == signal.SIGHUP:
-            self._replace()
+            self._renew()
         elif number == signal.SIGTTIN:
-            self._wanted += 1
-            self._start_child()
-            self._note()
-        elif number == signal.SIGTTOU and self._wanted > 1:
-            self._wanted -= 1
-            self._current()[-1].retire()
+            self._crew.resize(self._crew.wanted + 1)
+        elif number == signal.SIGTTOU and self._crew.wanted > 1:
+            self._crew.resize(self._crew.wanted - 1)
             self._note()
 
-    def _stop(self) -> None:
-        if self._stopping_since:
-            self._tell_all(signal.SIGTERM)  # the second one means: at once
+    def _stop(self, number: signal.Signals | None = None) -> None:
+        if self._stopping:
+            self._crew.drain(_HURRY_S)  # said twice, this means: at once
             return
-        self._stopping_since = time.monotonic()
-        self._listener.close()  # the workers have it too; the last one that lets go of it ends the listening
+        self._stopping = True
         self._note()
-        self._tell_all(signal.SIGTERM)
+        if number == signal.SIGINT and len(self._crew):
+            say("Stopping when all that runs has been answered; Ctrl-C again stops at once.")
+        self._crew.drain(self._settings.server.drain_delay_s + self._crew.leave_within_s)
 
-    def _tell_all(self, number: signal.Signals) -> None:
-        for child in self._children.values():
-            child.send(number)
+    def _close_when_deaf(self) -> None:
+        """No worker accepts connections any more: let go of the socket, and of no client."""
+        if self._listener.fileno() >= 0 and all(child.deaf for child in self._crew):
+            say_farewell(self._listener)
 
-    def _replace(self) -> None:
+    def _renew(self) -> None:
         """Start a new generation; the old one retires when the new one is ready, and stays when it is not."""
-        if self._stopping_since:
-            return
-        for child in self._children.values():
-            if not child.ready and child.generation == self._generation and self._generation > 0:
-                child.send(signal.SIGKILL)  # a reload that was overtaken by the next one
         try:
-            self._settings = self._reload_settings()
-        except CorralError as error:
-            _say(f"Not reloaded, the settings are not valid:\n{error.message}")
+            settings = self._reload_settings()
+            bound = msgspec.structs.replace(settings.server, host=self._settings.server.host)
+            check_exposure(msgspec.structs.replace(settings, server=bound))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the settings, the old ones still serve
+            say(f"Not reloaded, the settings are not valid:\n{getattr(error, 'message', error)}")
             return
+        if (settings.server.host, settings.server.port) != (self._settings.server.host, self._settings.server.port):
+            say("`server.host` and `server.port` only change with a restart.")
+        settings = msgspec.structs.replace(
+            settings,
+            server=msgspec.structs.replace(
+                settings.server, host=self._settings.server.host, port=self._settings.server.port
+            ),
+        )
         if self._watch is None:
-            self._wanted = self._settings.server.workers
-        self._generation += 1
-        self._restart_at.clear()
-        for _ in range(self._wanted):
-            self._start_child()
+            self._crew.resize(settings.server.workers)
+        self._let_in(settings)
+        try:
+            self._crew.renew()
+        except OSError as error:
+            say(f"Not reloaded, no process can be started: {error.strerror}.")
 
-    def _start_child(self) -> None:
+    def _let_in(self, settings: Settings) -> None:
+        """From now on workers start with these settings."""
+        self._settings = settings
+        self._crew.leave_within_s = settings.server.drain_s + _KILL_AFTER_S
+
+    def _start(self, generation: int) -> Child:
         inheritance = Inheritance(
             target=self._target,
             settings=self._settings,
             listener=self._listener,
-            generation=self._generation,
-            alone=self._wanted == 1,
+            alone=self._crew.wanted == 1,
             watching=self._watch is not None,
             run_folder=self._run_file.folder,
-            alive=self._alive[0],
+            alive=self._alive,
         )
-        child = fork_child(inheritance, [self._alive[1], *(child.pipe for child in self._children.values())])
-        self._children[child.pid] = child
+        child = fork_child(inheritance, generation, [*self._held, *(other.pipe for other in self._crew)])
         self._selector.register(child.pipe, selectors.EVENT_READ, child)
+        return child
 
     def _heard(self, child: Child) -> None:
-        """A worker said that it is ready, or why it is not."""
+        was_ready = child.ready
         if not child.hear():
             self._selector.unregister(child.pipe)
-        elif child.ready and not child.retiring and child.generation == self._generation:
-            self._ready()
-
-    def _ready(self) -> None:
-        current = self._current()
-        if len(current) < self._wanted or not all(child.ready for child in current):
             return
-        for child in self._children.values():
-            if child.generation < self._generation:
-                child.retire()
-        self._note()
-        if not self._announced:
-            self._announced = True
-            self._announce(self._run_file.url, [child.pid for child in current])
-        elif self._generation and any(child.generation < self._generation for child in self._children.values()):
-            _say("Reloaded.")
-
-    def _current(self) -> list[Child]:
-        return [c for c in self._children.values() if c.generation == self._generation and not c.retiring]
+        if was_ready or self._stopping:
+            return
+        first = not self._crew.serves
+        news = self._crew.heard(child)
+        if news is not News.NOTHING:
+            self._note()
+        if news is News.TAKEN_OVER:
+            if first:
+                self._announce(self._run_file.url, [worker.pid for worker in self._crew.workers])
+            else:
+                say("Reloaded.")
 
     def _reap(self) -> None:
-        while self._children:
+        while len(self._crew):
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            child = self._children.pop(pid, None)
+            child, news = self._crew.ended(pid)
             if child is not None:
-                self._ended(child, os.waitstatus_to_exitcode(status))
+                self._let_go(child)
+                if not self._stopping:
+                    self._tell(news, child, os.waitstatus_to_exitcode(status))
 
-    def _ended(self, child: Child, status: int) -> None:
+    def _let_go(self, child: Child) -> None:
         while child.hear():
             pass  # what it still had to say
         with contextlib.suppress(KeyError):
             self._selector.unregister(child.pipe)
         os.close(child.pipe)
-        if self._stopping_since or child.retiring or child.generation < self._generation:
-            return
-        if child.ready:
-            self._crashed(child, status)
-        elif child.failure or not self._announced:
-            self._failed_to_start(child, status)
-        else:
-            self._crashed(child, status)
 
-    def _crashed(self, child: Child, status: int) -> None:
-        if time.monotonic() - child.started_at > _STABLE_S:
-            self._restart_s = _RESTART_S_MIN
+    def _tell(self, news: News, child: Child, status: int) -> None:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        _say(f"Worker {child.pid} {how}; the next one starts in {self._restart_s:g} s.")
-        self._restart_at.append(time.monotonic() + self._restart_s)
-        self._restart_s = min(self._restart_s * 2, _RESTART_S_MAX)
-
-    def _failed_to_start(self, child: Child, status: int) -> None:
-        reason = child.failure or f"The worker ended with status {status} before it was ready."
-        older = [c for c in self._children.values() if c.generation < self._generation]
-        for sibling in self._current():
-            sibling.send(signal.SIGKILL)
-            sibling.retiring = True
-        if older:
-            self._generation = max(c.generation for c in older)
-            _say(f"{reason}\n\nNot reloaded: the version before keeps serving.")
-        elif self._watch is not None:
-            _say(f"{reason}\n\nWaiting for a change …")
-            self._restart_at = [float("inf")]  # not before a file changes
-        else:
-            if not self._stopping_since:
-                _say(reason)
-            self._exit_status = 1
-            self._stop()
+        if news is News.CRASHED:
+            self._note()
+            reason = f"\n{child.failure.rstrip()}" if child.failure else ""
+            say(f"Worker {child.pid} {how}; the next one starts in {self._crew.restart_in_s:.1f} s.{reason}")
+        elif news is News.NOT_STARTED:
+            reason = child.failure or f"The worker {how} before it was ready."
+            if self._crew.serves:
+                say(f"{reason}\n\nNot reloaded: the version before keeps serving.")
+            elif self._watch is not None:
+                say(f"{reason}\n\nWaiting for a change …")
+            else:
+                say(reason)
+                self._exit_status = 1
+                self._stop()
 
     # -- what people see
 
     def _note(self) -> None:
-        state = "stopping" if self._stopping_since else "serving"
-        self._run_file.write(state, [child.pid for child in self._current()])
+        state = "stopping" if self._stopping else "serving" if self._crew.serves else "starting"
+        self._run_file.write(state, [child.pid for child in self._crew.workers])
 
-    def _tell(self, url: str, workers: list[int]) -> None:
+    def _introduce(self, url: str, workers: list[int]) -> None:
         count = f"{len(workers)} worker{'s' if len(workers) > 1 else ''}"
-        _say(f"Corral serves {self._target} on {url} ({count}, pid {os.getpid()}). Ctrl-C stops it.")
+        say(f"Corral serves {self._target} on {url} ({count}, pid {os.getpid()}). Ctrl-C stops it.")
 
 
 def _preload() -> None:
@@ -336,5 +312,19 @@ def _preload() -> None:
         importlib.import_module(name)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - what the operator sees of the supervisor
+def say(text: str) -> None:
+    """Tell the operator, on whatever kind of terminal; one that has gone does not matter."""
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    text = (
+        text.replace("…", "...").encode(encoding, "replace").decode(encoding) if not _speaks(encoding, text) else text
+    )
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - what the operator sees of the supervisor
+
+
+def _speaks(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

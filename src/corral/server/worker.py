@@ -26,6 +26,8 @@ _log = logging.getLogger("corral.server")
 
 _LINGER_S = 1.0
 """How long idle clients may still send one more request, and be told to go elsewhere, before they are cut off."""
+_CLOSE_S_MAX = 5.0
+"""How long closing the stores, and hooks of the user's, may take once nothing runs any more."""
 
 
 class Servable(Protocol):
@@ -88,8 +90,13 @@ class Worker:
         self._hurry = asyncio.Event()
         self._retiring = False
 
-    async def run(self, ready: Callable[[], None], parent: int | None = None) -> None:
-        """Start, call `ready`, serve, and end cleanly. `parent` is a pipe that closes when the supervisor dies."""
+    async def run(
+        self, ready: Callable[[], None], parent: int | None = None, deaf: Callable[[], None] = lambda: None
+    ) -> None:
+        """Start, call `ready`, serve, and end cleanly.
+
+        `parent` is a pipe that closes when the supervisor dies. `deaf` is called when no connection is accepted any more.
+        """
         loop = asyncio.get_running_loop()
         config = self._config()
         self._service.own_process()
@@ -98,12 +105,14 @@ class Worker:
             self._listener,
             lambda: CorralProtocol(config=config, server_state=self._state, app_state={}, _loop=loop),
             greedy=self._alone,
+            last=parent is None,
         )
         self._tick()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGUSR1, self.retire)
-        if parent is not None:
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        if parent is None:
+            loop.add_signal_handler(signal.SIGINT, self.stop)
+        else:  # Ctrl-C reaches the supervisor as well, and it tells us what to do
+            loop.add_signal_handler(signal.SIGUSR1, self.retire)
             loop.add_reader(parent, self._orphaned, parent)
         acceptor.start()
         gc.collect()
@@ -112,7 +121,7 @@ class Worker:
         sys.setswitchinterval(0.0005)  # writer threads must get the interpreter soon, even under full load
         ready()
         await self._stopping.wait()
-        await self._end(acceptor)
+        await self._end(acceptor, deaf)
 
     def stop(self) -> None:
         """Drain and end; said twice: end at once."""
@@ -132,7 +141,8 @@ class Worker:
     def _orphaned(self, parent: int) -> None:
         asyncio.get_running_loop().remove_reader(parent)
         _log.error("The supervisor is gone; this worker ends as well.")
-        self.stop()
+        # Not a drain: the socket must be free at once for the supervisor that comes after.
+        self.retire()
 
     def _config(self) -> Config:
         config = Config(
@@ -160,22 +170,41 @@ class Worker:
 
     # -- the end: what was accepted is answered, or told to come back, before its connection closes
 
-    async def _end(self, acceptor: Acceptor) -> None:
-        end = time.monotonic() + self._settings.drain_s
+    async def _end(self, acceptor: Acceptor, deaf: Callable[[], None]) -> None:
         if not self._retiring:
             await self._unless_hurried(self._settings.drain_delay_s)
+        end = time.monotonic() + self._settings.drain_s
+        if not self._retiring:
             await self._wait_while(lambda: self._service.in_flight, end)
         await acceptor.stop(sweep=not self._retiring)
+        deaf()
         # Clients that are connected may still send a request each, and are asked to leave with its answer.
-        await self._wait_while(lambda: self._state.connections, time.monotonic() + _LINGER_S)
-        for connection in list(self._state.connections):
+        await self._wait_while(self._connections, time.monotonic() + _LINGER_S)
+        for connection in self._connections():
             connection.shutdown()
-        await self._wait_while(lambda: self._state.tasks, end)
+        await self._wait_while(lambda: self._state.tasks or self._connections(), end)
+        await self._cut_off()
+        try:
+            async with asyncio.timeout(_CLOSE_S_MAX):
+                await self._service.stop()
+        except TimeoutError:
+            _log.warning(
+                "Something does not end, such as a synchronous agent in its thread; this worker ends without it."
+            )
+
+    async def _cut_off(self) -> None:
+        """Tell whoever is still there that it is over."""
         if self._service.in_flight:
             _log.warning("%d invocations did not end in time and are cancelled.", self._service.in_flight)
             self._service.cancel_running()
-            await self._wait_while(lambda: self._state.tasks, time.monotonic() + _LINGER_S)
-        await self._service.stop()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(list(self._state.tasks), timeout=_LINGER_S)
+
+    def _connections(self) -> list[CorralProtocol]:
+        """Those that speak HTTP. A WebSocket is work in progress, and may go on as long as that may."""
+        return [connection for connection in self._state.connections if isinstance(connection, CorralProtocol)]
 
     async def _wait_while(self, something: Callable[[], object], until: float) -> None:
         while something() and time.monotonic() < until and not self._hurry.is_set():
@@ -189,11 +218,21 @@ class Worker:
                 return
 
 
-def run_worker(worker: Callable[[], Worker], ready: Callable[[], None], parent: int | None = None) -> None:
-    """Run a worker on a loop of its own, to its end."""
+def run_worker(
+    worker: Callable[[], Worker],
+    ready: Callable[[], None],
+    parent: int | None = None,
+    deaf: Callable[[], None] = lambda: None,
+) -> None:
+    """Run a worker on a loop of its own, to its end. See `Worker.run`."""
 
     async def main() -> None:
-        await worker().run(ready, parent)
+        await worker().run(ready, parent, deaf)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
         runner.run(main())
+    finally:
+        if parent is None:
+            runner.close()
+        # A process of our own ends next: closing the loop would wait for threads that may never end.
