@@ -47,7 +47,7 @@ def read_agentcore_file(path: Path, checker: Checker) -> dict[str, Value]:
 def _toolkit(content: dict[str, Any]) -> dict[str, Any]:
     agents = content["agents"]
     default = content.get("default_agent")
-    agent = agents.get(default) or next(iter(agents.values()), None)
+    agent = (agents.get(default) if isinstance(default, str) else None) or next(iter(agents.values()), None)
     if not isinstance(agent, dict):
         return {}
     aws: dict[str, Any] = agent["aws"] if isinstance(agent.get("aws"), dict) else {}
