@@ -66,10 +66,10 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
         sys.modules.pop(name, None)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise _load_error(path.name, error) from error
     return module
 
