@@ -102,6 +102,12 @@ class EventNotFound(NotFound):
     code = "event_not_found"
 
 
+class CursorNotFound(NotFound):
+    """This cursor is not one that was given out; leave it away to start again."""
+
+    code = "cursor_not_found"
+
+
 class SessionExists(CorralError):
     """A session with this id exists already."""
 

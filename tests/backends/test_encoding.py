@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from corral.backends.cursor import page_of, read_cursor, write_cursor
 from corral.backends.encoding import ID_MAX_BYTES, check_id, decode, encode, findable, labels
-from corral.errors import BadRequest, ValidationFailed
+from corral.errors import CursorNotFound, ValidationFailed
 
 JSON = st.recursive(
     st.none()
@@ -59,7 +59,7 @@ def test_a_cursor_is_read_as_it_was_written(place):
 def test_any_other_text_is_no_cursor(text):
     try:
         place = read_cursor(text, int)
-    except BadRequest:
+    except CursorNotFound:
         return
     assert isinstance(place, int)
 

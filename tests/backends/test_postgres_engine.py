@@ -131,7 +131,10 @@ async def test_a_cancelled_caller_does_not_break_the_connection(postgres_url):
 
 async def test_connections_that_were_cut_are_replaced(postgres_stores, postgres_url):
     await asyncio.gather(*(texts(postgres_stores) for _ in range(10)))
-    cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'corral'"
+    cut = (
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE application_name = 'corral' AND datname = current_database()"
+    )
     assert await ask(postgres_url, cut) > 0
     await postgres_stores.sessions.create(KEY, metadata={}, ttl_s=None)
     await asyncio.gather(*(texts(postgres_stores) for _ in range(10)))
@@ -140,14 +143,14 @@ async def test_connections_that_were_cut_are_replaced(postgres_stores, postgres_
 async def test_a_listener_that_was_cut_listens_again(postgres_stores, other_postgres_stores, postgres_url):
     woken = asyncio.Event()
     unwatch = postgres_stores.turns.watch(lambda _: woken.set())
-    listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND state = 'idle'"
+    of_ours = "FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND state = 'idle' AND datname = current_database()"
+    listening = f"SELECT count(*) {of_ours}"
 
     async def is_listening() -> bool:
         return await ask(postgres_url, listening) == 1
 
     await eventually(is_listening)
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
-    assert await ask(postgres_url, cut)
+    assert await ask(postgres_url, f"SELECT pg_terminate_backend(pid) {of_ours}")
     await eventually(is_listening)
     await join(other_postgres_stores, "a")
     await join(postgres_stores, "b")

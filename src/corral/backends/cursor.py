@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from corral.errors import BadRequest, ValidationFailed
+from corral.errors import CursorNotFound, ValidationFailed
 from corral.messages import Page
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def read_cursor(cursor: str | None, kind: type[Place]) -> Place | None:
             b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True), type=kind
         )
     except (ValueError, msgspec.MsgspecError) as error:
-        raise BadRequest("This cursor is not one that was given out; leave it away to start again.") from error
+        raise CursorNotFound from error
 
 
 def write_cursor(place: object) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corral.backends.migration import pending, read_migrations
+from corral.backends.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +18,7 @@ if TYPE_CHECKING:
 # Any number will do, as long as every version of Corral takes the same.
 _LOCK = 0x436F7272616C
 
-_LEDGER = """
-CREATE TABLE IF NOT EXISTS corral.migrations (
-    version    integer PRIMARY KEY,
-    name       text NOT NULL,
-    checksum   text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
-)
-"""
-
+_SQL = read_queries(Path(__file__).with_name("migrate.sql"))
 
 STEPS = read_migrations(Path(__file__).parent / "migrations")
 """All steps this program knows."""
@@ -36,23 +29,17 @@ async def migrate(connection: Connection[Any], url: str, *, known: Sequence[Migr
     if not pending(known, await applied(connection), url):
         return
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        # Asked first, because the right to create is demanded even when the schema is there.
-        if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = 'corral'"):
+        await connection.execute(_SQL["lock"], _LOCK)
+        if not await connection.fetchval(_SQL["has_schema"]):
             await connection.execute("CREATE SCHEMA corral")
-        await connection.execute(_LEDGER)
+        await connection.execute(_SQL["make_ledger"])
         for step in pending(known, await applied(connection), url):
             await connection.execute(step.sql)
-            await connection.execute(
-                "INSERT INTO corral.migrations (version, name, checksum) VALUES ($1, $2, $3)",
-                step.version,
-                step.name,
-                step.checksum,
-            )
+            await connection.execute(_SQL["note"], step.version, step.name, step.checksum)
 
 
 async def applied(connection: Connection[Any]) -> dict[int, str]:
     """Version and checksum of the steps this database has; none when it was never used."""
-    if await connection.fetchval("SELECT to_regclass('corral.migrations')") is None:
+    if not await connection.fetchval(_SQL["has_ledger"]):
         return {}
-    return dict(await connection.fetch("SELECT version, checksum FROM corral.migrations"))
+    return dict(await connection.fetch(_SQL["applied"]))

@@ -46,7 +46,8 @@ class PostgresSessions:
         check_id("actor", actor, empty=True)
         packed = encode(metadata, "Metadata") if metadata else None
         args = (key.tenant, key.session_id, actor, packed, ttl_s)
-        (made,) = await self._engine.fetch_one(_SQL["create"], *args, again=False)
+        # Repeated after a lost answer it may say that the session was there, which it then is.
+        (made,) = await self._engine.fetch_one(_SQL["create"], *args)
         return bool(made)
 
     async def append(
@@ -130,7 +131,8 @@ class PostgresSessions:
         if not findable(turn):
             raise TurnLost
         args = (key.tenant, key.session_id, turn, expected_version, encode(value, "State"))
-        refused, version = await self._engine.fetch_one(_SQL["write_state"], *args, again=False)
+        again = expected_version is None
+        refused, version = await self._engine.fetch_one(_SQL["write_state"], *args, again=again)
         if refused:
             raise _REFUSALS[refused]
         return int(version)

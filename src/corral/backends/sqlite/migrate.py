@@ -7,21 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.backends.migration import pending, read_migrations
+from corral.backends.queries import read_queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from corral.backends.migration import Migration
 
-_LEDGER = """
-CREATE TABLE IF NOT EXISTS corral_migrations (
-    version    INTEGER PRIMARY KEY,
-    name       TEXT NOT NULL,
-    checksum   TEXT NOT NULL,
-    applied_at REAL NOT NULL
-)
-"""
-
+_SQL = read_queries(Path(__file__).with_name("migrate.sql"))
 
 STEPS = read_migrations(Path(__file__).parent / "migrations")
 """All steps this program knows."""
@@ -33,14 +26,11 @@ def migrate(connection: sqlite3.Connection, url: str, now: float, *, known: Sequ
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        connection.execute(_LEDGER)
+        connection.execute(_SQL["make_ledger"])
         for step in pending(known, applied(connection), url):
             for statement in _statements(step.sql):
                 connection.execute(statement)
-            connection.execute(
-                "INSERT INTO corral_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
-                (step.version, step.name, step.checksum, now),
-            )
+            connection.execute(_SQL["note"], (step.version, step.name, step.checksum, now))
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
@@ -49,8 +39,8 @@ def migrate(connection: sqlite3.Connection, url: str, now: float, *, known: Sequ
 
 def applied(connection: sqlite3.Connection) -> dict[int, str]:
     """Version and checksum of the steps this database has; none for an empty file."""
-    ledger = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'corral_migrations'").fetchone()
-    return dict(connection.execute("SELECT version, checksum FROM corral_migrations")) if ledger else {}
+    ledger = connection.execute(_SQL["has_ledger"]).fetchone()
+    return dict(connection.execute(_SQL["applied"])) if ledger else {}
 
 
 def version_of(path: Path) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from corral.errors import BadRequest, EventNotFound, SessionExists, SessionNotFound, TurnLost, ValidationFailed
+from corral.errors import CursorNotFound, EventNotFound, SessionExists, SessionNotFound, TurnLost, ValidationFailed
 from corral.sessions.event import Draft, EventQuery, SessionKey, SessionQuery, event_id
 from corral.testing.contracts.setting import KEY, Contract, listed, said, texts
 
@@ -226,14 +226,14 @@ class EventListContract(Contract):
         second = await stores.sessions.events(KEY, EventQuery(limit=2, roles=("user",), cursor=first.next_cursor))
         assert [event.text for event in first.items + second.items] == ["8", "6", "4", "2"]
 
-    @pytest.mark.parametrize("cursor", ["", "nonsense", "!!", "eyJhIjoxfQ", "MTIz\0", "é", "x" * 10_000])
-    async def test_a_cursor_that_is_not_ours_is_a_bad_request(self, stores: Stores, cursor: str) -> None:
+    @pytest.mark.parametrize("cursor", ["", "nonsense", "!!", "e30", "MTA\0", "é", "x" * 10_000])
+    async def test_a_cursor_that_is_not_ours_is_not_found(self, stores: Stores, cursor: str) -> None:
         await stores.sessions.append(KEY, [said("x")])
-        with pytest.raises(BadRequest):
+        with pytest.raises(CursorNotFound):
             await stores.sessions.events(KEY, EventQuery(cursor=cursor))
-        with pytest.raises(BadRequest):
+        with pytest.raises(CursorNotFound):
             await stores.sessions.sessions("acme", SessionQuery(cursor=cursor))
-        with pytest.raises(BadRequest):
+        with pytest.raises(CursorNotFound):
             await stores.sessions.actors("acme", cursor=cursor)
 
     async def test_a_page_has_at_least_one_item(self, stores: Stores) -> None:

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from corral.backends.open import open_stores
+from corral.backends.queries import read_queries
 from corral.clock import new_id
 from corral.testing.servers.postgres import PostgresServer, installed
+
+_SQL = read_queries(Path(__file__).with_name("empty.sql"))
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +72,5 @@ def postgres_url(worker_postgres_url: str) -> str:
 
 async def _empty(url: str) -> None:
     connection = await asyncpg.connect(url)
-    tables = ("sessions", "events", "tickets", "invocations", "spans", "session_actors", "branches")
-    await connection.execute("; ".join(f"DELETE FROM corral.{table}" for table in tables))  # noqa: S608 - fixed names
+    await connection.execute(_SQL["empty"])
     await connection.close()

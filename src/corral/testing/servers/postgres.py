@@ -149,7 +149,11 @@ class PostgresServer:
         self.start()
         reaper = [sys.executable, "-m", "corral.testing.servers.reaper", str(self.folder / "users.lock"), str(home)]
         subprocess.Popen(  # noqa: S603 - our own module
-            reaper, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            reaper,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         ).returncode = 0  # It outlives us on purpose, and nobody waits for it.
 
     def _control(self, action: str, *more: str) -> None:
