@@ -158,9 +158,10 @@ class Service:
 
     def _http_app(self) -> HttpApp:
         settings = self.settings
+        self.routes = self._routes()
         identity = Identity(settings.security)
         return HttpApp(
-            Router(self._routes()),
+            Router(self.routes),
             identity,
             WebSocketEndpoint(self.app.websocket_handler, identity, self.observing.unexpected),
             body_max_bytes=settings.server.body_max_bytes,

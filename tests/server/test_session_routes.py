@@ -134,9 +134,9 @@ async def test_a_query_that_means_nothing_is_refused(client, query):
 
 
 async def test_a_cursor_of_somebody_elses_is_refused(client):
-    assert (await client.get(EVENTS, params={"cursor": "!!"})).status_code == 400
-    assert (await client.get("/v1/sessions", params={"cursor": "!!"})).status_code == 400
-    assert (await client.get("/v1/actors", params={"cursor": "!!"})).status_code == 400
+    assert (await client.get(EVENTS, params={"cursor": "!!"})).status_code == 404
+    assert (await client.get("/v1/sessions", params={"cursor": "!!"})).status_code == 404
+    assert (await client.get("/v1/actors", params={"cursor": "!!"})).status_code == 404
 
 
 async def test_several_events_are_appended_together_or_not_at_all(client):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import re
 import sys
 import types
 import typing
@@ -16,6 +17,8 @@ import msgspec
 from corral.errors import ValidationFailed
 
 Fault = dict[str, object]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class PayloadType:
@@ -142,7 +145,7 @@ def check_limits(payload: object, *, prompt_chars_max: int, id_chars_max: int) -
             faults.append(
                 {"pointer": f"/{name}", "message": f"1 to {prompt_chars_max} characters are allowed; {said}."}
             )
-    no_id = f"An id is a text of 1 to {id_chars_max} printable characters."
+    no_id = f"An id is a text of 1 to {id_chars_max} characters, none of them a control character."
     faults.extend(
         {"pointer": f"/{name}", "message": no_id}
         for name in ("session_id", "user_id")
@@ -153,5 +156,5 @@ def check_limits(payload: object, *, prompt_chars_max: int, id_chars_max: int) -
 
 
 def is_id(value: object, chars_max: int) -> bool:
-    """Whether a value can name a session or a user: printable text of bounded length."""
-    return isinstance(value, str) and 1 <= len(value) <= chars_max and value.isprintable()
+    """Whether a value can name a session or a user: text of bounded length without control characters."""
+    return isinstance(value, str) and 1 <= len(value) <= chars_max and _CONTROL.search(value) is None

@@ -17,7 +17,7 @@ from corral.runtime.invocation import Invocations
 from corral.runtime.registry import Agent, Agents
 from corral.server.answer import Answerer
 from corral.server.dialects import ContractDialect, ErrorBody, retry_headers, said_outside
-from corral.server.http import JSON, Header, Request
+from corral.server.http import JSON, Header, Request, parse_json
 from corral.server.identity import SESSION_HEADER
 from corral.server.routes import Answer, Param, Route
 from corral.sessions.event import SessionKey
@@ -38,9 +38,15 @@ _ERRORS: dict[int, str] = {
 }
 _AGENT_FAILED = 424
 _SHAPE = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
+_NO_CONTROL = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
 _ARN = Param("arn", "path", "The runtime's ARN or id, percent-encoded.", required=True)
 _QUALIFIER = Param("qualifier", "query", "The endpoint's name; `DEFAULT` when absent.")
-_SESSION = Param(SESSION_HEADER.decode(), "header", "The session.", {"type": "string", "maxLength": 256})
+_SESSION = Param(
+    SESSION_HEADER.decode(), "header", "The session.", {"type": "string", "maxLength": 256, "pattern": _NO_CONTROL}
+)
+_STOPPED_SESSION = msgspec.structs.replace(
+    _SESSION, required=True, schema={"type": "string", "minLength": 1, "maxLength": 256, "pattern": _NO_CONTROL}
+)
 
 
 class AwsDialect(ContractDialect):
@@ -101,8 +107,9 @@ class AwsRoutes:
                 summary="InvokeAgentRuntime",
                 params=(_ARN, _QUALIFIER, _SESSION),
                 body={},
+                runs="",
                 answers={
-                    200: Answer("The agent's answer", {}),
+                    200: Answer("The agent's answer", {}, streams=True),
                     400: Answer("The request is not valid", _SHAPE),
                     404: Answer("No such runtime", _SHAPE),
                     424: Answer("The agent failed", _SHAPE),
@@ -114,7 +121,7 @@ class AwsRoutes:
                 handler=self.stop,
                 tag="aws",
                 summary="StopRuntimeSession",
-                params=(_ARN, _QUALIFIER, _SESSION),
+                params=(_ARN, _QUALIFIER, _STOPPED_SESSION),
                 body={"type": "object"},
                 body_required=False,
                 answers={
@@ -135,6 +142,9 @@ class AwsRoutes:
     async def stop(self, request: Request) -> None:
         """`POST /runtimes/{arn}/stopruntimesession`."""
         self._agent(request.params["arn"])
+        body = await request.body()
+        if body and not isinstance(parse_json(body, request.json_depth_max), dict):
+            raise ValidationFailed("The body is an object with a clientToken, or empty.")
         session_id = request.context.session_id
         if session_id is None:
             raise ValidationFailed(f"The header {SESSION_HEADER.decode()} names the session to stop.")

@@ -22,6 +22,7 @@ USER_HEADER = b"x-amzn-bedrock-agentcore-runtime-user-id"
 _SESSION_CHARS_MAX = 256
 _REQUEST_ID_CHARS_MAX = 128
 _TRACEPARENT_LENGTH = 55
+_TIMEOUT_S_MIN, _TIMEOUT_S_MAX = 0.1, 86_400.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
@@ -151,7 +152,7 @@ def _id(headers: Mapping[bytes, bytes], *names: bytes) -> str | None:
             text = value.decode("latin-1")
             if not is_id(text, _SESSION_CHARS_MAX):
                 raise ValidationFailed(
-                    f"The header {name.decode()} is not an id: 1 to {_SESSION_CHARS_MAX} printable characters."
+                    f"The header {name.decode()} is not an id: 1 to {_SESSION_CHARS_MAX} characters, none of them a control character."
                 )
             return text
     return None
@@ -162,8 +163,10 @@ def _timeout(value: bytes) -> float:
         seconds = float(value)
     except ValueError:
         seconds = -1.0
-    if not 0 < seconds < 1e9:  # noqa: PLR2004 - refuses nan and inf as well
-        raise ValidationFailed(f"The header x-timeout-s is a number of seconds, not {value.decode('latin-1')[:40]!r}.")
+    if not _TIMEOUT_S_MIN <= seconds <= _TIMEOUT_S_MAX:  # refuses nan as well
+        raise ValidationFailed(
+            f"The header x-timeout-s is a number of seconds from 0.1 to 86400, not {value.decode('latin-1')[:40]!r}."
+        )
     return seconds
 
 

@@ -14,11 +14,10 @@ from corral.server.http import Request
 from corral.server.routes import Answer, Handler, Param, Route
 
 _ANY_JSON: dict[str, Any] = {}
+_HEADER_ID = {"type": "string", "maxLength": 256, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"}
 _HEADERS = (
-    Param("x-session-id", "header", "The conversation this belongs to.", {"type": "string", "maxLength": 256}),
-    Param("x-user-id", "header", "Who speaks.", {"type": "string", "maxLength": 256}),
-    Param("idempotency-key", "header", "Requests with the same key are one run.", {"type": "string", "maxLength": 256}),
-    Param("x-timeout-s", "header", "Longest run in seconds.", {"type": "number", "exclusiveMinimum": 0}),
+    Param("x-session-id", "header", "The conversation this belongs to.", _HEADER_ID),
+    Param("x-user-id", "header", "Who speaks.", _HEADER_ID),
     Param(
         "x-on-conflict",
         "header",
@@ -26,6 +25,10 @@ _HEADERS = (
         {"type": "string", "enum": ["enqueue", "reject", "interrupt", "rollback"]},
     ),
 )
+_ID = {"type": ["string", "null"], "minLength": 1, "maxLength": 100, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"}
+_PROMPT = {"minLength": 1, "maxLength": 10_000}
+# What our own API asks of every payload that is an object.
+_LIMITED: dict[str, Any] = {"properties": {"prompt": _PROMPT, "message": _PROMPT, "session_id": _ID, "user_id": _ID}}
 _DEBUG_ACTION = "_agent_core_app_action"
 
 
@@ -63,7 +66,7 @@ class InvocationRoutes:
             *self._native_routes(),
         ]
 
-    def _contract_route(self, path: str, handler: Handler, summary: str) -> Route:
+    def _contract_route(self, path: str, handler: Handler, summary: str, agent: str = "") -> Route:
         return Route(
             method="POST",
             path=path,
@@ -71,9 +74,12 @@ class InvocationRoutes:
             tag="runtime",
             summary=summary,
             params=_HEADERS,
-            body=_ANY_JSON,
+            body=_LIMITED if agent and self._strict else _ANY_JSON,
+            runs=agent,
             answers={
-                200: Answer("The agent's answer: JSON, or `data:` events when the agent streams.", _ANY_JSON),
+                200: Answer(
+                    "The agent's answer: JSON, or `data:` events when the agent streams.", _ANY_JSON, streams=True
+                ),
                 400: Answer("The body is not valid.", _ERROR),
                 500: Answer("The agent failed.", _ERROR),
             },
@@ -104,10 +110,13 @@ class InvocationRoutes:
                 tag="agents",
                 summary="Run an agent",
                 params=_HEADERS,
-                body=_ANY_JSON,
+                body=_LIMITED,
+                runs="",
                 answers={
                     200: Answer(
-                        "The agent's answer: JSON, or events with ids that end in `done` or `error`.", _ANY_JSON
+                        "The agent's answer: JSON, or events with ids that end in `done` or `error`.",
+                        _ANY_JSON,
+                        streams=True,
                     )
                 },
             ),

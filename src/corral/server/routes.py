@@ -33,6 +33,8 @@ class Answer(msgspec.Struct, frozen=True):
     description: str
     schema: dict[str, Any] | None = None
     content_type: str = "application/json"
+    streams: bool = False
+    """It may come as a stream of events as well."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] | None = None
     body_required: bool = True
     answers: dict[int, Answer] = {}
+    runs: str | None = None
+    """The agent it runs (empty: the main one, or the one in its path), whose payload type belongs in its description."""
 
 
 class Router:

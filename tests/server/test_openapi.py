@@ -1,0 +1,121 @@
+"""The description of the API, and whether the API keeps to it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from corral.app import App
+from corral.settings.sections import Settings, StoreSettings
+from processes import serving
+
+AGENTS = '''
+import msgspec
+from corral import App
+
+app = App()
+
+@app.entrypoint
+async def main(payload, context):
+    """Say it again."""
+    return payload
+
+class Question(msgspec.Struct):
+    prompt: str
+    times: int = 1
+
+@app.entrypoint(name="typed")
+async def typed(payload: Question):
+    """Say it piece by piece."""
+    for word in payload.prompt.split():
+        yield word
+'''
+
+
+class Question(msgspec.Struct):
+    prompt: str
+
+
+class Answered(msgspec.Struct):
+    question: Question
+    more: list[Answered] = []
+
+
+def document(**settings):
+    app = App("farm")
+
+    @app.entrypoint
+    def main(payload: Answered):
+        """Answer."""
+
+    @app.entrypoint(name="plain")
+    def plain(payload):
+        return payload
+
+    service = app.build(Settings(store=StoreSettings(url="sqlite:////tmp/never-opened.db"), **settings))
+    about = next(route.handler for route in service.routes if route.path == "/openapi.json")
+    return about.__self__.document(), service
+
+
+def test_every_route_is_described_and_nothing_else():
+    described, service = document()
+    paths = {
+        (method.upper(), path.replace("/agents/main/", "/agents/{name}/").replace("/agents/plain/", "/agents/{name}/"))
+        for path, operations in described["paths"].items()
+        for method in operations
+    }
+    assert paths == {(route.method, route.path) for route in service.routes}
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert operation["responses"]
+    ids = [operation["operationId"] for operations in described["paths"].values() for operation in operations.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_an_agents_payload_type_is_part_of_it():
+    described, _ = document()
+    body = described["paths"]["/v1/agents/main/invocations"]["post"]["requestBody"]["content"]["application/json"][
+        "schema"
+    ]
+    assert body["allOf"][0]["properties"]["question"]["properties"]["prompt"] == {"type": "string"}
+    assert "$ref" not in str(body)
+
+
+def test_aliases_are_described_too():
+    from corral.settings.sections import ServerSettings
+
+    described, _ = document(server=ServerSettings(aliases={"/agent": "plain"}))
+    assert "post" in described["paths"]["/agent"]
+
+
+def test_schemathesis_finds_nothing(tmp_path):
+    program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+    assert program is not None
+    with serving(tmp_path, agents=AGENTS) as server:
+        found = subprocess.run(
+            [
+                program,
+                "run",
+                f"http://127.0.0.1:{server.port}/openapi.json",
+                "--checks",
+                "all",
+                "--max-examples",
+                "4",
+                "--no-color",
+                "--seed",
+                "7",
+                "--suppress-health-check",
+                "all",
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=55,
+        )
+    assert found.returncode == 0, found.stdout[-6000:]
