@@ -47,7 +47,12 @@ class RunningServer:
             self.process = subprocess.Popen(
                 [CORRAL, verb, "--port", "0", *arguments], cwd=folder, stdout=out, stderr=log, env=plain_environment()
             )
-        self.url = self._wait()
+        try:
+            self.url = self._wait()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def _wait(self) -> str:
         end = time.monotonic() + 30

@@ -31,11 +31,11 @@ def test_the_image(project, corral):
     assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
     assert re.search(r"^EXPOSE 8080$", text, re.MULTILINE)
     assert "http://127.0.0.1:8080/ping" in text
-    assert 'CMD ["corral", "serve", "--host", "0.0.0.0", "--port", "8080"]' in text
+    assert 'ENTRYPOINT ["corral", "serve", "--host", "0.0.0.0", "--port", "8080"]' in text
     assert "CORRAL_SECURITY_API_KEYS" in text
     assert "CORRAL_SECURITY_ALLOW_UNAUTHENTICATED" in text
     assert "${" not in re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
-    assert text.index("USER 10001") < text.index("CMD")
+    assert text.index("USER 10001") < text.index("ENTRYPOINT [")
 
 
 def test_compose(project, corral):

@@ -63,6 +63,25 @@ def test_stdin(corral, stub, monkeypatch, flag):
     assert json.loads(sent(server)[2]) == expected
 
 
+def test_json_that_is_piped_in(corral, stub, monkeypatch):
+    server = stub(HELLO)
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": [1]}\n'))
+    assert corral("invoke", "--url", server.url).status == 0
+    assert json.loads(sent(server)[2]) == {"a": [1]}
+    monkeypatch.setattr(sys, "stdin", io.StringIO("just words"))
+    done = corral("invoke")
+    assert done.status == Exit.USAGE
+    assert "corral invoke -" in done.err
+
+
+def test_on_a_terminal_nothing_is_waited_for(corral, monkeypatch):
+    stdin = io.StringIO()
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr(stdin, "read", lambda: pytest.fail("read"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert "nothing to send" in corral("invoke").err
+
+
 def test_a_file(corral, stub, here):
     server = stub(HELLO)
     (here / "p.json").write_text('{"prompt": "Grüße"}')
@@ -81,13 +100,20 @@ def test_a_file(corral, stub, here):
         (["-f", "bad.json"], "bad.json is not JSON"),
         (["Hi", "--url", "localhost:8080"], "not the URL of a server"),
         (["Hi", "--url", "http://x:y"], "not the URL of a server"),
+        (["Hi", "--url", "http://["], "not the URL of a server"),
+        (["Hi", "--url", "http://x/a b"], "not the URL of a server"),
+        (["Hi", "--api-key", "ключ"], "API key cannot be sent"),
+        (["Hi", "--api-key", "a\nb"], "API key cannot be sent"),
+        (["\udcff"], "not UTF-8"),
+        (["-p", "[" * 50_000], "nested too deeply"),
         (["Hi", "--session", "grün"], "X-Session-Id"),
         (["Hi", "--user", "a\r\nb: c"], "X-User-Id"),
         (["Hi", "--timeout", "0"], "--timeout"),
         (["Hi", "--on-conflict", "argue"], "--on-conflict"),
     ],
 )
-def test_what_cannot_be_sent(corral, here, arguments, said):
+def test_what_cannot_be_sent(corral, here, monkeypatch, arguments, said):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(" \n"))
     (here / "latin.json").write_bytes(b'"\xe9"')
     (here / "bad.json").write_text("[1,")
     done = corral("invoke", *arguments)
@@ -200,8 +226,16 @@ def test_no_server(corral):
         (404, {"detail": "There is no agent named 'x'.", "code": "not_found"}, Exit.NOT_FOUND, "no agent named"),
         (404, {"detail": "No session.", "code": "session_not_found"}, Exit.NOT_FOUND, "corral sessions list"),
         (401, {"title": "Send a key", "code": "auth_error"}, Exit.FAILED, "CORRAL_API_KEY"),
-        (409, {"detail": "Busy.", "code": "session_busy", "retryable": True}, Exit.FAILED, "Try again"),
-        (502, None, Exit.FAILED, "The server answered 502."),
+        (409, {"detail": "Busy.", "code": "session_busy", "retryable": True}, Exit.FAILED, "--on-conflict enqueue"),
+        (429, {"detail": "Full.", "code": "overloaded", "retryable": True}, Exit.FAILED, "Try again"),
+        (502, None, Exit.FAILED, "The server answered 502.\nNext: If that is not Corral"),
+        (422, {"detail": "No."}, Exit.FAILED, "/openapi.json"),
+        (
+            500,
+            {"detail": "No.", "code": "internal_error", "request_id": "r9"},
+            Exit.FAILED,
+            "log says more, at request r9",
+        ),
         (
             400,
             {

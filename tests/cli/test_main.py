@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from command_line import CORRAL
 
 from corral import __version__
 from corral.cli.failure import Exit, failure_of
+from corral.cli.main import main
+from corral.cli.output import note
 from corral.cli.program import VERBS, program
+from corral.cli.waiting import waiting
 from corral.errors import AppLoadError, ConfigError, SessionBusy, SessionNotFound, StoreUnavailable
 
 DOCS = (Path(__file__).parents[2] / "docs/cli.md").read_text()
@@ -87,12 +95,9 @@ def test_exit_statuses_are_documented(status):
 def test_every_error_has_its_status(error, status):
     failure = failure_of(error)
     assert failure.status is status
-    assert failure.as_json() | {"hint": ""} == {
-        "code": error.code,
-        "message": error.message,
-        "exit_status": int(status),
-        "hint": "",
-    }
+    content = failure.as_json()
+    assert content.pop("hint")  # there is always something to do next
+    assert content == {"code": error.code, "message": error.message, "exit_status": int(status)}
 
 
 @pytest.mark.parametrize("verb", ["version", "serve", "dev", "invoke"])
@@ -126,13 +131,53 @@ def test_only_the_verb_that_is_used_is_loaded():
     assert "corral.settings" not in loaded
 
 
-def test_a_closed_pipe_is_silent():
+@pytest.mark.parametrize("arguments", [["schema"], ["version"], ["version", "--json"], ["--help"]])
+def test_a_closed_pipe_is_silent(arguments):
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([CORRAL, "schema"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    done = subprocess.run([CORRAL, *arguments], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert done.stderr == b""
     assert done.returncode == Exit.BROKEN_PIPE
+
+
+def test_errors_that_nobody_reads_keep_their_status():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([CORRAL, "status"], stderr=writer, cwd="/", check=False)
+    os.close(writer)
+    assert done.returncode == Exit.NOT_FOUND
+
+
+def test_without_any_stream():
+    """As a daemon is started: 0, 1 and 2 are closed."""
+    command = f"exec {shlex.quote(CORRAL)} invoke <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == Exit.USAGE
+
+
+def test_ctrl_c_while_it_still_loads(monkeypatch):
+    monkeypatch.setitem(sys.modules, "corral.cli.program", _Interrupting("corral.cli.program"))
+    assert main(["schema"]) == Exit.INTERRUPTED
+
+
+def test_a_fault_of_corral_itself(corral, monkeypatch):
+    def broken() -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("corral.cli.program.program", broken)
+    done = corral("status")
+    assert (done.status, done.out) == (Exit.FAILED, "")
+    assert done.err.startswith("Traceback")
+    assert "\nError: KeyError: 'x'\nNext: This is a fault of Corral itself" in done.err
+    done = corral("status", "--json")
+    assert (done.status, done.out, done.error["code"]) == (Exit.FAILED, "", "internal_error")
+
+
+class _Interrupting(ModuleType):
+    """A module during whose loading somebody presses Ctrl-C."""
+
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -161,6 +206,70 @@ def test_the_program_can_be_built_twice():
 
 
 # -- terminals
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Waiting is shown at once, on a terminal that remembers."""
+    seen = io.StringIO()
+    monkeypatch.setattr(seen, "isatty", lambda: True)
+    monkeypatch.setattr("corral.cli.waiting._AFTER_S", 0.0)
+    monkeypatch.setattr("corral.cli.waiting._EVERY_S", 0.001)
+    monkeypatch.setattr("corral.cli.waiting.sys", SimpleNamespace(stderr=seen))
+    monkeypatch.setenv("TERM", "xterm")
+    return seen
+
+
+def until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_waiting_is_shown_and_leaves_nothing(impatient):
+    with waiting("asking somebody") as shown:
+        until(lambda: "⠙ asking somebody … 0 s" in impatient.getvalue())
+        shown.end()
+        said = impatient.getvalue()
+        assert said.endswith("\r" + " " * len("⠋ asking somebody … 0 s") + "\r")
+    assert impatient.getvalue() == said
+    assert "\x1b" not in said
+
+
+def test_what_is_quick_shows_nothing(impatient, monkeypatch):
+    monkeypatch.setattr("corral.cli.waiting._AFTER_S", 60.0)
+    with waiting("asking somebody"):
+        pass
+    assert impatient.getvalue() == ""
+
+
+def test_an_error_ends_the_waiting(impatient):
+    with contextlib.suppress(ZeroDivisionError), waiting("asking somebody"):
+        until(lambda: "asking" in impatient.getvalue())
+        raise ZeroDivisionError
+    assert impatient.getvalue().endswith(" \r")
+
+
+def test_a_terminal_that_is_gone_does_not_matter(impatient):
+    with waiting("asking somebody") as shown:
+        impatient.write = lambda _: (_ for _ in ()).throw(OSError)
+    shown.end()
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(False, "xterm"), (True, "dumb")])
+def test_where_nobody_looks_waiting_is_not_shown(impatient, monkeypatch, terminal, kind):
+    monkeypatch.setattr(impatient, "isatty", lambda: terminal)
+    monkeypatch.setenv("TERM", kind)
+    with waiting("asking somebody") as shown:
+        assert shown is None
+
+
+def test_notes_have_the_colours_of_stderr(here, monkeypatch, capsys):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    note("beside", faint=True)
+    assert capsys.readouterr().err == "beside\n"
 
 
 def in_terminal(*arguments: str, **environment: str) -> str:

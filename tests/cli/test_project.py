@@ -18,6 +18,14 @@ EXAMPLE = Path(__file__).parents[2] / "examples/quickstart"
 WRITTEN = [".env.example", ".gitignore", "agents.py", "conftest.py", "corral.yaml", "tests/test_agents.py"]
 
 
+LOADED = """
+@app.entrypoint(name="loaded")
+async def loaded(payload: dict[str, Any]) -> list[str]:
+    import sys
+    return sorted({name.partition(".")[0] for name in sys.modules})
+"""
+
+
 # -- init
 
 
@@ -282,6 +290,7 @@ def test_serve_shows_the_users_traceback(project):
 def test_serve_with_workers_and_keys_then_ctrl_c(project, corral):
     text = Path("corral.yaml").read_text()
     Path("corral.yaml").write_text(text + "security:\n  api_keys:\n    - key: letmein\n")
+    Path("agents.py").write_text(Path("agents.py").read_text() + LOADED)
     server = RunningServer(project, "--workers", "2", "--host", "0.0.0.0", "--json")
     try:
         denied = corral("invoke", "Hi")
@@ -293,6 +302,9 @@ def test_serve_with_workers_and_keys_then_ctrl_c(project, corral):
         status = corral("status", "--json").json["servers"][0]
         assert (len(status["workers"]), status["health"]) == (2, "ok")  # what anybody may know
         assert corral("sessions", "list", "--api-key", "letmein").status == 0
+        loaded = corral("invoke", "--agent", "loaded", "-p", "{}", "--api-key", "letmein", "--json").json["reply"]
+        assert "uvicorn" in loaded
+        assert "rich" not in loaded  # people's colours cost a server nothing
     finally:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=30) == 0

@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import json_answer
@@ -88,13 +90,13 @@ def test_fork_and_delete(filled, corral):
     assert corral("sessions", "delete", "copy", "whole", "--yes").out == "Deleted 2 sessions.\n"
     done = corral("sessions", "show", "copy")
     assert (done.status, done.out) == (Exit.NOT_FOUND, "")
-    assert corral("sessions", "delete", "--user", "ada", "--json").json["deleted_sessions"] == 1
+    assert corral("sessions", "delete", "--user", "ada", "--yes", "--json").json["deleted_sessions"] == 1
     assert corral("sessions", "show", "one").status == Exit.NOT_FOUND
     assert corral("sessions", "show", "two").status == 0
 
 
 def test_a_typing_error_deletes_nothing(filled, corral):
-    done = corral("sessions", "delete", "one", "tow", "--json")
+    done = corral("sessions", "delete", "one", "tow", "--yes", "--json")
     assert (done.status, done.error["code"]) == (Exit.NOT_FOUND, "session_not_found")
     assert corral("sessions", "show", "one").status == 0
 
@@ -103,7 +105,9 @@ def test_deleting_is_confirmed(filled, corral, monkeypatch):
     done = corral("sessions", "delete", "one")
     assert done.status == Exit.USAGE
     assert "--yes" in done.err
-    for answer, status in (("n\n", Exit.INTERRUPTED), ("y\n", Exit.OK)):
+    done = corral("sessions", "delete", "one", "--json")  # another form of output is no consent
+    assert (done.status, done.error["code"]) == (Exit.USAGE, "not_confirmed")
+    for answer, status in (("n\n", Exit.FAILED), ("", Exit.INTERRUPTED), ("y\n", Exit.OK)):
         stdin = io.StringIO(answer)
         monkeypatch.setattr(stdin, "isatty", lambda: True)
         monkeypatch.setattr(sys, "stdin", stdin)
@@ -124,6 +128,16 @@ def test_no_store_and_no_server(here, corral, monkeypatch):
     assert (done.status, done.out) == (Exit.NOT_FOUND, "")
     assert "--store" in done.err
     assert list(here.iterdir()) == []  # looking makes nothing
+
+
+def test_a_server_that_was_killed_does_not_stand_in_the_way(filled, corral):
+    """Its file is still there, and its process id is now somebody else's."""
+    run = Path(".corral/run")
+    run.mkdir(parents=True)
+    server = {"pid": os.getpid(), "host": "127.0.0.1", "port": 1, "target": "agents.py", "state": "serving"}
+    more = {"workers": [1], "started_at": 0.0, "version": "0", "directory": "/"}
+    (run / "1.json").write_text(json.dumps(server | more))
+    assert corral("sessions", "list", "--json").json["source"] == "sqlite:///.corral/corral.db"
 
 
 def test_an_empty_store(project, corral):
@@ -174,7 +188,7 @@ def test_through_a_running_server(shared_server, corral, monkeypatch):
     event = shown["items"][0]["id"]
     assert corral("sessions", "fork", name, "copied", "--at", event, "--json").json["events"] == 1
     assert corral("sessions", "delete", "copied", "--yes").status == 0
-    assert corral("sessions", "delete", "--user", "ada", "--json").json["deleted_sessions"] == 1
+    assert corral("sessions", "delete", "--user", "ada", "--yes", "--json").json["deleted_sessions"] == 1
     gone = corral("sessions", "show", name, "--json")
     assert (gone.status, gone.error["code"]) == (Exit.NOT_FOUND, "session_not_found")
     assert json.loads(gone.err)["http_status"] == 404

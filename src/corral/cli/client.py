@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import re
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import msgspec
 
 import corral
-from corral.cli.failure import Exit, Failure
+from corral.cli.failure import NEXT_STEPS, Exit, Failure
+from corral.cli.waiting import waiting
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _CONNECT_S = 5.0
@@ -21,6 +23,8 @@ _READ = 65_536
 _UNAUTHENTICATED = 401
 _NOT_FOUND = 404
 _ERRORS = 400
+_SERVER_ERRORS = 500
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
@@ -102,26 +106,15 @@ class Client:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         """Nothing is connected yet."""
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-            raise Failure(
-                f"{url!r} is not the URL of a server.",
-                f"Write it as {DEFAULT_URL} (`--url`, or the environment variable CORRAL_URL).",
-                code="usage",
-                status=Exit.USAGE,
-            )
+        parts, host, port = _parsed(url)
         self.url = url.rstrip("/")
         self._secure = parts.scheme == "https"
-        self._host = parts.hostname
+        self._host = host
         self._port = port
         self._prefix = parts.path.rstrip("/")
-        self._key = key
+        self._key = None if key is None else header("API key", key)
 
-    @contextmanager
+    @contextlib.contextmanager
     def call(
         self,
         method: str,
@@ -151,7 +144,7 @@ class Client:
     def ask(self, method: str, path: str, content: object = msgspec.UNSET, *, timeout_s: float = _ANSWER_S) -> Any:
         """Send JSON, get JSON, raise what the server said went wrong."""
         body = None if content is msgspec.UNSET else msgspec.json.encode(content)
-        with self.call(method, path, content=body, timeout_s=timeout_s) as answer:
+        with waiting(f"asking {self.url}"), self.call(method, path, content=body, timeout_s=timeout_s) as answer:
             answer.raise_for_status()
             return answer.json()
 
@@ -177,6 +170,31 @@ class Client:
         )
 
 
+def _parsed(url: str) -> tuple[SplitResult, str, int | None]:
+    """A server's URL in parts."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        port = parts.port
+        if parts.scheme in {"http", "https"} and parts.hostname and url.isascii() and not _UNSENDABLE.search(url):
+            return parts, parts.hostname, port
+    raise Failure(
+        f"{url!r} is not the URL of a server.",
+        f"Write it as {DEFAULT_URL} (`--url`, or the environment variable CORRAL_URL).",
+        code="usage",
+        status=Exit.USAGE,
+    )
+
+
+def header(name: str, value: str) -> str:
+    """A text that can stand in a header."""
+    if not value.isascii() or not value.isprintable():
+        shown = name if name == "API key" else f"{name} {value!r}"
+        raise Failure(
+            f"The {shown} cannot be sent.", "Keys and ids are plain ASCII in one line.", code="usage", status=Exit.USAGE
+        )
+    return value
+
+
 def segment(text: str) -> str:
     """A text as one segment of a path."""
     return quote(text, safe="")
@@ -188,25 +206,31 @@ def problem_failure(problem: Mapping[str, Any], status: int) -> Failure:
     message = problem.get("detail") or problem.get("title") or problem.get("error") or f"The server answered {status}."
     errors = problem.get("errors") or []
     request_id = problem.get("request_id")
-    hint = ""
-    if status == _UNAUTHENTICATED:
-        hint = "Give a key with `--api-key`, or set CORRAL_API_KEY."
-    elif code == "agent_error" and request_id:
-        hint = f"The server's log has the traceback, at request {request_id}."
-    elif problem.get("retryable"):
-        hint = "Try again in a moment."
     faults = [_fault(error) for error in errors if isinstance(error, dict) and error.get("message") != message]
-    if not hint and status == _NOT_FOUND and code == "session_not_found":
-        hint = "`corral sessions list` shows those there are."
     return Failure(
         "\n  ".join([str(message), *faults]),
-        hint,
+        _next_step(problem, status, code),
         code=code,
         status=Exit.NOT_FOUND if status == _NOT_FOUND else Exit.FAILED,
         http_status=status,
         errors=errors,
         request_id=request_id,
     )
+
+
+def _next_step(problem: Mapping[str, Any], status: int, code: str) -> str:
+    at = f", at request {problem['request_id']}" if problem.get("request_id") else ""
+    if status == _UNAUTHENTICATED:
+        return "Give a key with `--api-key`, or set CORRAL_API_KEY."
+    if not problem:
+        return "If that is not Corral, name the right server with `--url` (environment CORRAL_URL)."
+    if code == "agent_error":
+        return f"The server's log has the traceback{at}."
+    if known := NEXT_STEPS.get(code) or ("Try again in a moment." if problem.get("retryable") else ""):
+        return known
+    if status < _SERVER_ERRORS:
+        return "The server's /openapi.json says what it has, and what it expects."
+    return f"The server's log says more{at}."
 
 
 def _fault(error: Mapping[str, Any]) -> str:

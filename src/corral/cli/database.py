@@ -9,6 +9,7 @@ from corral.cli.failure import Failure
 from corral.cli.options import Config, Json, Store, new_app
 from corral.cli.output import show, show_json
 from corral.cli.project import load_project
+from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
@@ -21,7 +22,8 @@ app = new_app("Check the store's schema, or bring it up to date. (Servers do tha
 def check(store: Store = None, config: Config = None, as_json: Json = False) -> None:
     """Say which schema the store has, and which this program knows. Changes nothing; status 1 when they differ."""
     settings = load_project(None, config, {"store.url": store}).settings.store
-    url, has, knows = asyncio.run(_versions(settings))
+    with waiting("asking the store"):
+        url, has, knows = asyncio.run(_versions(settings))
     if has == knows:
         _say(
             as_json,
@@ -46,7 +48,8 @@ def check(store: Store = None, config: Config = None, as_json: Json = False) -> 
 def migrate(store: Store = None, config: Config = None, as_json: Json = False) -> None:
     """Bring the store's schema up to date, under a lock: run it as often as you like."""
     settings = load_project(None, config, {"store.url": store}).settings.store
-    url, before, after = asyncio.run(_migrated(settings))
+    with waiting("bringing the store up to date"):
+        url, before, after = asyncio.run(_migrated(settings))
     changed = before != after
     text = f"{url}: schema {before} is now schema {after}." if changed else f"{url} was up to date (schema {after})."
     _say(as_json, {"store": url, "from_version": before, "schema_version": after, "changed": changed}, text)

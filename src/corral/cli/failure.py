@@ -20,6 +20,18 @@ class Exit(IntEnum):
     BROKEN_PIPE = 141
 
 
+NEXT_STEPS = {
+    "config_error": "`corral validate` checks settings and app without starting anything.",
+    "app_load_error": "Mend the file; `corral validate` tries it without starting anything.",
+    "store_unavailable": "See that it runs and that its address is right, or name another one.",
+    "session_not_found": "`corral sessions list` shows those there are.",
+    "event_not_found": "`corral sessions show SESSION` shows the events and their ids.",
+    "session_exists": "Choose another id, or delete that session first.",
+    "session_busy": "Wait for that request, or say what is to happen: `--on-conflict enqueue`, `interrupt`, `rollback`.",
+}
+"""What to do next, by the code of the error; the same whether a server says it or the store."""
+
+
 class Failure(Exception):
     """A command could not do what it was asked for."""
 
@@ -44,11 +56,10 @@ class Failure(Exception):
 
 def failure_of(error: CorralError) -> Failure:
     """One of Corral's own errors as a failure of the command line."""
-    status, hint = Exit.FAILED, ""
-    if isinstance(error, ConfigError):
-        status, hint = Exit.INVALID, "`corral validate` checks settings and app without starting anything."
-    elif isinstance(error, AppLoadError):
-        status, hint = Exit.INVALID, "Mend the file; `corral validate` tries it without starting anything."
+    status = Exit.FAILED
+    if isinstance(error, ConfigError | AppLoadError):
+        status = Exit.INVALID
     elif isinstance(error, NotFound | StoreUnavailable):
         status = Exit.NOT_FOUND
+    hint = NEXT_STEPS.get(error.code) or ("Try again in a moment." if error.retryable else "")
     return Failure(error.message, hint, code=error.code, status=status, errors=error.errors)

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from corral.cli.client import DEFAULT_URL, Answer, Client, problem_failure, segment
+from corral.cli.client import DEFAULT_URL, Answer, Client, header, problem_failure, segment
 from corral.cli.failure import Exit, Failure
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import show_json, write
 from corral.cli.project import local_url
+from corral.cli.waiting import Waiting, waiting
 
 app = new_app()
 
@@ -50,11 +51,11 @@ def invoke(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run an agent and print its reply as it comes.
+    """Run an agent and print its reply as it comes. Without a prompt, JSON is read from what is piped in.
 
     With --json the whole reply is one document: `reply`, or `pieces` and `text` of a stream.
     """
-    content = msgspec.json.encode(_payload(prompt, payload, file))
+    content = _content(prompt, payload, file)
     client = Client(url or local_url() or DEFAULT_URL, api_key)
     headers = {
         "X-Session-Id": session,
@@ -62,19 +63,32 @@ def invoke(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "X-On-Conflict": on_conflict,
         "X-Timeout-S": None if timeout is None else f"{timeout:g}",
     }
-    with client.call(
-        "POST",
-        f"/v1/agents/{segment(agent)}/invocations",
-        content=content,
-        headers={name: _header(name, value) for name, value in headers.items() if value},
-        timeout_s=None if timeout is None else timeout + _MARGIN_S,
-    ) as answer:
+    with (
+        waiting(f"{agent} is at work") as wait,
+        client.call(
+            "POST",
+            f"/v1/agents/{segment(agent)}/invocations",
+            content=content,
+            headers={name: header(name, value) for name, value in headers.items() if value},
+            timeout_s=None if timeout is None else timeout + _MARGIN_S,
+        ) as answer,
+    ):
         answer.raise_for_status()
         about = {"agent": agent, "session_id": session, "url": client.url}
         if answer.streams:
-            _stream(answer, about, as_json=as_json)
+            _stream(_pieces(answer, about), about, wait, as_json=as_json)
         else:
-            _reply(answer, about, as_json=as_json)
+            _reply(answer, about, wait, as_json=as_json)
+
+
+def _content(prompt: str | None, payload: str | None, file: str | None) -> bytes:
+    """What to send, as it is sent."""
+    try:
+        return msgspec.json.encode(_payload(prompt, payload, file))
+    except UnicodeError:
+        raise _usage("What there is to send is not UTF-8.", "Save it as UTF-8, or set your terminal to that.") from None
+    except RecursionError:
+        raise _usage("What there is to send is nested too deeply.", "No agent takes that many levels.") from None
 
 
 def _payload(prompt: str | None, payload: str | None, file: str | None) -> Any:
@@ -83,19 +97,28 @@ def _payload(prompt: str | None, payload: str | None, file: str | None) -> Any:
     ]
     if len(given) > 1:
         raise _usage(f"{' and '.join(given)} say twice what to send.", "Give one of them.")
-    if not given:
-        raise _usage("There is nothing to send.", 'Give a prompt (`corral invoke "Hello"`), --payload, or --file.')
+    if not given and not sys.stdin.isatty():
+        payload = "-"
+    elif not given:
+        raise _nothing()
     if prompt is not None:
         return {"prompt": sys.stdin.read().strip() if prompt == "-" else prompt}
     text, where = (payload, "--payload") if payload is not None else _read(str(file))
     if text == "-":
         text, where = sys.stdin.read(), "stdin"
+        if not given and not text.strip():
+            raise _nothing()
     try:
         return msgspec.json.decode(text or "")
     except msgspec.DecodeError as error:
         raise _usage(
-            f"{where} is not JSON: {error}.", 'JSON looks like {"prompt": "Hello"}, quotes included.'
+            f"{where} is not JSON: {error}.",
+            'JSON looks like {"prompt": "Hello"}, quotes included; `corral invoke -` sends text from stdin.',
         ) from None
+
+
+def _nothing() -> Failure:
+    return _usage("There is nothing to send.", 'Give a prompt (`corral invoke "Hello"`), --payload, --file, or stdin.')
 
 
 def _read(file: str) -> tuple[str, str]:
@@ -108,33 +131,30 @@ def _read(file: str) -> tuple[str, str]:
         raise _usage(f"{file} cannot be read: {reason}.", "Name a file that holds JSON.") from None
 
 
-def _header(name: str, value: str) -> str:
-    if not value.isascii() or not value.isprintable():
-        raise _usage(f"{value!r} cannot be sent as {name}.", "Ids are made of plain ASCII characters.")
-    return value
-
-
 def _usage(message: str, hint: str) -> Failure:
     return Failure(message, hint, code="usage", status=Exit.USAGE)
 
 
-def _reply(answer: Answer, about: dict[str, Any], *, as_json: bool) -> None:
+def _reply(answer: Answer, about: dict[str, Any], wait: Waiting | None, *, as_json: bool) -> None:
     reply = answer.json()
+    _end(wait)
     if as_json:
         show_json({**about, "request_id": answer.headers.get("x-request-id"), "reply": reply})
     else:
         write(_line(_as_text(reply)))
 
 
-def _stream(answer: Answer, about: dict[str, Any], *, as_json: bool) -> None:
+def _stream(found: Iterator[Any], about: dict[str, Any], wait: Waiting | None, *, as_json: bool) -> None:
     if as_json:
-        pieces = list(_pieces(answer, about))
+        pieces = list(found)
+        _end(wait)
         text = "".join(piece for piece in pieces if isinstance(piece, str))
         show_json({**about, "pieces": pieces, "text": text})
         return
     last = "\n"
     try:
-        for piece in _pieces(answer, about):
+        for piece in found:
+            _end(wait)  # from here on the reply itself shows that something happens
             text = piece if isinstance(piece, str) else f"{_fresh(last)}{_compact(piece)}\n"
             if text:
                 last = text
@@ -160,6 +180,11 @@ def _pieces(answer: Answer, about: dict[str, Any]) -> Iterator[Any]:
         "The server may have been stopped: look at its log, then try again.",
         code="stream_cut",
     )
+
+
+def _end(wait: Waiting | None) -> None:
+    if wait is not None:
+        wait.end()
 
 
 def _as_text(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,30 +17,43 @@ from corral.errors import CorralError
 
 def run() -> None:
     """The console script."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an old terminal shows what it can
     sys.exit(main(sys.argv[1:]))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status."""
-    if list(arguments) in (["version"], ["--version"]):
-        show(version_text())  # scripts ask this often: it does not wait for a parser
-        return Exit.OK
+    as_json = "--json" in arguments
     try:
         return _run(arguments)
     except Failure as failure:
-        show_failure(failure, as_json="--json" in arguments)
-        return failure.status
+        return _failed(failure, as_json=as_json)
+    except BrokenPipeError:
+        return _unread()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last line of the program: say what it was, in the form asked for
+        if not as_json:
+            sys.excepthook(type(error), error, error.__traceback__)
+        return _failed(_unexpected(error), as_json=as_json)
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if list(arguments) in (["version"], ["--version"]):
+        show(version_text())  # scripts ask this often: it does not wait for a parser
+        return Exit.OK
     from corral.cli.program import Aborted, ReaderGone, UsageError, program  # noqa: PLC0415 - as said
 
     try:
         status = program().main(args=list(arguments), prog_name="corral", standalone_mode=False)
         sys.stdout.flush()
-    except (ReaderGone, BrokenPipeError):
+    except ReaderGone:
         return _unread()
-    except (Aborted, KeyboardInterrupt):
+    except Aborted:
         return Exit.INTERRUPTED
     except CorralError as error:
         raise failure_of(error) from error
@@ -56,6 +70,21 @@ def version_text() -> str:
 def python_version() -> str:
     """The version of Python, as `platform` would say it after a slow import."""
     return ".".join(str(part) for part in sys.version_info[:3])
+
+
+def _failed(failure: Failure, *, as_json: bool) -> int:
+    with contextlib.suppress(OSError):  # nobody reads stderr either: the status still tells
+        show_failure(failure, as_json=as_json)
+    return failure.status
+
+
+def _unexpected(error: Exception) -> Failure:
+    """A fault of Corral's own."""
+    return Failure(
+        f"{type(error).__name__}: {error}",
+        "This is a fault of Corral itself: report it with the traceback that the same command shows without --json.",
+        code="internal_error",
+    )
 
 
 def _unread() -> int:

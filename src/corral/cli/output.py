@@ -22,8 +22,9 @@ def show(text: str) -> None:
     print(harmless(text, sys.stdout), flush=True)  # noqa: T201 - this module is where the command line prints
 
 
-def note(text: str) -> None:
-    """A line beside the result, on stderr."""
+def note(text: str, *, faint: bool = False) -> None:
+    """A line beside the result, on stderr; a faint one stands back where stderr has colours."""
+    text = paint(text, _DIM, sys.stderr) if faint else text
     print(harmless(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - as above
 
 

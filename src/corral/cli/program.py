@@ -58,10 +58,17 @@ class _Commands(Mapping[str, Any]):
 
 
 class _Corral(TyperGroup):
-    """The program itself."""
+    """The program itself. Typer would end it when the reader is gone, and with another status."""
+
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Read the command line; `--help` is answered here."""
+        try:
+            return super().make_context(*arguments, **more)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a verb. Typer would end the program itself when the reader is gone, and with another status."""
+        """Run a verb."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from corral.cli.failure import Exit, Failure
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from corral.settings.load import Loaded
 
 RUN_FOLDER = Path(".corral/run")
+_CONNECT_S = 1.0
 _CONFIG_FILES = ("corral.yaml", ".bedrock_agentcore.yaml")
 
 
@@ -87,6 +90,16 @@ def server_url(server: RunningServer) -> str:
 def local_url() -> str | None:
     """The server that runs from this folder, if one does."""
     for server, alive in running_servers():
-        if alive and server.state == "serving":
+        if alive and server.state == "serving" and _accepts(server_url(server)):
             return server_url(server)
     return None
+
+
+def _accepts(url: str) -> bool:
+    """Whether somebody listens there: after a crash, the process id in the file may be another program's."""
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 0), _CONNECT_S).close()
+    except OSError:
+        return False
+    return True

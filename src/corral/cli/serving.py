@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from corral.cli.options import Config, File, Json, Store, new_app
-from corral.cli.output import show_json
+from corral.cli.output import note, show_json
 from corral.cli.project import find_target, load_project, project_folder
 
 serve_app = new_app()
@@ -43,6 +44,7 @@ def serve(
     }
     loaded = load_project(file, config, flags)
     target = find_target(file, loaded)
+    _say_loading(target)
     from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
 
     return run(
@@ -66,6 +68,7 @@ def dev(
     flags: dict[str, object] = {"server.host": host, "server.port": port, "store.url": store}
     loaded = load_project(file, config, flags)
     target = find_target(file, loaded)
+    _say_loading(target)
     from corral.server.supervisor import dev as run  # noqa: PLC0415 - the server is loaded when it is to serve
 
     path = Path(target.partition(":")[0])
@@ -77,6 +80,12 @@ def dev(
         reload_settings=lambda: load_project(file, config, flags).settings,
         announce=partial(_announce, target) if as_json else None,
     )
+
+
+def _say_loading(target: str) -> None:
+    """What a person reads while the agents' own imports take their time; one line, as a thread would be forked."""
+    if sys.stderr.isatty():
+        note(f"Loading {target} …", faint=True)
 
 
 def _announce(target: str, url: str, workers: list[int]) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from corral.cli.client import DEFAULT_URL, Client, segment
 from corral.cli.failure import Exit, Failure
 from corral.cli.project import load_project, local_url
+from corral.cli.waiting import waiting
 from corral.errors import SessionNotFound
 
 if TYPE_CHECKING:
@@ -203,4 +204,5 @@ class StoredSessions:
             finally:
                 await stores.stop()
 
-        return msgspec.convert(asyncio.run(asked()), kind)
+        with waiting(f"asking {self.name}"):
+            return msgspec.convert(asyncio.run(asked()), kind)

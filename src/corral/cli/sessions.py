@@ -108,7 +108,7 @@ def delete(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         )
     source = choose_source(url, api_key, store, config, tenant)
     what = f"everything of the user {user!r}" if user is not None else ", ".join(sessions or ())
-    _confirm(f"Delete {what} from {source.name}? This cannot be undone.", yes=yes or as_json)
+    _confirm(f"Delete {what} from {source.name}? This cannot be undone.", yes=yes)
     if user is not None:
         deleted = source.forget(user)
     else:
@@ -153,11 +153,12 @@ def _confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Failure("Nothing was deleted.", "Say --yes if you mean it.", code="not_confirmed", status=Exit.USAGE)
-    typer.confirm(question, abort=True, err=True)
+    if not typer.confirm(question, err=True):
+        raise Failure("Nothing was deleted.", "Ask again when you are sure.", code="not_confirmed")
 
 
 def _say_source(source: SessionSource) -> None:
-    note(dim(f"from {source.name}"))
+    note(f"from {source.name}", faint=True)
 
 
 def _about(info: dict[str, Any]) -> str:

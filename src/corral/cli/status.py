@@ -12,6 +12,7 @@ from corral.cli.failure import Exit, Failure
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import dim, show, show_json, show_table
 from corral.cli.project import running_servers, server_url
+from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from corral.server.runfile import RunningServer
@@ -55,7 +56,7 @@ def _health(url: str, key: str | None) -> dict[str, Any]:
     client = Client(url, key)
     try:
         for path in ("/health", "/readyz"):
-            with client.call("GET", path, timeout_s=_HEALTH_S) as answer:
+            with waiting(f"asking {url}"), client.call("GET", path, timeout_s=_HEALTH_S) as answer:
                 content = answer.json()
             if answer.status in {200, 503} and isinstance(content, dict):
                 said = str(content.get("status"))

@@ -14,6 +14,7 @@ from corral.cli.failure import Exit, Failure
 from corral.cli.options import Config, File, Json, Store, new_app
 from corral.cli.output import bold, dim, note, show, show_json
 from corral.cli.project import find_target, load_project
+from corral.cli.waiting import waiting
 from corral.errors import AppLoadError, ConfigError, CorralError
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> N
         return
     findings.entrypoint = target
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the user's file prints is no part of the result
+        # What the user's file prints is no part of the result.
+        with waiting(f"loading {target}"), contextlib.redirect_stdout(sys.stderr):
             found = load_app(target)
             agents = list(found.agents)
     except AppLoadError as error:
