@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from corral.backends.open import open_stores
+from corral.sessions import turns as turns_module
 from corral.sessions.turns import Turns
 from corral.settings.sections import SessionSettings
 from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
@@ -59,6 +60,13 @@ async def make_turns(url, stores, open_more):
     yield make
     for turns in made:
         await turns.stop()
+
+
+@pytest.fixture
+async def woken(make_turns, stores, other_stores, monkeypatch):
+    """Turns of two processes that neither poll nor renew while a test runs: whatever they hear of, they were woken for."""
+    monkeypatch.setattr(turns_module, "_POLL_S", 3600.0)
+    return [await make_turns(each.turns, lease_s=3600) for each in (stores, other_stores)]
 
 
 @pytest.fixture

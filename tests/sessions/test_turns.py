@@ -14,6 +14,7 @@ from corral.errors import (
     StoreUnavailable,
     TurnLost,
 )
+from corral.sessions import turns as turns_module
 from corral.sessions.event import Draft, EventQuery, SessionKey
 from corral.sessions.turn import Place
 
@@ -108,14 +109,14 @@ async def test_200_requests_that_come_at_once_lose_nothing_and_keep_each_process
     assert [n for n in said if n % 2] == list(range(1, 200, 2))
 
 
-async def test_the_next_one_in_another_process_goes_within_milliseconds(turns, other_turns):
+@pytest.mark.parametrize("where", ["the same process", "another process"])
+async def test_the_next_one_is_woken(woken, where):
+    turns, other_turns = woken if where == "another process" else (woken[0], woken[0])
     turn = await turns.take(KEY)
     waiter = asyncio.create_task(other_turns.take(KEY))
     await until(lambda: waiting(other_turns))
-    started = time.monotonic()
     await turn.leave()
     following = await waiter
-    assert time.monotonic() - started < 0.5
     await following.leave()
 
 
@@ -156,31 +157,30 @@ async def test_a_newer_request_takes_over_within_one_process(turns, stores, poli
     assert await is_free(stores.turns)
 
 
-async def test_a_newer_request_of_another_process_cancels_who_waits_within_milliseconds(turns, other_turns):
+async def test_who_waits_is_woken_when_another_process_takes_over(woken):
+    turns, other_turns = woken
     holder = await turns.take(KEY)
     waiter = asyncio.create_task(turns.take(KEY))
     await until(lambda: waiting(turns))
-    started = time.monotonic()
     newer = await other_turns.take(KEY, policy="interrupt")
     with pytest.raises(TurnLost):
         await waiter
-    assert time.monotonic() - started < 0.5
     await until(lambda: holder.lost)
     await newer.leave()
 
 
-async def test_a_newer_request_of_another_process_cancels_the_holder_within_milliseconds(turns, other_turns):
+async def test_the_holder_is_woken_when_another_process_takes_over(woken):
+    turns, other_turns = woken
     holder = await turns.take(KEY)
     lost = asyncio.Event()
     holder.on_lost(lost.set)
-    started = time.monotonic()
     newer = await other_turns.take(KEY, policy="interrupt")
     await lost.wait()
-    assert time.monotonic() - started < 0.5
     await newer.leave()
 
 
-async def test_deleting_the_session_takes_the_turn_away(turns, other_stores):
+async def test_deleting_the_session_takes_the_turn_away(woken, other_stores):
+    turns, _ = woken
     holder = await turns.take(KEY)
     lost = asyncio.Event()
     holder.on_lost(lost.set)
@@ -356,9 +356,10 @@ async def test_a_store_that_is_down_when_the_turn_comes_is_asked_again(make_turn
     assert store.calls["claim"] >= 2
 
 
-async def test_a_line_that_moves_while_the_ticket_is_taken_is_looked_at(make_turns, stores):
+async def test_a_line_that_moves_while_the_ticket_is_taken_is_looked_at(make_turns, stores, monkeypatch):
+    monkeypatch.setattr(turns_module, "_POLL_S", 3600.0)
     store = Interposed(stores.turns)
-    turns = await make_turns(store, chance=lambda: 1.0)
+    turns = await make_turns(store)
     turns._unwatch()
     holder = await turns.take(KEY)
     taken, go_on = asyncio.Event(), asyncio.Event()
@@ -374,9 +375,7 @@ async def test_a_line_that_moves_while_the_ticket_is_taken_is_looked_at(make_tur
     turns._woken(KEY)
     await until(lambda: not turns._background)
     go_on.set()
-    started = time.monotonic()
     await (await waiter).leave()
-    assert time.monotonic() - started < 0.5
 
 
 async def test_leaving_a_turn_that_was_lost_is_no_error_when_there_is_nothing_to_say(make_turns, stores):

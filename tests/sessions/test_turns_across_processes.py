@@ -74,7 +74,7 @@ async def test_two_processes_with_200_requests_keep_each_turn_whole_and_each_pro
 
 
 async def test_a_process_that_is_killed_frees_its_turn_within_its_lease(spawn, make_turns):
-    turns = await make_turns(lease_s=LEASE_S)
+    turns = await make_turns(lease_s=LEASE_S, chance=lambda: 0.0)
     child = await spawn("hold")
     await heard(child, "held")
     waiter = asyncio.create_task(turns.take(KEY))
