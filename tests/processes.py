@@ -1,4 +1,4 @@
-"""A real server of real processes, and clients that notice when a request is lost."""
+"""A real server of real processes, for the tests that need one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +29,16 @@ async def echo(payload, context):
 async def slow(payload, context):
     await asyncio.sleep(payload["seconds"])
     return {"pid": os.getpid()}
+
+@app.entrypoint(name="held")
+async def held(payload, context):
+    while not os.path.exists(payload["until"]):
+        await asyncio.sleep(0.01)
+    return {"pid": os.getpid()}
+
+@app.entrypoint(name="stuck")
+def stuck(payload, context):
+    time.sleep(payload["seconds"])
 
 @app.entrypoint(name="note")
 async def note(payload, context):
@@ -68,9 +76,11 @@ def free_port() -> int:
 class Server:
     """A supervisor and its workers in a folder of their own."""
 
-    def __init__(self, folder: Path, mode: str = "serve", config: str = "", agents: str = AGENTS) -> None:
+    def __init__(
+        self, folder: Path, mode: str = "serve", config: str = "", agents: str = AGENTS, port: int | None = None
+    ) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         (folder / "agents.py").write_text(agents)
         (folder / "corral.yaml").write_text(config)
         self.said = (folder / "said.txt").open("w+")
@@ -81,6 +91,7 @@ class Server:
             env=env,
             stderr=self.said,
             stdout=self.said,
+            start_new_session=True,  # so that a test can press Ctrl-C
         )
 
     def output(self) -> str:
@@ -88,6 +99,10 @@ class Server:
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    def press_ctrl_c(self) -> None:
+        """The terminal sends it to the supervisor and to all workers."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def wait_ready(self) -> None:
         wait_until(lambda: self.process.poll() is not None or "Corral serves" in self.output())
@@ -117,7 +132,19 @@ class Server:
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
         self.said.close()
-        return self.process.wait(30)
+        try:
+            return self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs (one that ended, and was not yet asked how, does not)."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
 
 
 @contextmanager
@@ -128,66 +155,3 @@ def serving(folder: Path, mode: str = "serve", config: str = "", agents: str = A
         yield server
     finally:
         server.stop()
-
-
-class Load:
-    """Threads with keep-alive connections that send one request after the other and count what became of each.
-
-    An answer is `200`, `503` and so on. `refused`: nobody listens any more, so nothing was lost. `lost`: the request was
-    sent on a fresh connection and no answer came. On a connection that was used before, a server may close just as a
-    client sends; like every HTTP client, we then try once more on a fresh one.
-    """
-
-    def __init__(self, port: int, threads: int, path: str = "/invocations") -> None:
-        self.port = port
-        self.path = path
-        self.counts: Counter[str] = Counter()
-        self.progress = threading.Semaphore(0)
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.finish()
-
-    def wait_for(self, answers: int) -> None:
-        for _ in range(answers):
-            assert self.progress.acquire(timeout=20)
-
-    def finish(self) -> Counter[str]:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-        return self.counts
-
-    def _run(self) -> None:
-        connection: http.client.HTTPConnection | None = None
-        while not self._stop.is_set():
-            fresh = connection is None
-            if connection is None:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            try:
-                connection.request("POST", self.path, b'{"prompt": "x"}')
-                response = connection.getresponse()
-                response.read()
-            except ConnectionRefusedError:
-                self.counts["refused"] += 1
-                return
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                connection = None
-                if fresh:
-                    self.counts["lost"] += 1
-                    self.counts[f"lost: {error!r}"] += 1
-                continue
-            self.counts[str(response.status)] += 1
-            self.progress.release()
-            if response.will_close:
-                connection.close()
-                connection = None
-        if connection is not None:
-            connection.close()

@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,7 +39,7 @@ class Child:
         """It was told to end, or has no part in what is to come."""
         self.kill_at: float | None = None
         self.failure = ""
-        self.started_at = time.monotonic()
+        self.started_at = 0.0
         self._said = b""
 
     def hear(self) -> bool:
@@ -64,17 +63,17 @@ class Child:
         except ProcessLookupError:
             return
 
-    def retire(self, within_s: float) -> None:
-        """Let it finish what it has, and end; at the latest in `within_s`."""
+    def retire(self, kill_at: float) -> None:
+        """Let it finish what it has, and end; at the latest at `kill_at`, on the monotonic clock."""
         if not self.leaving:
             self.leaving = True
-            self.kill_at = time.monotonic() + within_s
+            self.kill_at = kill_at
             self.send(signal.SIGUSR1)
 
-    def drain(self, within_s: float) -> None:
+    def drain(self, kill_at: float) -> None:
         """As `retire`, while it refuses what is new; said twice, it ends at once."""
         self.leaving = True
-        self.kill_at = time.monotonic() + within_s
+        self.kill_at = kill_at
         self.send(signal.SIGTERM)
 
     def kill(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
+from corral.clock import SYSTEM_CLOCK, Clock
 from corral.server.child import Child
 
 _RESTART_S_MIN = 0.1
@@ -32,8 +32,9 @@ class News(Enum):
 class Crew:
     """Keeps as many workers as wanted. One generation serves; a newer one takes over when all of it is ready."""
 
-    def __init__(self, wanted: int, start: Start) -> None:
+    def __init__(self, wanted: int, start: Start, clock: Clock = SYSTEM_CLOCK) -> None:
         """`start` makes a worker of the given generation; nothing is started yet."""
+        self._now = clock.monotonic
         self.wanted = wanted
         self.leave_within_s = 40.0
         """Workers that leave have this long."""
@@ -66,7 +67,7 @@ class Crew:
     @property
     def restart_in_s(self) -> float | None:
         """When the next worker is to be started; none: there is nothing to start."""
-        return max(0.0, min(self._restarts) - time.monotonic()) if self._restarts else None
+        return max(0.0, min(self._restarts) - self._now()) if self._restarts else None
 
     # -- what it is told to do
 
@@ -88,7 +89,7 @@ class Crew:
         for generation in {self._serving, self._coming} - {0}:
             there = self._of(generation)
             for child in there[wanted:]:
-                child.retire(self.leave_within_s)
+                child.retire(self._leave_at)
             restarts = self._restarts if generation == self._serving else []
             del restarts[max(0, wanted - len(there)) :]
             for _ in range(wanted - len(there) - len(restarts)):
@@ -96,7 +97,7 @@ class Crew:
 
     def restart_due(self) -> None:
         """Start what was to be started by now, and kill what was to have ended."""
-        now = time.monotonic()
+        now = self._now()
         due = [at for at in self._restarts if at <= now]
         self._restarts = [at for at in self._restarts if at > now]
         for _ in due:
@@ -110,7 +111,7 @@ class Crew:
         """Have everybody end."""
         self._restarts.clear()
         for child in self._children.values():
-            child.drain(within_s)
+            child.drain(self._now() + within_s)
 
     # -- what it is told of
 
@@ -127,7 +128,7 @@ class Crew:
         self._restarts.clear()
         self._restart_s = _RESTART_S_MIN
         for old in before:
-            old.retire(self.leave_within_s)
+            old.retire(self._leave_at)
         return News.TAKEN_OVER
 
     def ended(self, pid: int) -> tuple[Child | None, News]:
@@ -138,13 +139,17 @@ class Crew:
         if child.generation == self._coming:
             self._give_up()
             return child, News.NOT_STARTED
-        self._restart_later(stable=child.ready and time.monotonic() - child.started_at > _STABLE_S)
+        self._restart_later(stable=child.ready and self._now() - child.started_at > _STABLE_S)
         return child, News.CRASHED
 
     # -- inside
 
     def _of(self, generation: int) -> list[Child]:
         return [c for c in self._children.values() if c.generation == generation and not c.leaving]
+
+    @property
+    def _leave_at(self) -> float:
+        return self._now() + self.leave_within_s
 
     def _give_up(self) -> None:
         """The generation that is coming is not to come."""
@@ -160,10 +165,11 @@ class Crew:
                 raise
             self._restart_later(stable=False)
         else:
+            child.started_at = self._now()
             self._children[child.pid] = child
 
     def _restart_later(self, *, stable: bool) -> None:
         if stable:
             self._restart_s = _RESTART_S_MIN
-        self._restarts.append(time.monotonic() + self._restart_s)
+        self._restarts.append(self._now() + self._restart_s)
         self._restart_s = min(self._restart_s * 2, _RESTART_S_MAX)

@@ -85,11 +85,8 @@ class Acceptor:
     connection per turn of its loop, and a busy one takes fewer.
     """
 
-    def __init__(
-        self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], *, greedy: bool, last: bool
-    ) -> None:
-        """`protocol` makes one for each connection. `greedy`: nobody else accepts; `last`: nobody else has the socket."""
-        self._last = last
+    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol], *, greedy: bool) -> None:
+        """`protocol` makes one for each connection; `greedy` when nobody else accepts from this socket."""
         self._listener = listener
         self._protocol = protocol
         self._burst = 64 if greedy else 1
@@ -132,14 +129,17 @@ class Acceptor:
         if self._open:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
-    async def stop(self, *, sweep: bool) -> None:
-        """Accept no more, and let go of the socket. With `sweep` whoever is connected already is still taken."""
+    async def stop(self, *, sweep: bool, last: bool) -> None:
+        """Accept no more, and let go of the socket.
+
+        With `sweep` whoever is connected already is still taken. `last`: nobody else will take connections after that.
+        """
         if not self._open:
             return
         self._open = False
         self._loop.remove_reader(self._listener.fileno())
         if sweep:
-            if self._last:
+            if last:
                 turn_away(self._listener)
             self._burst = _BACKLOG
             self._accept()

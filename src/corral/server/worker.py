@@ -89,6 +89,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._retiring = False
+        self._last = False
+        """Nobody takes connections after this worker."""
 
     async def run(
         self, ready: Callable[[], None], parent: int | None = None, deaf: Callable[[], None] = lambda: None
@@ -105,8 +107,8 @@ class Worker:
             self._listener,
             lambda: CorralProtocol(config=config, server_state=self._state, app_state={}, _loop=loop),
             greedy=self._alone,
-            last=parent is None,
         )
+        self._last = parent is None
         self._tick()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         if parent is None:
@@ -142,6 +144,7 @@ class Worker:
         asyncio.get_running_loop().remove_reader(parent)
         _log.error("The supervisor is gone; this worker ends as well.")
         # Not a drain: the socket must be free at once for the supervisor that comes after.
+        self._last = True
         self.retire()
 
     def _config(self) -> Config:
@@ -176,7 +179,7 @@ class Worker:
         end = time.monotonic() + self._settings.drain_s
         if not self._retiring:
             await self._wait_while(lambda: self._service.in_flight, end)
-        await acceptor.stop(sweep=not self._retiring)
+        await acceptor.stop(sweep=not self._retiring or self._last, last=self._last)
         deaf()
         # Clients that are connected may still send a request each, and are asked to leave with its answer.
         await self._wait_while(self._connections, time.monotonic() + _LINGER_S)
