@@ -131,7 +131,9 @@ class Observing:
         if self._settings.access_log:
             self._access(request, context, seconds)
         failed = status >= _SERVER_ERROR or (status != 0 and request.failure is not None and status < 400)  # noqa: PLR2004 - a stream that broke after its 200
-        if self.traces is not None and (context.sampled or failed):
+        if self.traces is not None and failed:
+            self.traces.keep(context)
+        if self.traces is not None and context.sampled:
             self._server_span(request, context, seconds, failed=failed)
 
     def _access(self, request: Request, context: Context, seconds: float) -> None:
@@ -195,7 +197,9 @@ class Observing:
         failed = call.outcome in {"error", "timeout"}
         if isinstance(call.error, AgentFailed):
             _log.error("The agent %r failed: %s", agent, call.error.message, exc_info=call.error.original)
-        if self.traces is not None and (context.sampled or failed):
+        if self.traces is not None and failed:
+            self.traces.keep(context)
+        if self.traces is not None and context.sampled:
             self._agent_span(call, seconds, failed=failed)
 
     def _agent_span(self, call: Invocation, seconds: float, *, failed: bool) -> None:

@@ -7,13 +7,15 @@ import contextlib
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
 from corral.context import Context, find_context
-from corral.errors import CorralError
-from corral.observability.redaction import redacted
+from corral.observability import semconv
+from corral.observability.redaction import redacted, redacted_text
 from corral.observability.store import Span, SpanStore
 
 _log = logging.getLogger("corral.observability")
@@ -21,13 +23,24 @@ _log = logging.getLogger("corral.observability")
 _HELD_MAX = 10_000
 _BATCH_MAX = 500
 _PERIOD_S = 0.5
+_WRITE_S_MAX = 10.0
+_OF_A_TRACE_MAX = 100
+"""Spans held back of a trace that is kept only if it fails."""
+
+
+class Recorder(Protocol):
+    """Where the spans of one request go: `Context.traces`."""
+
+    def record(self, span: Span) -> None:
+        """Take a finished span."""
+        ...
 
 
 class Traces:
     """Records finished spans and decides which traces are worth keeping.
 
-    A trace is kept or not as a whole, decided when it begins; one that fails is kept whatever was decided. Under load only so many
-    traces a second are kept: a sample tells as much, and recording must not cost what it measures.
+    A trace is kept or not as a whole, decided when it begins; one that fails is kept whatever was decided, with all its spans.
+    Under load only so many traces a second are kept: a sample tells as much, and recording must not cost what it measures.
     """
 
     def __init__(
@@ -43,26 +56,36 @@ class Traces:
         self._spans: deque[Span] = deque()
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._failing = False
         self.dropped = 0
         """Spans that were not kept because there were too many, or the store did not answer."""
 
     def decide(self, context: Context) -> None:
         """Settle whether this trace is kept, as it begins."""
-        context.traces = self
-        if not context.sampled:
-            return
+        context.sampled = context.sampled and self._wanted(context)
+        context.traces = self if context.sampled else _HeldBack()
+
+    def _wanted(self, context: Context) -> bool:
         if context.parent_span_id is None and self._sample < 1.0:
             share = int(context.trace_id[-8:], 16) / 0xFFFFFFFF
             if share >= self._sample:
-                context.sampled = False
-                return
+                return False
         now = self._clock.monotonic()
         self._allowance = min(self._per_second_max, self._allowance + (now - self._allowance_at) * self._per_second_max)
         self._allowance_at = now
         if self._allowance < 1.0:
-            context.sampled = False
-        else:
-            self._allowance -= 1.0
+            return False
+        self._allowance -= 1.0
+        return True
+
+    def keep(self, context: Context) -> None:
+        """This trace failed: keep it, whatever was decided."""
+        held = context.traces
+        context.sampled = True
+        context.traces = self
+        if isinstance(held, _HeldBack):
+            for span in held.spans:
+                self.record(span)
 
     def record(self, span: Span) -> None:
         """Keep a finished span for the next batch."""
@@ -76,18 +99,23 @@ class Traces:
     async def start(self) -> None:
         """Begin to write. Calling it again does nothing."""
         if self._task is None:
+            self._stopping.clear()
             self._task = asyncio.create_task(self._run())
 
     async def drain(self) -> None:
-        """Write everything recorded so far."""
+        """Write everything recorded so far, as long as the store takes it."""
         while self._spans:
             batch = [self._spans.popleft() for _ in range(min(_BATCH_MAX, len(self._spans)))]
             try:
-                await self._store.write(batch)
-            except CorralError as error:
+                async with asyncio.timeout(_WRITE_S_MAX):
+                    await self._store.write([_without_secrets(span) for span in batch])
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with spans must not hurt what they describe
                 self.dropped += len(batch)
-                _log.debug("Spans were dropped: %s", error)
+                if not self._failing:
+                    self._failing = True
+                    _log.warning("Spans are dropped until the store takes them again: %s", str(error) or type(error))
                 return
+            self._failing = False
 
     async def stop(self) -> None:
         """Write what there is, and end. Calling it again does nothing."""
@@ -96,6 +124,8 @@ class Traces:
             self._stopping.set()
             await asyncio.wait([task])
             await self.drain()
+            self.dropped += len(self._spans)
+            self._spans.clear()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -104,47 +134,80 @@ class Traces:
             await self.drain()
 
 
-_current: contextvars.ContextVar[str | None] = contextvars.ContextVar("corral_span", default=None)
+class _HeldBack:
+    """The spans of a trace that is not kept unless it fails."""
+
+    __slots__ = ("spans",)
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    def record(self, span: Span) -> None:
+        if len(self.spans) < _OF_A_TRACE_MAX:
+            self.spans.append(span)
 
 
-@contextlib.contextmanager
-def span(name: str, *, kind: str = "internal", **attributes: Any) -> Iterator[dict[str, Any]]:
-    """Time a piece of work inside of an agent; attributes may be added to what is yielded.
+_current: contextvars.ContextVar[tuple[Context, str] | None] = contextvars.ContextVar("corral_span", default=None)
 
-    Does nothing outside of an invocation, or in a trace that is not kept.
+
+class span:  # noqa: N801 - reads as what it does: `with span("look up ticket"):`
+    """Time a piece of work inside of an agent; attributes may be added to what is entered.
+
+    Does nothing outside of an invocation.
     """
-    context = find_context()
-    if context is None or context.traces is None or not context.sampled:
-        yield attributes
-        return
-    span_id = new_span_id()
-    parent_id = _current.get() or context.agent_span_id or context.span_id
-    token = _current.set(span_id)
-    clock = SYSTEM_CLOCK
-    started_at, begun = clock.now(), clock.monotonic()
-    status = "ok"
-    try:
-        yield attributes
-    except BaseException as error:
-        status = "error"
-        attributes.setdefault("error.type", type(error).__name__)
-        raise
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_above", "_attributes", "_begun", "_context", "_id", "_kind", "_name", "_parent_id", "_started_at")
+
+    def __init__(self, name: str, *, kind: str = "internal", **attributes: Any) -> None:
+        """`kind` is OpenTelemetry's: `internal`, `client`, `server`, `producer` or `consumer`."""
+        self._name = name
+        self._kind = kind
+        self._attributes = attributes
+
+    def __enter__(self) -> dict[str, Any]:
+        context = find_context()
+        if context is None or context.traces is None:
+            self._context = None
+            return self._attributes
+        self._context = context
+        above = self._above = _current.get()
+        if above is not None and above[0] is context:
+            self._parent_id = above[1]
+        else:  # the first one, or another request's: an agent that calls an agent in the same process
+            self._parent_id = context.agent_span_id or context.span_id
+        self._id = new_span_id()
+        _current.set((context, self._id))
+        self._started_at = SYSTEM_CLOCK.now()
+        self._begun = SYSTEM_CLOCK.monotonic()
+        return self._attributes
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        context = self._context
+        if context is None:
+            return
+        duration_s = SYSTEM_CLOCK.monotonic() - self._begun
+        _current.set(self._above)  # not by a token: a generator that nobody read to its end is closed by another task
+        failed = error is not None and not isinstance(error, GeneratorExit)
+        if failed:
+            self._attributes.setdefault(semconv.ERROR_TYPE, type(error).__name__)
         context.traces.record(
             Span(
                 trace_id=context.trace_id,
-                span_id=span_id,
-                parent_id=parent_id,
-                name=name,
-                kind=kind,
+                span_id=self._id,
+                parent_id=self._parent_id,
+                name=self._name,
+                kind=self._kind,
                 tenant=context.tenant,
-                started_at=started_at,
-                duration_s=clock.monotonic() - begun,
-                status=status,
-                attributes=redacted(attributes),
+                started_at=self._started_at,
+                duration_s=duration_s,
+                status="error" if failed else "ok",
+                attributes=self._attributes,
             )
         )
+
+
+def _without_secrets(span: Span) -> Span:
+    return msgspec.structs.replace(span, name=redacted_text(span.name), attributes=redacted(span.attributes))
 
 
 def traceparent(context: Context) -> str:
