@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from corral.errors import AgentFailed, CorralError, InvalidEncoding, InvalidJson, ValidationFailed
-from corral.runtime.encoding import to_json
+from corral.runtime.encoding import to_compact_json, to_json
 from corral.server.http import JSON, PROBLEM, Header, Request
 
 
@@ -81,7 +81,7 @@ class ContractDialect:
             content = {"error": said_outside(error)}
             if isinstance(error, ValidationFailed):
                 content["details"] = error.errors
-        return ErrorBody(status_of(error), to_json(content).encode(), headers=retry_headers(error))
+        return ErrorBody(status_of(error), to_compact_json(content), headers=retry_headers(error))
 
     def headers(self, request: Request) -> Sequence[Header]:
         """None of its own."""
