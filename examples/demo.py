@@ -21,7 +21,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICKSTART = Path("examples/quickstart")
-LOG = Path(".corral/demo.log")
+KEPT = Path(".corral")
+SERVER: dict[str, str] = {}
+"""What the commands are told about the server; they would find it by themselves, if it is the only one here."""
 START_S = 30.0
 _COLOURS = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -31,11 +33,14 @@ def main() -> int:
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     corral = find_corral()
-    url = f"http://127.0.0.1:{free_port()}"
+    port = free_port()
+    SERVER["CORRAL_URL"] = f"http://127.0.0.1:{port}"
+    url, log, store = f"http://127.0.0.1:{port}", KEPT / f"demo-{port}.log", KEPT / f"demo-{port}.db"
     say("\nCorral serves a file with two agents, remembers what was said, and shows what it did.\n")
-    step(1, "Serve", f"corral serve {QUICKSTART}/agents.py --port {url.rpartition(':')[2]}")
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    step(1, "Serve", f"corral serve {QUICKSTART}/agents.py --port {port} --store sqlite:///{store}")
     began = time.monotonic()
-    with served(corral, url) as server:
+    with served(corral, url, log, store) as server:
         say(f"   {dim('answers on')} {url} {dim(f'after {time.monotonic() - began:.1f} s')}")
         show_requests(corral, url)
         say(f"\n{bold('Where to look')}")
@@ -43,18 +48,22 @@ def main() -> int:
         look("What each part says", f"{url}/health")
         look("Metrics", f"{url}/metrics")
         look("The agents: edit them", f"{QUICKSTART}/agents.py")
-        look("The server's log", str(LOG))
+        look("The server's log", str(log))
         say(f"\n{bold('Try it yourself')} {dim('(in another terminal, in this folder)')}")
         for command in ('invoke --session mine "My name is Grace"', 'invoke --session mine "Who am I?"', "status"):
             say(f"   {corral} {command}")
         say(f"   {corral} init ../my-agents   {dim('begin your own')}")
-        if not sys.stdin.isatty() or not sys.stdout.isatty():
+        if not terminal:
             say(f"\n{dim('No terminal here, so that was all.')}")
-            return 0
-        say(f"\n{bold('Serving')} until Ctrl-C.")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.wait()
-    say("\nStopped. The sessions are kept: `corral sessions list` shows them without a server, too.")
+        else:
+            with contextlib.suppress(KeyboardInterrupt):
+                say(f"\n{bold('Serving')} until Ctrl-C.")
+                server.wait()
+    if terminal:
+        say("\nStopped. What was said is kept, and shown without a server too:")
+        say(f"   {corral} sessions list --store sqlite:///{store}")
+    else:
+        forget(store, log)
     return 0
 
 
@@ -82,22 +91,23 @@ def show_requests(corral: str, url: str) -> None:
 
 
 @contextlib.contextmanager
-def served(corral: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
+def served(corral: str, url: str, log: Path, store: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The server, ready; stopped at the end as an operator would stop it."""
-    LOG.parent.mkdir(exist_ok=True)
-    port = url.rpartition(":")[2]
-    arguments = [f"{QUICKSTART}/agents.py", "--config", f"{QUICKSTART}/corral.yaml", "--port", port]
-    with LOG.open("wb") as log:
+    KEPT.mkdir(exist_ok=True)
+    forget(store, log)
+    arguments = [f"{QUICKSTART}/agents.py", "--config", f"{QUICKSTART}/corral.yaml"]
+    arguments += ["--port", url.rpartition(":")[2], "--store", f"sqlite:///{store}"]
+    with log.open("wb") as file:
         # A group of its own: Ctrl-C is for this program, which then stops the server in order.
         server = subprocess.Popen(
             [corral, "serve", *arguments],
-            stdout=log,
+            stdout=file,
             stderr=subprocess.STDOUT,
             env=plain_environment(),
             start_new_session=True,
         )
     try:
-        wait_until_ready(server, url)
+        wait_until_ready(server, url, log)
         yield server
     finally:
         if server.poll() is None:
@@ -105,14 +115,20 @@ def served(corral: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
             server.wait(timeout=30)
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
+def forget(store: Path, log: Path) -> None:
+    """Remove what a demonstration kept."""
+    for old in [log, *KEPT.glob(f"{store.name}*")]:
+        old.unlink(missing_ok=True)
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     """Ask until it answers; show its log when it does not."""
     end = time.monotonic() + START_S
     while server.poll() is None and time.monotonic() < end:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2):
             return
         time.sleep(0.02)
-    sys.exit(f"The server did not start. Its log:\n\n{LOG.read_text(errors='replace')}")
+    sys.exit(f"The server did not start. Its log:\n\n{log.read_text(errors='replace')}")
 
 
 def stream(url: str, payload: dict[str, Any]) -> None:
@@ -132,9 +148,9 @@ def stream(url: str, payload: dict[str, Any]) -> None:
 
 def run(*command: str, expected: int = 0) -> int:
     """Run a command whose output people see; stop when it does not end as expected."""
-    done = subprocess.run(command, stderr=subprocess.STDOUT, env=plain_environment(), check=False)
+    done = subprocess.run(command, stderr=subprocess.STDOUT, env={**plain_environment(), **SERVER}, check=False)
     if done.returncode != expected:
-        sys.exit(f"{' '.join(command)} ended with status {done.returncode}; the server's log is {LOG}.")
+        sys.exit(f"{' '.join(command)} ended with status {done.returncode}; the server's log is in {KEPT}.")
     return done.returncode
 
 

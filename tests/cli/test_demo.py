@@ -1,0 +1,59 @@
+"""`make demo`, as a newcomer and as a machine runs it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import plain_environment
+
+DEMO = Path(__file__).parents[2] / "examples/demo.py"
+
+pytestmark = [
+    pytest.mark.xdist_group("demo"),
+    pytest.mark.timeout(120),
+]  # one at a time: both serve from the same folder
+
+
+def test_without_a_terminal_it_shows_everything_and_ends():
+    done = subprocess.run(
+        [sys.executable, str(DEMO)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=plain_environment(),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'data: "84."' in done.stdout
+    assert "Your name is Ada." in done.stdout
+    assert "The barn door was left open." in done.stdout
+    sessions = done.stdout.partition("5. What was kept")[2]
+    assert "demo-" in sessions
+    assert "\x1b" not in done.stdout
+
+
+def test_on_a_terminal_it_serves_until_ctrl_c():
+    master, slave = pty.openpty()
+    environment = {**plain_environment(), "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, str(DEMO)], stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    seen = b""
+    while b"until Ctrl-C" not in seen:
+        seen += os.read(master, 65536)
+    process.send_signal(signal.SIGINT)
+    while True:
+        try:
+            seen += os.read(master, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            break
+    os.close(master)
+    assert process.wait(timeout=40) == 0
+    assert b"\x1b[1m" in seen
+    assert b"Stopped." in seen
+    assert b"Traceback" not in seen
