@@ -113,7 +113,7 @@ def test_rich_is_not_loaded_where_it_is_not_needed(verb):
 def test_the_version_is_said_without_a_parser():
     code = (
         "import sys; from corral.cli.main import main; main(['version']); "
-        "print({'typer', 'rich', 'yaml', 'uvicorn', 'asyncio'} & set(sys.modules))"
+        "print({'typer', 'rich', 'yaml', 'msgspec', 'uvicorn', 'asyncio'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
@@ -156,7 +156,7 @@ def test_without_any_stream():
 
 
 def test_ctrl_c_while_it_still_loads(monkeypatch):
-    monkeypatch.setitem(sys.modules, "corral.cli.program", _Interrupting("corral.cli.program"))
+    monkeypatch.setitem(sys.modules, "corral.cli.outcome", _Interrupting("corral.cli.outcome"))
     assert main(["schema"]) == Exit.INTERRUPTED
 
 
@@ -164,7 +164,7 @@ def test_a_fault_of_corral_itself(corral, monkeypatch):
     def broken() -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr("corral.cli.program.program", broken)
+    monkeypatch.setattr("corral.cli.outcome.program", broken)
     done = corral("status")
     assert (done.status, done.out) == (Exit.FAILED, "")
     assert done.err.startswith("Traceback")
