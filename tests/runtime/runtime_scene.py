@@ -33,9 +33,12 @@ async def read(reply: Reply) -> Any:
     """What a client gets: the value, or the list of a stream's values. Raises what the stream raises."""
     if reply.text is not None:
         return json.loads(reply.text)
-    if reply.stream is not None:
+    if reply.stream is None:
+        return reply.response
+    try:
         return [json.loads(text) async for text in reply.stream]
-    return reply.response
+    finally:
+        await reply.stream.aclose()
 
 
 class Gate:

@@ -90,13 +90,13 @@ def agents_own(error: BaseException, call: Invocation) -> BaseException:
     Nothing an agent raises may take the worker down: not `sys.exit()`, and not a stray `CancelledError` either. Once
     the runtime has cancelled a call, whatever comes out of it is answered with the reason for that.
     """
-    if isinstance(error, CorralError):
-        return error
     if call.cancel_reason is not None:
         if call.task is not None:
             while call.task.uncancel():  # the deadline may have come after another reason
                 pass
         return call.cancelled_error()
+    if isinstance(error, CorralError):
+        return error
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         if task is not None and task.cancelling():
