@@ -90,9 +90,9 @@ class Observing:
     async def start(self) -> None:
         """Begin. Calling it again does nothing."""
         self.loop.start()
-        await asyncio.to_thread(self._shared.start)
         self._workers.value("running").set(1)
         self._workers.value("draining").set(0)
+        await asyncio.to_thread(self._shared.start)
         if self.traces is not None:
             await self.traces.start()
 
