@@ -6,6 +6,7 @@ comes. Whoever wants more writes an entrypoint of their own.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -97,11 +98,9 @@ def _is_strands(target: Any) -> bool:
 
 
 def _strands(agent: Any) -> Callable[..., Any]:
-    conversations = _Copies(agent)
-
     async def invoke(payload: Any, context: Context) -> AsyncIterator[Any]:
         prompt = prompt_of(payload)
-        own = conversations.fresh()
+        own = await asyncio.to_thread(_of_one_call, agent)  # looks into folders for tools
         if context.has_session:
             history = await context.session.messages(100)
             own.messages.extend({"role": m.role, "content": [{"text": m.text}]} for m in history if m.text)
@@ -113,22 +112,24 @@ def _strands(agent: Any) -> Callable[..., Any]:
     return invoke
 
 
-class _Copies:
-    """A Strands agent holds one conversation in itself, so each call gets a copy with an empty one."""
+def _of_one_call(agent: Any) -> Any:
+    """An agent like this one, for one call.
 
-    def __init__(self, agent: Any) -> None:
-        self._agent = agent
-
-    def fresh(self) -> Any:
-        import copy  # noqa: PLC0415 - only who serves a Strands agent pays for it
-
-        own = copy.copy(self._agent)
-        own.messages = []
-        # Hooks and the guard against concurrent use belong to one conversation as well.
-        for name, value in vars(self._agent).items():
-            if type(value).__name__ == "lock":
-                setattr(own, name, __import__("threading").Lock())
-        return own
+    A Strands agent holds one conversation in itself and refuses a second call while it answers one. Model, tools, prompt and
+    hooks are the user's; messages, locks and counters belong to the call. Whoever needs more of their agent in each call
+    makes it there, in an entrypoint.
+    """
+    own = type(agent)(
+        model=agent.model,
+        tools=list(agent.tool_registry.registry.values()),
+        system_prompt=agent.system_prompt,
+        conversation_manager=agent.conversation_manager,
+        name=agent.name,
+        description=agent.description,
+        callback_handler=None,  # what it would print is streamed
+    )
+    own.hooks = agent.hooks
+    return own
 
 
 # -- pydantic-ai: an agent object keeps nothing; the history is passed in ----------------------------------------------
