@@ -17,14 +17,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICKSTART = Path("examples/quickstart")
 KEPT = Path(".corral")
 SERVER: dict[str, str] = {}
 """What the commands are told about the server; they would find it by themselves, if it is the only one here."""
-START_S = 30.0
+ATTEMPTS = 5
+INVALID = 4
+"""How `corral serve` ends when somebody else has the port."""
 _COLOURS = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -33,15 +35,11 @@ def main() -> int:
     os.chdir(ROOT)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     corral = find_corral()
-    port = free_port()
-    SERVER["CORRAL_URL"] = f"http://127.0.0.1:{port}"
-    url, log, store = f"http://127.0.0.1:{port}", KEPT / f"demo-{port}.log", KEPT / f"demo-{port}.db"
-    say("\nCorral serves a file with two agents, remembers what was said, and shows what it did.\n")
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    step(1, "Serve", f"corral serve {QUICKSTART}/agents.py --port {port} --store sqlite:///{store}")
-    began = time.monotonic()
-    with served(corral, url, log, store) as server:
-        say(f"   {dim('answers on')} {url} {dim(f'after {time.monotonic() - began:.1f} s')}")
+    say("\nCorral serves a file with two agents, remembers what was said, and shows what it did.\n")
+    with served(corral) as (server, url):
+        port = url.rpartition(":")[2]
+        log, store = kept(port)
         show_requests(corral, url)
         say(f"\n{bold('Where to look')}")
         look("Every route, described", f"{url}/openapi.json")
@@ -63,7 +61,7 @@ def main() -> int:
         say("\nStopped. What was said is kept, and shown without a server too:")
         say(f"   {corral} sessions list --store sqlite:///{store}")
     else:
-        forget(store, log)
+        forget(log, store)
     return 0
 
 
@@ -91,44 +89,74 @@ def show_requests(corral: str, url: str) -> None:
 
 
 @contextlib.contextmanager
-def served(corral: str, url: str, log: Path, store: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The server, ready; stopped at the end as an operator would stop it."""
+def served(corral: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The server, ready, and its URL; stopped at the end as an operator would stop it."""
     KEPT.mkdir(exist_ok=True)
-    forget(store, log)
-    arguments = [f"{QUICKSTART}/agents.py", "--config", f"{QUICKSTART}/corral.yaml"]
-    arguments += ["--port", url.rpartition(":")[2], "--store", f"sqlite:///{store}"]
-    with log.open("wb") as file:
-        # A group of its own: Ctrl-C is for this program, which then stops the server in order.
-        server = subprocess.Popen(
-            [corral, "serve", *arguments],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=plain_environment(),
-            start_new_session=True,
-        )
-    try:
-        wait_until_ready(server, url, log)
-        yield server
-    finally:
-        if server.poll() is None:
-            server.send_signal(signal.SIGTERM)
-            server.wait(timeout=30)
+    for attempt in range(ATTEMPTS):
+        port = free_port(8080 if attempt == 0 else 0)
+        log, store = kept(port)
+        forget(log, store)  # of an earlier demonstration
+        arguments = [f"{QUICKSTART}/agents.py", "--port", port, "--store", f"sqlite:///{store}"]
+        step(1, "Serve", " ".join(["corral serve", *arguments]))
+        began = time.monotonic()
+        with log.open("wb") as file:
+            server = start(corral, ["--config", f"{QUICKSTART}/corral.yaml", "--json", *arguments], file)
+        try:
+            if url := announced(server):
+                say(f"   {dim('answers on')} {url} {dim(f'after {time.monotonic() - began:.1f} s')}")
+                SERVER["CORRAL_URL"] = url
+                yield server, url
+                return
+        finally:
+            stop(server)
+        if server.returncode != INVALID:
+            break
+        say(f"   {dim('somebody else took that port')}")
+    sys.exit(f"The server did not start. Its log:\n\n{log.read_text(errors='replace')}")
 
 
-def forget(store: Path, log: Path) -> None:
+def start(corral: str, arguments: list[str], log: IO[bytes]) -> subprocess.Popen[str]:
+    """The server in a group of its own: Ctrl-C is for this program, which then stops the server in order."""
+    return subprocess.Popen(
+        [corral, "serve", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=plain_environment(),
+        start_new_session=True,
+        text=True,
+    )
+
+
+def announced(server: subprocess.Popen[str]) -> str:
+    """The URL, as soon as all workers are ready; nothing if the server ends before."""
+    assert server.stdout is not None
+    said = ""
+    for line in server.stdout:
+        said += line
+        if line.rstrip() == "}":
+            return str(json.loads(said)["url"])
+    server.wait()
+    return ""
+
+
+def stop(server: subprocess.Popen[str]) -> None:
+    """Have the server answer what it is at, and end."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGTERM)
+    server.wait(timeout=30)
+    if server.stdout is not None:
+        server.stdout.close()
+
+
+def kept(port: str) -> tuple[Path, Path]:
+    """Log and store of the demonstration on a port."""
+    return KEPT / f"demo-{port}.log", KEPT / f"demo-{port}.db"
+
+
+def forget(log: Path, store: Path) -> None:
     """Remove what a demonstration kept."""
     for old in [log, *KEPT.glob(f"{store.name}*")]:
         old.unlink(missing_ok=True)
-
-
-def wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Ask until it answers; show its log when it does not."""
-    end = time.monotonic() + START_S
-    while server.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2):
-            return
-        time.sleep(0.02)
-    sys.exit(f"The server did not start. Its log:\n\n{log.read_text(errors='replace')}")
 
 
 def stream(url: str, payload: dict[str, Any]) -> None:
@@ -167,14 +195,13 @@ def find_corral() -> str:
     return str(beside.relative_to(ROOT)) if beside.is_relative_to(ROOT) else str(beside)
 
 
-def free_port() -> int:
-    """8080 if nobody has it, else any."""
-    for port in (8080, 0):
+def free_port(wanted: int) -> str:
+    """The wanted port if nobody has it, else any."""
+    for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            found: int = probe.getsockname()[1]
-            return found
+            return str(probe.getsockname()[1])
     sys.exit("There is no free port on 127.0.0.1.")
 
 
