@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,7 +78,13 @@ class Server:
     """A supervisor and its workers in a folder of their own."""
 
     def __init__(
-        self, folder: Path, mode: str = "serve", config: str = "", agents: str = AGENTS, port: int | None = None
+        self,
+        folder: Path,
+        mode: str = "serve",
+        config: str = "",
+        agents: str = AGENTS,
+        port: int | None = None,
+        program: str = PROGRAM,
     ) -> None:
         self.folder = folder
         self.port = free_port() if port is None else port
@@ -86,7 +93,7 @@ class Server:
         self.said = (folder / "said.txt").open("w+")
         env = {name: value for name, value in os.environ.items() if not name.startswith("CORRAL_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, mode, str(self.port)],
+            [sys.executable, "-c", program, mode, str(self.port)],
             cwd=folder,
             env=env,
             stderr=self.said,
@@ -139,6 +146,27 @@ class Server:
             raise
 
 
+class Held:
+    """A request whose agent goes on until the test lets it end."""
+
+    def __init__(self, server: Server) -> None:
+        self._until = server.folder / "released"
+        self._answers: list[tuple[int, object]] = []
+        self._thread = threading.Thread(target=self._ask, args=(server,), daemon=True)
+        self._thread.start()
+        wait_until(lambda: any(server.call("/health")[1]["in_flight"] for _ in range(4)))
+
+    def _ask(self, server: Server) -> None:
+        self._answers.append(server.agent("held", {"until": str(self._until)}))
+
+    def release(self) -> None:
+        self._until.touch()
+
+    def answer(self) -> tuple[int, object]:
+        self._thread.join(20)
+        return self._answers[0]
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs (one that ended, and was not yet asked how, does not)."""
     try:
@@ -148,8 +176,10 @@ def is_alive(pid: int) -> bool:
 
 
 @contextmanager
-def serving(folder: Path, mode: str = "serve", config: str = "", agents: str = AGENTS) -> Iterator[Server]:
-    server = Server(folder, mode, config, agents)
+def serving(
+    folder: Path, mode: str = "serve", config: str = "", agents: str = AGENTS, program: str = PROGRAM
+) -> Iterator[Server]:
+    server = Server(folder, mode, config, agents, program=program)
     try:
         server.wait_ready()
         yield server
