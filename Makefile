@@ -5,6 +5,7 @@ UV := .venv/bin/uv
 RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
+export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fmt bench chaos docs dev ci test-frameworks test-reference test-all clean
