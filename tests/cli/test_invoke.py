@@ -12,7 +12,7 @@ from command_line import CORRAL, DONE, event_stream, json_answer
 
 from corral.cli.failure import Exit
 
-HELLO = event_stream(b'id: 1\ndata: "Hel"\n\n', b'id: 2\ndata: "lo"\n\n', DONE)
+HELLO = event_stream(b'id: 1\ndata: "He"\n\n', b'id: 2\ndata: "llo"\n\n', DONE)
 
 
 def sent(server):
@@ -127,7 +127,7 @@ def test_what_cannot_be_sent(corral, here, monkeypatch, arguments, said):
 
 
 def test_a_stream_as_json(corral, stub):
-    stream = event_stream(b'data: "Hel"\n\n', b'data: "lo"\n\ndata: {"n":1}\n\n', DONE)
+    stream = event_stream(b'data: "He"\n\n', b'data: "llo"\n\ndata: {"n":1}\n\n', DONE)
     server = stub(stream)
     done = corral("invoke", "Hi", "--url", server.url, "--session", "s", "--json")
     assert done.json == {
@@ -135,14 +135,14 @@ def test_a_stream_as_json(corral, stub):
         "session_id": "s",
         "url": server.url,
         "request_id": "r1",
-        "pieces": ["Hel", "lo", {"n": 1}],
+        "pieces": ["He", "llo", {"n": 1}],
         "text": "Hello",
     }
 
 
 def test_pieces_that_are_not_text_have_lines_of_their_own(corral, stub):
-    stream = event_stream(b'data: "Hel"\n\ndata: {"n":1}\n\n', b'data: "lo"\n\n', DONE)
-    assert corral("invoke", "Hi", "--url", stub(stream).url).out == 'Hel\n{"n":1}\nlo\n'
+    stream = event_stream(b'data: "He"\n\ndata: {"n":1}\n\n', b'data: "llo"\n\n', DONE)
+    assert corral("invoke", "Hi", "--url", stub(stream).url).out == 'He\n{"n":1}\nllo\n'
 
 
 def test_events_cut_anywhere_are_put_together(corral, stub):
@@ -179,9 +179,9 @@ def test_orders_to_the_terminal_are_not_passed_on(monkeypatch, capsys):
 
 def test_an_error_in_the_middle(corral, stub):
     problem = {"detail": "It broke.", "code": "agent_error", "status": 500, "request_id": "r7"}
-    stream = event_stream(b'data: "Hel"\n\n', b"event: error\ndata: " + json.dumps(problem).encode() + b"\n\n")
+    stream = event_stream(b'data: "He"\n\n', b"event: error\ndata: " + json.dumps(problem).encode() + b"\n\n")
     done = corral("invoke", "Hi", "--url", stub(stream).url)
-    assert (done.status, done.out) == (Exit.FAILED, "Hel\n")
+    assert (done.status, done.out) == (Exit.FAILED, "He\n")
     assert done.err == "Error: It broke.\nNext: The server's log has the traceback, at request r7.\n"
     done = corral("invoke", "Hi", "--json", "--url", stub(stream).url)
     assert (done.status, done.out) == (Exit.FAILED, "")
@@ -190,9 +190,9 @@ def test_an_error_in_the_middle(corral, stub):
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_a_stream_without_a_last_word_was_cut(corral, stub, ended):
-    server = stub(event_stream(b'data: "Hel"\n\n', ended=ended))
+    server = stub(event_stream(b'data: "He"\n\n', ended=ended))
     done = corral("invoke", "Hi", "--url", server.url)
-    assert (done.status, done.out) == (Exit.FAILED, "Hel\n")
+    assert (done.status, done.out) == (Exit.FAILED, "He\n")
     assert "before" in done.err
 
 
@@ -269,11 +269,11 @@ def test_a_server_that_is_silent_for_too_long(corral, stub, monkeypatch):
 
 
 def test_ctrl_c_closes_the_connection(stub):
-    server = stub(event_stream(b'data: "Hel"\n\n', ended=False), hold=True)
+    server = stub(event_stream(b'data: "He"\n\n', ended=False), hold=True)
     process = subprocess.Popen(
         [CORRAL, "invoke", "Hi", "--url", server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert process.stdout.read(3) == b"Hel"  # shown while the stream goes on
+    assert process.stdout.read(2) == b"He"  # shown while the stream goes on
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == Exit.INTERRUPTED

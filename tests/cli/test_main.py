@@ -56,7 +56,7 @@ def test_no_verb_shows_the_help(corral):
 
 
 def test_an_unknown_verb_suggests_the_nearest(corral):
-    done = corral("sesions")
+    done = corral("session")
     assert done.status == Exit.USAGE
     assert done.out == ""
     assert "Did you mean 'sessions'" in done.err
@@ -193,7 +193,7 @@ def test_completion_of_an_unknown_shell(corral):
 
 
 def test_the_shell_gets_verbs_and_flags():
-    environment = {**os.environ, "_CORRAL_COMPLETE": "complete_bash", "COMP_WORDS": "corral ser", "COMP_CWORD": "1"}
+    environment = {**os.environ, "_CORRAL_COMPLETE": "complete_bash", "COMP_WORDS": "corral serv", "COMP_CWORD": "1"}
     done = subprocess.run([CORRAL], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["serve"]
     environment |= {"COMP_WORDS": "corral sessions li", "COMP_CWORD": "2"}

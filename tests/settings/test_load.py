@@ -150,18 +150,18 @@ def test_what_is_no_variable(faults, written):
 
 
 def test_every_problem_at_once(faults):
-    text = "nmae: x\nserver:\n  prot: 1\n  port: high\n  workers: 0\nsesions:\n  record: false\nstore: 3\n"
+    text = "names: x\nserver:\n  prot: 1\n  port: high\n  workers: 0\nsession:\n  record: false\nstore: 3\n"
     agentcore = "timeout: soon\n"
     env = {"CORRAL_SERVER_PORT": "eighty", "CORRAL_SERVER_HOTS": "x"}
     found = faults(text, agentcore=agentcore, env=env, flags={"server.workers": "many"})
     assert sorted((source, key) for source, key, _ in found) == sorted(
         [
             (".bedrock_agentcore.yaml:1", "runtime.timeout_s"),
-            ("corral.yaml:1", "nmae"),
+            ("corral.yaml:1", "names"),
             ("corral.yaml:3", "server.prot"),
             ("corral.yaml:4", "server.port"),
             ("corral.yaml:5", "server.workers"),
-            ("corral.yaml:6", "sesions"),
+            ("corral.yaml:6", "session"),
             ("corral.yaml:8", "store"),
             ("CORRAL_SERVER_PORT", "server.port"),
             ("CORRAL_SERVER_HOTS", "(environment)"),
@@ -169,9 +169,9 @@ def test_every_problem_at_once(faults):
         ]
     )
     said = {key: message for _, key, message in found}
-    assert "`name`" in said["nmae"]
+    assert "`name`" in said["names"]
     assert "`port`" in said["server.prot"]
-    assert "`sessions`" in said["sesions"]
+    assert "`sessions`" in said["session"]
     assert "CORRAL_SERVER_HOST" in said["(environment)"]
 
 

@@ -68,7 +68,7 @@ def test_what_is_right_is_right(check, text):
 @pytest.mark.parametrize(
     "text",
     [
-        "nmae: shop",
+        "names: shop",
         "server: {prot: 1}",
         "server: {port: high}",
         "server: {port: 99999}",
