@@ -147,7 +147,6 @@ def strands_agent() -> Any:
             return {}
 
         async def structured_output(self, *_: Any, **__: Any):
-            raise NotImplementedError
             yield
 
         async def stream(self, messages: Any, *_: Any, **__: Any):

@@ -117,7 +117,7 @@ class Agents:
 
     def add(self, name: str, target: Any) -> Agent:
         """Register an agent. A name is taken once."""
-        if not name or len(name) > 64 or not name.replace("-", "_").replace(".", "_").isidentifier():  # noqa: PLR2004
+        if not name or len(name) > 64 or not name.replace("-", "_").replace(".", "_").isidentifier():  # noqa: PLR2004 - longer names do not fit in a table
             raise ConfigError(f"An agent's name is made of letters, digits, `_`, `-` and `.`, not {name!r}.")
         if name in self._agents:
             raise ConfigError(
