@@ -59,6 +59,17 @@ run = dev if sys.argv[1] == "dev" else serve
 sys.exit(run("agents.py", settings(), reload_settings=settings))
 """
 
+SELF_SERVED = (
+    AGENTS
+    + """
+if __name__ == "__main__":
+    import sys
+    app.run(port=int(sys.argv[2]), host="127.0.0.1")
+    print("ended")
+"""
+)
+ITSELF = "import runpy; runpy.run_path('agents.py', run_name='__main__')"
+
 
 def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
     """Ask again and again, for other processes tell us nothing."""

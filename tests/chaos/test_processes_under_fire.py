@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from processes import Server, is_alive, serving, wait_until
+from processes import ITSELF, SELF_SERVED, Server, is_alive, serving, wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -114,6 +114,17 @@ async def test_term_drops_nothing(tmp_path, workers):
             assert await asyncio.to_thread(server.process.wait, 20) == 0
         assert counts["refused"] > 0
         assert set(counts) <= {"200", "503", "refused"}, counts
+
+
+async def test_term_of_an_app_that_serves_itself_drops_nothing(tmp_path):
+    server = Server(tmp_path, agents=SELF_SERVED, program=ITSELF)
+    await until(lambda: "Uvicorn running" in server.output())
+    async with Fire(server) as fire:
+        await fire.wait_for(200)
+        server.send(signal.SIGTERM)
+        counts = await fire.finish_refused()
+    assert await asyncio.to_thread(server.stop) == 0
+    assert set(counts) <= {"200", "503", "refused"}, counts
 
 
 async def test_reload_drops_nothing(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from corral.errors import AppLoadError
+from corral.errors import AppLoadError, CorralError
 from corral.server.listener import bind, url_of
 from corral.server.loading import is_loading
 from corral.server.worker import Servable, Worker, run_worker
@@ -19,6 +19,13 @@ def run_in_process(service: Servable, settings: ServerSettings, **options: Any) 
     """Serve until SIGTERM or Ctrl-C. `options` are uvicorn's; those that make no sense here are left alone."""
     if is_loading():
         raise AppLoadError("it calls `app.run()` while it is loaded. Put that under `if __name__ == '__main__':`.")
+    try:
+        _serve(service, settings, options)
+    except CorralError as error:
+        sys.exit(error.message)  # the program is the server: a message says more than a traceback
+
+
+def _serve(service: Servable, settings: ServerSettings, options: dict[str, Any]) -> None:
     listener = bind(settings.host, settings.port)
     host, port = listener.getsockname()[:2]
 
