@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from corral.observability.lines import LineWriter
 from corral.observability.logs import Logs
 from corral.observability.redaction import MASK, is_secret, redacted
 from corral.observability.rendering import access_text, to_text
+from corral.observability.structlogs import StructlogSetup
 from corral.settings.sections import ObservabilitySettings
 
 
@@ -247,6 +249,48 @@ def test_structlog_is_set_up_when_somebody_uses_it(before):
     assert ended.stdout == ""
     line = json.loads(ended.stderr)
     assert (line["event"], line["n"], line["level"]) == ("hello", 1, "info")
+
+
+def test_structlog_imported_later_ends_here_too(monkeypatch, context):
+    emitted: list[dict[str, object]] = []
+    setup = StructlogSetup(logging.INFO, emitted.append)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "structlog"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    setup.start()
+    setup.start()
+    assert sys.meta_path.count(setup) == 1
+    importlib.import_module("colorsys")  # something else
+    fresh = importlib.import_module("structlog")
+    log = fresh.get_logger("mine")
+    assert setup not in sys.meta_path
+    error = ValueError("x")
+    try:
+        raise error
+    except ValueError:
+        log.exception("a")
+        log.warning("b", exc_info=error)
+        log.warning("c", exc_info=(ValueError, error, None))
+        log.warning("d", exc_info=(None, None, None))
+    log.debug("no")
+    setup.stop()
+    setup.stop()
+    assert not fresh.is_configured()
+    assert [(line["event"], line["level"], "exception" in line) for line in emitted] == [
+        ("a", "error", True),
+        ("b", "warning", True),
+        ("c", "warning", True),
+        ("d", "warning", False),
+    ]
+    assert {(line["logger"], line["request_id"]) for line in emitted} == {("mine", "request-1")}
+
+
+def test_structlog_that_is_never_used_leaves_nothing_behind(monkeypatch):
+    setup = StructlogSetup(logging.INFO, [].append)
+    monkeypatch.delitem(sys.modules, "structlog")
+    setup.start()
+    setup.stop()
+    assert setup not in sys.meta_path
 
 
 def test_a_users_own_structlog_stays():

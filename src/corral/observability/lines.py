@@ -12,6 +12,7 @@ from typing import Protocol
 _HELD_S_MAX = 0.05
 _HELD_LINES_MAX = 500
 """With so many held, they are written without waiting for more."""
+_END_S_MAX = 2.0
 _LINES_MAX = 20_000
 """With so many held, nobody reads them: what comes now is dropped, and counted. Serving goes on."""
 
@@ -63,7 +64,7 @@ class LineWriter:
             self._stopping = True
             self._soon.set()
             self._wake.set()
-            thread.join()
+            thread.join(_END_S_MAX)
             atexit.unregister(self.flush)
         self.flush()
 
@@ -84,9 +85,12 @@ class LineWriter:
             self._soon.set()
 
     def flush(self) -> None:
-        """Write all that is held."""
-        with self._writing:
-            self._write_held()
+        """Write all that is held, unless somebody has been trying that for a while already, and nobody reads."""
+        if self._writing.acquire(timeout=_END_S_MAX):
+            try:
+                self._write_held()
+            finally:
+                self._writing.release()
 
     def _flush_unless_busy(self) -> None:
         """Write here, unless the thread is in the middle of it: then it goes on with these at once."""

@@ -29,7 +29,10 @@ _CREDENTIAL = re.compile(
     r"|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*"  # JSON web tokens
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"  # a password in a URL
 )
-_HINTS = ("bearer", "basic", "key", "pass", "secret", "token", "authorization", "-", "akia", "gh", "eyj", "://")
+_HINTS = (
+    *("bearer", "basic", "key", "pass", "secret", "token", "authorization", "sk-", "pk-", "rk-", "akia", "eyj", "://"),
+    *("gho_", "ghp_", "ghu_", "ghs_", "ghr_"),
+)
 _PLAIN = frozenset({int, float, bool, type(None), date, time, timedelta, Decimal, UUID})
 
 
