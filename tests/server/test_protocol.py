@@ -142,7 +142,7 @@ async def test_an_old_client_is_answered_and_left(scene):
         b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n",
         b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
         b"GET http:// HTTP/1.1\r\nhost: x\r\n\r\n",
-        b"GET /caf\xc3\xa9 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /\xc3\xa9 HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
 )
 async def test_what_is_no_request_is_answered_400_without_noise(scene, nonsense, caplog):
