@@ -50,7 +50,7 @@ def fresh_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def worker_postgres_url(postgres_server: PostgresServer) -> str:
     """A database of this test worker's own, with the schema."""
-    name = f"worker_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{new_id()[:8]}"
+    name = f"worker_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{new_id()[-12:]}"
     postgres_server.sql(f"CREATE DATABASE {name}")
     url = postgres_server.url(name)
 
