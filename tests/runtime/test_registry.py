@@ -168,7 +168,7 @@ def test_synchronous_agents_ask_without_await():
         Lazy(fail).get()
 
 
-def test_a_lazy_has_its_factorys_name():
+def test_a_lazy_is_named_after_its_factory():
     assert Lazy(echo).name == "echo"
     assert Lazy(echo, "billing").name == "billing"
     assert Lazy(Factory().build).name == "build"
