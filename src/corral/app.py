@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import os
@@ -54,6 +55,7 @@ class App:
         self.warmups: list[Hook] = []
         self.shutdowns: list[Hook] = []
         self._service: Service | None = None
+        self._starting: asyncio.Future[None] | None = None
 
     # -- agents
 
@@ -107,7 +109,9 @@ class App:
         return fn
 
     def ping(self, fn: F) -> F:
-        """Decide what `/ping` says: `fn()` returns `"Healthy"` or `"HealthyBusy"`."""
+        """Decide what `/ping` says: `fn()` returns `"Healthy"` or `"HealthyBusy"`. It is called on the loop, so it is quick."""
+        if inspect.iscoroutinefunction(fn):
+            raise ConfigError("The ping handler is a plain function: `/ping` is answered at once, without waiting.")
         self.health.handler = fn
         return fn
 
@@ -193,7 +197,13 @@ class App:
             return
         if self._service is None:  # a server without lifespan events, or a test client
             self._service = self.build(self.load_settings())
-            await self._service.start()
+            self._starting = asyncio.ensure_future(self._service.start())
+        if self._starting is not None and not self._starting.done():
+            try:
+                await asyncio.shield(self._starting)
+            except BaseException:
+                self._service = None  # the next request tries again
+                raise
         await self._service(scope, receive, send)
 
     def run(self, port: int = 8080, host: str | None = None, **options: Any) -> None:

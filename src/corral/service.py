@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -15,16 +15,16 @@ import msgspec
 from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
-from corral.errors import CorralError
 from corral.observing import Observing
 from corral.runtime.ending import Ended
 from corral.runtime.health import Health
 from corral.runtime.idempotency import Idempotency
 from corral.runtime.invocation import Invocations
 from corral.runtime.pipeline import Door, Proceed, admitted, compose, in_turn, validated, with_session
-from corral.runtime.registry import Agents, Lazy
+from corral.runtime.registry import Agents
 from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
+from corral.runtime.warmup import Warmups, run_hook
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
 from corral.server.aws import AwsRoutes
@@ -101,7 +101,7 @@ class Service:
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
-        self._warming: list[asyncio.Task[None]] = []
+        self.warmups = Warmups(app.agents, app.warmups, self.observing.unexpected)
         if settings.runtime.ping_busy_while_invoking:
             app.health.invocations = self.invocations
         self._http = self._http_app()
@@ -140,7 +140,12 @@ class Service:
         answerer = Answerer(self._pipeline(), id_chars_max=settings.runtime.id_chars_max)
         debug = settings.runtime.debug or app.debug
         health = HealthRoutes(
-            app.health, self.door, app.agents, self.stores.check, self.observing.render_metrics, self._info
+            app.health,
+            self.door,
+            self.stores.check,
+            self.observing.render_metrics,
+            info=self._info,
+            warmups=self.warmups.state,
         )
         runs = InvocationRoutes(
             app.agents, answerer, self.invocations, app.health, compatible=app.compatible, debug=debug
@@ -185,29 +190,23 @@ class Service:
         self.observing.logs.start()
 
     async def start(self) -> None:
-        """Open the stores and begin to warm up. Raises what is wrong, at once."""
+        """Open the stores and begin to warm up. Raises what is wrong, at once, and leaves nothing open."""
         if self._state == "started":
             return
-        self._state = "started"
+        self._state = "starting"
         self._started_at = SYSTEM_CLOCK.monotonic()
-        await self.observing.start()
-        await self.stores.start()
-        await self.turns.start()
-        await self.sweeper.start()
-        if self.app.lifespan_context is not None:
-            await self._lifespan.enter_async_context(self.app.lifespan_context(self.app))
-        self._warming = [asyncio.create_task(self._warm(lazy)) for lazy in self.app.agents.lazies]
-        self._warming += [asyncio.create_task(self._warm(hook)) for hook in self.app.warmups]
-
-    async def _warm(self, hook: Callable[[], Any]) -> None:
-        """Run a hook: a coroutine function on the loop, anything else in a thread."""
         try:
-            if isinstance(hook, Lazy) or inspect.iscoroutinefunction(hook):
-                await hook()
-            else:
-                await asyncio.to_thread(hook)
-        except Exception as error:  # noqa: BLE001 - shown by /readyz; the next request that needs it tries again
-            self.observing.unexpected(error)
+            await self.observing.start()
+            await self.stores.start()
+            await self.turns.start()
+            await self.sweeper.start()
+            if self.app.lifespan_context is not None:
+                await self._lifespan.enter_async_context(self.app.lifespan_context(self.app))
+        except BaseException:
+            await self._close()
+            raise
+        self._state = "started"
+        self.warmups.start()
 
     def _expire_spans(self) -> Awaitable[int]:
         kept_s = self.settings.observability.trace_ttl_s
@@ -232,13 +231,19 @@ class Service:
         if self._state != "started":
             return
         self._state = "stopped"
-        for task in self._warming:
-            task.cancel()
+        await self.warmups.stop()
         await self.invocations.wait_idle()
         await self.idempotency.stop()
-        for hook in self.app.shutdowns:
-            await self._warm(hook)
-        await self._lifespan.aclose()
+        last: list[Callable[[], Awaitable[None]]] = [functools.partial(run_hook, hook) for hook in self.app.shutdowns]
+        for work in (*last, self._lifespan.aclose):
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - the app's own code may raise anything; the rest must close
+                self.observing.unexpected(error)
+        await self._close()
+
+    async def _close(self) -> None:
+        self._state = "stopped"
         self.invocations.close()
         await self.sweeper.stop()
         await self.turns.stop()
@@ -252,9 +257,9 @@ class Service:
         await receive()
         try:
             await self.start()
-        except CorralError as error:
-            await send({"type": "lifespan.startup.failed", "message": error.message})
-            return
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+            raise
         await send({"type": "lifespan.startup.complete"})
         await receive()
         self.begin_drain()

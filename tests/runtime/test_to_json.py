@@ -99,7 +99,7 @@ class Sulking:
         (Colour.RED, "Colour.RED"),
         (Sulking(), "sulking"),
         (b"bytes", "b'bytes'"),
-        (Point, "<class 'test_encoding.Point'>"),
+        (Point, f"<class '{__name__}.Point'>"),
         ({(1, 2): 3}, "{(1, 2): 3}"),
         (Mute(), {"error": "Serialization failed", "original_type": "Mute"}),
     ],

@@ -81,4 +81,4 @@ def _is_context(parameter: inspect.Parameter) -> bool:
     annotation = parameter.annotation
     if isinstance(annotation, str):  # of a file that postpones its annotations
         return parameter.name == "context" or annotation.strip("'\"").rpartition(".")[2] in _CONTEXT_NAMES
-    return parameter.name == "context" or annotation is Context
+    return parameter.name == "context" or (isinstance(annotation, type) and issubclass(annotation, Context))

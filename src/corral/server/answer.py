@@ -51,8 +51,11 @@ class Answerer:
             reply = await self._pipeline(call)
             await self._write(request, reply, dialect)
         except asyncio.CancelledError:
-            if watch is None or not watch.gone:
+            if watch is None or (call.cancel_reason is None and not watch.gone):
                 raise
+            if not watch.gone:  # it came between the end of the run and the last byte of the answer
+                request.failure = cancelled(call)
+                await write_error(request, request.failure, dialect)
         except CorralError as error:
             request.failure = error
             if watch is None or not watch.gone:
@@ -111,9 +114,9 @@ class Answerer:
                         # its pieces would not give it.
                         flushed_at = now
                         await asyncio.sleep(0)
-            except CorralError as error:
-                request.failure = error
-                last = dialect.broken(request, error, number + 1)
+            except (CorralError, asyncio.CancelledError) as error:
+                failure = request.failure = error if isinstance(error, CorralError) else cancelled(request.call)
+                last = dialect.broken(request, failure, number + 1)
             else:
                 last = dialect.finished(request, number + 1)
             ended = writer.end_stream(last)
@@ -121,6 +124,15 @@ class Answerer:
                 await ended
         finally:
             await stream.aclose()  # type: ignore[attr-defined]  # every stream that leaves the pipeline has it
+
+
+def cancelled(call: Invocation) -> CorralError:
+    """The reason why the runtime cancelled a task that was writing; a client that left is told nothing."""
+    if call.cancel_reason in {None, "client"} or call.task is None:
+        raise asyncio.CancelledError
+    while call.task.uncancel():
+        pass
+    return call.cancelled_error()
 
 
 async def write_error(request: Request, error: BaseException, dialect: Dialect) -> None:

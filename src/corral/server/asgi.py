@@ -73,29 +73,32 @@ class HttpApp:
             request.failure = gone
         except CorralError as error:
             request.failure = error
-            await write_error(request, error, dialect_of(raw_path))
+            await write_error(request, error, request.dialect or dialect_of(raw_path))
         except Exception as error:  # noqa: BLE001 - the last line: a bug of ours is a 500, never a dropped connection
             request.failure = error
             self._watcher.unexpected(error)
-            await write_error(request, error, dialect_of(raw_path))
+            await write_error(request, error, request.dialect or dialect_of(raw_path))
         finally:
             self._watcher.request(request)
 
     async def _route(self, request: Request, raw_path: bytes) -> None:
+        path = raw_path.partition(b"?")[0]
+        missing: CorralError | None = None
+        try:
+            route, request.params = self._router.find(request.method, path)
+            request.route, request.quiet, request.dialect = route.path, route.quiet, route.dialect
+        except (NotFound, MethodNotAllowed) as error:
+            missing = error
         context = context_of(request)
         headers = request.response_headers
         headers.append((b"x-request-id", context.request_id.encode("latin-1", "replace")))
         if self.closing:
             headers.append((b"connection", b"close"))
-        path = raw_path.partition(b"?")[0]
-        try:
-            route, request.params = self._router.find(request.method, path)
-        except (NotFound, MethodNotAllowed) as error:
+        if missing is not None:
             self._identity.identify(request, context, public=False)
-            if isinstance(error, MethodNotAllowed):
+            if isinstance(missing, MethodNotAllowed):
                 headers.append((b"allow", self._router.allowed(path).encode()))
-            raise
-        request.route, request.quiet = route.path, route.quiet
+            raise missing
         if not route.quiet:
             self._watcher.begin(context)
             headers.append((b"traceparent", traceparent(context).encode()))
@@ -104,7 +107,7 @@ class HttpApp:
 
 
 def dialect_of(raw_path: bytes) -> Dialect:
-    """Errors look as the API that was called makes them look."""
+    """Where there is no route, errors look as the API makes them look that was probably meant."""
     if raw_path.startswith(b"/runtimes/"):
         return AWS
     return CONTRACT if raw_path.startswith((b"/invocations", b"/ping")) else NATIVE

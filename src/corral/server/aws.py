@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from corral.clock import new_id
-from corral.errors import AgentFailed, BadRequest, CorralError, DeadlineExceeded, NotFound, ValidationFailed
+from corral.errors import AgentFailed, BadRequest, Cancelled, CorralError, DeadlineExceeded, NotFound, ValidationFailed
 from corral.runtime.encoding import to_json
 from corral.runtime.invocation import Invocations
 from corral.runtime.registry import Agent, Agents
@@ -37,6 +37,7 @@ _ERRORS: dict[int, str] = {
     429: "ThrottlingException",
 }
 _AGENT_FAILED = 424
+_CONFLICT = 409
 _SHAPE = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
 _NO_CONTROL = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
 _ARN = Param("arn", "path", "The runtime's ARN or id, percent-encoded.", required=True)
@@ -76,8 +77,10 @@ def aws_error(error: BaseException) -> tuple[int, str]:
     if isinstance(error, AgentFailed):
         return _AGENT_FAILED, "RuntimeClientError"
     status = error.status if isinstance(error, CorralError) else 500
-    if isinstance(error, DeadlineExceeded):
+    if isinstance(error, DeadlineExceeded | Cancelled):
         return _AGENT_FAILED, "RuntimeClientError"  # it ran, and was paid for: not to be run again
+    if status == _CONFLICT and not getattr(error, "retryable", False):
+        return status, "ConflictException"  # under the other name boto3 would ask again
     if status == 422:  # noqa: PLR2004 - HTTP's own number; the service has no such status
         status = 400
     return status, _ERRORS.get(status, "InternalServerException")
@@ -104,6 +107,7 @@ class AwsRoutes:
                 path="/runtimes/{arn}/invocations",
                 handler=self.invoke,
                 tag="aws",
+                dialect=AWS,
                 summary="InvokeAgentRuntime",
                 params=(_ARN, _QUALIFIER, _SESSION),
                 body={},
@@ -120,6 +124,7 @@ class AwsRoutes:
                 path="/runtimes/{arn}/stopruntimesession",
                 handler=self.stop,
                 tag="aws",
+                dialect=AWS,
                 summary="StopRuntimeSession",
                 params=(_ARN, _QUALIFIER, _STOPPED_SESSION),
                 body={"type": "object"},

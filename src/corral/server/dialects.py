@@ -98,7 +98,7 @@ class ContractDialect:
         del request, number
         original = getattr(error, "original", None) or error
         content = {
-            "error": said_outside(error),
+            "error": error.said if isinstance(error, AgentFailed) else said_outside(error),
             "error_type": type(original).__name__,
             "message": "An error occurred during streaming",
         }
@@ -121,7 +121,7 @@ def problem(request: Request, error: BaseException) -> dict[str, object]:
         "type": f"urn:corral:problem:{code.replace('_', '-')}",
         "title": (type(error).__doc__ or "").strip() if isinstance(error, CorralError) else CorralError().message,
         "status": status,
-        "detail": said_outside(error),
+        "detail": _detail(error),
         "code": code,
         "retryable": bool(getattr(error, "retryable", False)),
         "request_id": request.context.request_id,
@@ -131,13 +131,18 @@ def problem(request: Request, error: BaseException) -> dict[str, object]:
     return content
 
 
+def _detail(error: BaseException) -> str:
+    """The agent's own words where it has some."""
+    detail = error.detail if isinstance(error, AgentFailed) else None
+    return detail if isinstance(detail, str) and detail else said_outside(error)
+
+
 class NativeDialect:
     """`/v1/…`: problem details, streams with ids and an explicit end."""
 
     def error(self, request: Request, error: BaseException) -> ErrorBody:
         """A problem document."""
-        body = msgspec.json.encode(problem(request, error))
-        return ErrorBody(status_of(error), body, PROBLEM, retry_headers(error))
+        return ErrorBody(status_of(error), to_compact_json(problem(request, error)), PROBLEM, retry_headers(error))
 
     def headers(self, request: Request) -> Sequence[Header]:
         """Whether this answer is an earlier run's."""
@@ -150,7 +155,7 @@ class NativeDialect:
 
     def broken(self, request: Request, error: BaseException, number: int) -> bytes:
         """`event: error` with the problem."""
-        return b"id: %d\nevent: error\ndata: %s\n\n" % (number, msgspec.json.encode(problem(request, error)))
+        return b"id: %d\nevent: error\ndata: %s\n\n" % (number, to_compact_json(problem(request, error)))
 
     def finished(self, request: Request, number: int) -> bytes:
         """`event: done`: without it the stream was cut."""

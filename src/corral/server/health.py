@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from corral.errors import CorralError
 from corral.runtime.health import Health
 from corral.runtime.pipeline import Door
-from corral.runtime.registry import Agents
+from corral.server.dialects import CONTRACT
 from corral.server.http import Request
 from corral.server.routes import Answer, Route
 
@@ -41,18 +41,19 @@ class HealthRoutes:
         self,
         health: Health,
         door: Door,
-        agents: Agents,
         check_store: Callable[[], Awaitable[None]],
         metrics: Callable[[], Awaitable[bytes]],
+        *,
         info: Callable[[], dict[str, Any]],
+        warmups: Callable[[], Mapping[str, str | None]],
     ) -> None:
-        """`info` says what else `/health` shows (version, uptime, running invocations)."""
+        """`info` says what else `/health` shows; `warmups` what is built (none), or why not yet (empty: it goes on)."""
         self._health = health
         self._door = door
-        self._agents = agents
         self._check_store = check_store
         self._metrics = metrics
         self._info = info
+        self._warmups = warmups
 
     def routes(self, *, with_metrics: bool) -> list[Route]:
         """All of them."""
@@ -61,6 +62,7 @@ class HealthRoutes:
                 method="GET",
                 path="/ping",
                 handler=self.ping,
+                dialect=CONTRACT,
                 tag="health",
                 public=True,
                 quiet=True,
@@ -149,12 +151,9 @@ class HealthRoutes:
             parts["store"] = Part("ok")
         except CorralError as error:
             parts["store"] = Part("failed", error.message)
-        for agent in self._agents:
-            lazy = agent.lazy
-            if lazy is None or lazy.built:
-                parts[f"agent:{agent.name}"] = Part("ok")
-            elif lazy.error is not None:
-                parts[f"agent:{agent.name}"] = Part("failed", f"{type(lazy.error).__name__}: {lazy.error}")
+        for name, failure in self._warmups().items():
+            if failure is None:
+                parts[name] = Part("ok")
             else:
-                parts[f"agent:{agent.name}"] = Part("starting", "The agent is still being built.")
+                parts[name] = Part("failed", failure) if failure else Part("starting", "It is still being built.")
         return parts

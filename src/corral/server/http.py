@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -23,6 +25,9 @@ PROBLEM = b"application/problem+json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 _decode = msgspec.json.Decoder().decode
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"?')
+_NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
 
 
 class ClientGone(Exception):
@@ -38,6 +43,7 @@ class Request:
         "body_max_bytes",
         "call",
         "context",
+        "dialect",
         "failure",
         "json_depth_max",
         "params",
@@ -69,6 +75,8 @@ class Request:
         self.context: Context
         self.call: Any = None
         self.failure: BaseException | None = None
+        self.dialect: Any = None
+        """How errors look on the route that was found."""
         self._headers: dict[bytes, bytes] | None = None
         self._query: dict[str, str] | None = None
 
@@ -121,6 +129,7 @@ class Request:
             body = b"".join(pieces)
         if len(body) > limit:
             raise self._too_large()
+        self.scope["corral.body"] = body  # for an agent that wants to see the request itself
         return body
 
     def _too_large(self) -> PayloadTooLarge:
@@ -214,7 +223,7 @@ def parse_json(body: bytes, depth_max: int = 128) -> Any:
 def _parse_slowly(body: bytes) -> Any:
     """Msgspec said no: `json` says why, or takes what only it takes (other encodings, very large numbers)."""
     try:
-        value = json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
         msgspec.json.encode(value)
     except json.JSONDecodeError as error:
         raise InvalidJson(str(error)) from None
@@ -229,23 +238,22 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return number
+
+
 def _check_depth(body: bytes, depth_max: int) -> None:
-    """Count open brackets outside of strings."""
+    """Count open brackets outside of strings, most of it in C: a body may be large."""
+    if b"\\" in body:
+        body = _ESCAPE.sub(b"", body)
     depth = 0
-    in_string = escaped = False
-    for byte in body:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:  # noqa: PLR2004 - a backslash
-                escaped = True
-            elif byte == 0x22:  # noqa: PLR2004 - a quote
-                in_string = False
-        elif byte == 0x22:  # noqa: PLR2004 - a quote
-            in_string = True
-        elif byte in b"[{":
+    for byte in _STRING.sub(b"", body.translate(None, _NO_STRUCTURE)):
+        if byte in b"[{":
             depth += 1
             if depth > depth_max:
                 raise InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).")
-        elif byte in b"]}":
+        else:
             depth -= 1

@@ -13,7 +13,7 @@ from corral.context import Context
 from corral.errors import CorralError, ValidationFailed
 from corral.runtime.payload import is_id
 from corral.server.headers import forwardable_headers
-from corral.server.http import Receive, Request, Scope
+from corral.server.http import Message, Receive, Request, Scope
 from corral.settings.sections import ApiKey, SecuritySettings
 
 SESSION_HEADER = b"x-amzn-bedrock-agentcore-runtime-session-id"
@@ -74,10 +74,14 @@ class Identity:
         """Browsers name the page that calls. Where no key is asked for, only a page of this machine or host may."""
         if self._keys:
             return
-        origin = urlsplit(headers[b"origin"].decode("latin-1"))
-        if origin.hostname in _LOOPBACK:
+        try:
+            origin = urlsplit(headers[b"origin"].decode("latin-1"))
+            host = origin.hostname
+        except ValueError:
+            raise ForbiddenOrigin from None
+        if host in _LOOPBACK:
             return
-        if not (self._open and origin.netloc and origin.netloc.encode() == headers.get(b"host")):
+        if not (self._open and origin.netloc and origin.netloc.encode("latin-1") == headers.get(b"host")):
             raise ForbiddenOrigin
 
 
@@ -133,7 +137,18 @@ class HttpView:
         """The request as Starlette's type."""
         from starlette.requests import Request as StarletteRequest  # noqa: PLC0415 - only agents that ask for it pay
 
-        return StarletteRequest(self._scope, self._receive)
+        return StarletteRequest(self._scope, self._receive_again())
+
+    def _receive_again(self) -> Receive:
+        """The body once more, which was read before the agent was called; then what really comes."""
+        body: list[bytes] = [self._scope["corral.body"]] if "corral.body" in self._scope else []
+
+        async def receive() -> Message:
+            if body:
+                return {"type": "http.request", "body": body.pop(), "more_body": False}
+            return await self._receive()
+
+        return receive
 
 
 def _request_id(headers: Mapping[bytes, bytes]) -> str:
@@ -174,10 +189,11 @@ def _set_trace(context: Context, traceparent: bytes | None) -> None:
     """Go on with the caller's trace, or begin one. A malformed header begins one, as W3C asks."""
     context.span_id = new_span_id()
     if traceparent is not None and len(traceparent) >= _TRACEPARENT_LENGTH:
-        version, trace_id, parent_id, flags = [*traceparent.decode("latin-1").split("-"), "", "", ""][:4]
-        if version != "ff" and _is_hex(trace_id, 32) and _is_hex(parent_id, 16) and _is_hex(flags[:2], 2):
+        version, trace_id, parent_id, flags, *more = [*traceparent.decode("latin-1").split("-"), "", "", ""]
+        known = version != "ff" and _is_hex(version, 2) and not (version == "00" and more[0])
+        if known and _is_hex(trace_id, 32) and _is_hex(parent_id, 16) and _is_hex(flags, 2):
             context.trace_id, context.parent_span_id = trace_id, parent_id
-            context.sampled = bool(int(flags[:2], 16) & 1)
+            context.sampled = bool(int(flags, 16) & 1)
             return
     context.trace_id = new_trace_id()
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.errors import NotFound
+from corral.errors import ConfigError, NotFound
 from corral.runtime.health import Health
 from corral.runtime.invocation import Invocation, Invocations
-from corral.runtime.registry import Agent, Agents
+from corral.runtime.registry import DEFAULT_AGENT, Agent, Agents
 from corral.server.answer import Answerer
 from corral.server.dialects import CONTRACT, NATIVE
 from corral.server.http import Request
@@ -60,7 +60,7 @@ class InvocationRoutes:
                 "/invocations", self.invoke_default, "Run the app's main agent (AgentCore's contract)"
             ),
             *(
-                self._contract_route(path, self._alias(agent), f"Run the agent {agent!r}")
+                self._contract_route(path, self._alias(path, agent), f"Run the agent {agent!r}", agent)
                 for path, agent in aliases.items()
             ),
             *self._native_routes(),
@@ -72,6 +72,7 @@ class InvocationRoutes:
             path=path,
             handler=handler,
             tag="runtime",
+            dialect=CONTRACT,
             summary=summary,
             params=_HEADERS,
             body=_LIMITED if agent and self._strict else _ANY_JSON,
@@ -149,10 +150,17 @@ class InvocationRoutes:
         # Limits on the prompt belong to our own API; here the agent gets whatever JSON was sent.
         await self._answerer.answer(request, agent, payload, CONTRACT, strict=False)
 
-    def _alias(self, name: str) -> Any:
+    def _alias(self, path: str, name: str) -> Handler:
+        if not path.startswith("/") or "{" in path:
+            raise ConfigError(f"An alias is a path like `/agent`, not {path!r} (`server.aliases`).")
+        if name != DEFAULT_AGENT and name not in {agent.name for agent in self._agents}:
+            there = ", ".join(sorted(agent.name for agent in self._agents))
+            raise ConfigError(f"{path} names the agent {name!r}; there is: {there} (`server.aliases`).")
+
         async def invoke_alias(request: Request) -> None:
             payload = await request.json()
-            await self._answerer.answer(request, self._agents.find(name), payload, CONTRACT, strict=self._strict)
+            agent = self._agents.default() if name == DEFAULT_AGENT else self._agents.find(name)
+            await self._answerer.answer(request, agent, payload, CONTRACT, strict=self._strict)
 
         return invoke_alias
 

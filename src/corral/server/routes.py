@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from corral.errors import MethodNotAllowed, NotFound
+from corral.errors import ConfigError, MethodNotAllowed, NotFound
+from corral.server.dialects import NATIVE, Dialect
 from corral.server.http import Request
 
 Handler = Callable[[Request], Awaitable[None]]
@@ -53,6 +54,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] | None = None
     body_required: bool = True
     answers: dict[int, Answer] = {}
+    dialect: Dialect = NATIVE
+    """How its errors look."""
     runs: str | None = None
     """The agent it runs (empty: the main one, or the one in its path), whose payload type belongs in its description."""
 
@@ -67,7 +70,10 @@ class Router:
         self._patterns: list[tuple[list[str], dict[str, Route]]] = []
         by_path: dict[str, dict[str, Route]] = {}
         for route in self.routes:
-            by_path.setdefault(route.path, {})[route.method] = route
+            methods = by_path.setdefault(route.path, {})
+            if route.method in methods:
+                raise ConfigError(f"{route.method} {route.path} is taken: choose another path (`server.aliases`).")
+            methods[route.method] = route
         for path, methods in by_path.items():
             if "{" in path:
                 self._patterns.append((path.split("/"), methods))
@@ -97,7 +103,12 @@ class Router:
         return ", ".join(sorted(methods))
 
     def _match(self, raw_path: bytes) -> tuple[dict[str, Route], dict[str, str]]:
-        segments = raw_path.decode("latin-1").split("/")
+        # Decoded segment by segment: an encoded `/` is not a separator, and other encoded characters are themselves.
+        segments = [unquote(segment) for segment in raw_path.decode("latin-1").split("/")]
+        if b"%" in raw_path and not any("/" in segment for segment in segments):
+            methods = self._exact.get("/".join(segments).encode())
+            if methods is not None:
+                return methods, {}
         for pattern, methods in self._patterns:
             if len(pattern) != len(segments):
                 continue
@@ -106,7 +117,7 @@ class Router:
                 if expected[:1] == "{":
                     if not given:
                         break
-                    params[expected[1:-1]] = unquote(given)
+                    params[expected[1:-1]] = given
                 elif expected != given:
                     break
             else:
