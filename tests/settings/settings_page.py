@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from corral.settings.schema import defaults, json_schema
+from corral.settings.schema import VARIABLE, defaults, json_schema
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 _MARK = "<!-- From here on this page is written by tests/settings/settings_page.py. -->\n"
@@ -46,7 +46,7 @@ def _table(properties: dict[str, Any], values: dict[str, Any], prefix: str) -> s
 
 
 def _kind(schema: dict[str, Any]) -> str:
-    kinds = [kind for kind in schema.get("anyOf", [schema]) if "pattern" not in kind]
+    kinds = [kind for kind in schema.get("anyOf", [schema]) if kind != VARIABLE]
     return " or ".join(_one_kind(kind) for kind in kinds)
 
 
@@ -58,7 +58,7 @@ def _one_kind(schema: dict[str, Any]) -> str:
     names = {"array": "list", "object": "table", "string": "text", "null": "nothing", "integer": "whole number"}
     name = names.get(schema.get("type", ""), schema.get("type", "anything"))
     limits = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
-    said = [f"{sign} {schema[limit]:g}" for limit, sign in limits.items() if limit in schema]
+    said = [f"{sign} {schema[limit]:g}" for limit, sign in limits.items() if schema.get(limit, 1e9) < 1e9]
     return ", ".join([name, *said])
 
 

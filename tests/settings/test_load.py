@@ -15,34 +15,6 @@ from corral.settings.schema import defaults
 from corral.settings.sections import ApiKey, Settings
 from corral.settings.variables import NAMES
 
-
-@pytest.fixture
-def load(tmp_path):
-    """Load from texts, an environment and flags, as if they were all there is."""
-
-    def loaded(text=None, *, agentcore=None, env=None, flags=None, path=None):
-        if text is not None:
-            (tmp_path / "corral.yaml").write_text(text)
-        if agentcore is not None:
-            (tmp_path / ".bedrock_agentcore.yaml").write_text(agentcore)
-        return load_settings(path, env=env or {}, flags=flags, directory=tmp_path)
-
-    return loaded
-
-
-@pytest.fixture
-def faults(load):
-    """The faults that loading finds, as `(source, key, message)`."""
-
-    def found(text=None, **more):
-        with pytest.raises(ConfigError) as caught:
-            load(text, **more)
-        assert all(str(fault["message"]) in caught.value.message for fault in caught.value.errors)
-        return [(fault["source"], fault["key"], fault["message"]) for fault in caught.value.errors]
-
-    return found
-
-
 # -- where a value comes from
 
 
@@ -188,7 +160,7 @@ def test_a_key_of_another_section_is_found_there(faults):
         ("- a\n- b\n", "(file)", "`key: value`"),
         ("just text\n", "(file)", "`key: value`"),
         ("server: [1]\n", "server", "`key: value`"),
-        ("server:\n  port: 1\n  port: 2\n", "port", "line 2"),
+        ("server:\n  port: 1\n  port: 2\n", "server.port", "line 2"),
         ("? [a]\n: 1\n", "(key)", "plain text"),
         ("server:\n  port: '8080'\n", "server.port", "int"),
         ("server:\n  port: 80.5\n", "server.port", "int"),
@@ -197,9 +169,9 @@ def test_a_key_of_another_section_is_found_there(faults):
         ("runtime:\n  debug: yes\n", "runtime.debug", "bool"),
         ("sessions:\n  ttl_s: 0\n", "sessions.ttl_s", "> 0"),
         ("sessions:\n  on_conflict: wait\n", "sessions.on_conflict", "'wait'"),
-        ("server:\n  aliases: {/a: 1}\n", "server.aliases", "str"),
-        ("security:\n  api_keys: [{tenant: t}]\n", "security.api_keys", "key"),
-        ("security:\n  api_keys: [{key: a, tenants: t}]\n", "security.api_keys", "tenants"),
+        ("server:\n  aliases: {/a: 1}\n", "server.aliases./a", "str"),
+        ("security:\n  api_keys: [{tenant: t}]\n", "security.api_keys[0]", "`key`"),
+        ("security:\n  api_keys: [{key: a, tenants: t}]\n", "security.api_keys[0].tenants", "`tenant`"),
     ],
 )
 def test_faults_of_shape_and_type(faults, text, key, said):

@@ -125,7 +125,8 @@ def _check(text: str, changes: dict[str, Any]) -> None:
     try:
         _loaded(text)
     except ConfigError as error:
-        faults = [fault for fault in error.errors if fault["key"] in changes]
+        # A fault inside of a list or a table names the part: `security.api_keys[0].tenant`.
+        faults = [fault for fault in error.errors if _setting(str(fault["key"])) in changes]
         if not faults and error.errors:
             return
         said = [f"{fault['key']}: {fault['message']}" for fault in faults] or [error.message]
@@ -136,6 +137,10 @@ def _check(text: str, changes: dict[str, Any]) -> None:
             status=Exit.INVALID,
             errors=faults,
         ) from None
+
+
+def _setting(key: str) -> str:
+    return ".".join(key.partition("[")[0].split(".")[:2])
 
 
 def _loaded(text: str) -> Settings:

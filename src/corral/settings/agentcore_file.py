@@ -30,13 +30,13 @@ def read_agentcore_file(path: Path, checker: Checker) -> dict[str, Value]:
     """Values by dotted key of ours."""
     import yaml  # noqa: PLC0415 - PyYAML is loaded when there is a file
 
-    from corral.settings.yaml_file import compose, plain_value  # noqa: PLC0415 - as above
+    from corral.settings.yaml_file import YamlReader, compose  # noqa: PLC0415 - as above
 
     root = compose(path)
     if not isinstance(root, yaml.MappingNode):
         return {}
     lines = {key.value: key.start_mark.line + 1 for key, _ in root.value if isinstance(key, yaml.ScalarNode)}
-    content: dict[str, Any] = plain_value(root, path, checker)
+    content: dict[str, Any] = YamlReader(path, checker).plain(root)
     if isinstance(content.get("agents"), dict):
         line = lines["agents"]
         return {key: Value(value, f"{path.name}:{line}") for key, value in _toolkit(content).items()}

@@ -1,9 +1,9 @@
-"""Checks single values against the settings' types, and collects every fault with its place."""
+"""Checks values against the settings' types, and collects every fault with its place."""
 
 from __future__ import annotations
 
 import difflib
-import re
+import math
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,8 @@ from typing import Any
 import msgspec
 
 from corral.errors import ConfigError
+from corral.settings.expansion import Expanded, expanded
 from corral.settings.sections import Section, Settings
-
-_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}|\$\{([^}]*)\}?")
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -23,6 +22,10 @@ class Value(msgspec.Struct, frozen=True):
     source: str
     text: bool = False
     """From the environment or a flag: everything is text there, and `8080` may stand for a number."""
+    places: Mapping[str, str] = {}
+    """Where the parts of lists and tables were written, by dotted key: `security.api_keys[0].tenant`."""
+    literal: bool = False
+    """It came out of a variable itself: a `${` in it is only text."""
 
 
 def _fields() -> dict[str, Any]:
@@ -40,6 +43,8 @@ def _fields() -> dict[str, Any]:
 FIELDS = _fields()
 SECTIONS = frozenset(key.partition(".")[0] for key in FIELDS if "." in key)
 
+_NO_BOOLEANS = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})
+
 
 class Checker:
     """Takes raw values, hands back good ones, remembers what was wrong with the others."""
@@ -48,6 +53,8 @@ class Checker:
         """`env` is where `${VAR}` is looked up."""
         self._env = env
         self._faults: list[dict[str, object]] = []
+        self.variables: set[str] = set()
+        """The names of all variables that values have named."""
 
     def fault(self, source: str, key: str, message: str) -> None:
         """Remember one."""
@@ -60,40 +67,70 @@ class Checker:
             if key not in FIELDS:
                 self.fault(given.source, key, unknown_key(key))
                 continue
+            before = len(self._faults)
             try:
-                value = self._expanded(given.value)
-                good[key] = Value(_converted(value, FIELDS[key], lax=given.text), given.source)
-            except (msgspec.ValidationError, ValueError) as error:
-                self.fault(given.source, key, str(error))
+                value = self._taken(given, key, given.value, FIELDS[key])
+            except RecursionError:  # JSON in a variable; files are measured as they are read
+                self.fault(given.source, key, "This is nested too deeply.")
+            if len(self._faults) == before:
+                good[key] = Value(value, given.source)
         return good
 
-    def _expanded(self, value: Any) -> Any:
-        """`${VAR}` and `${VAR:-default}` in every text; `$${` is a plain `${`."""
-        if isinstance(value, dict):
-            return {self._expanded(name): self._expanded(part) for name, part in value.items()}
-        if isinstance(value, list):
-            return [self._expanded(part) for part in value]
-        if not isinstance(value, str) or "${" not in value:
-            return value
-        whole = _VARIABLE.fullmatch(value)
-        text = _VARIABLE.sub(self._variable, value)
-        # `port: ${PORT}` means the number: a value that is nothing but a variable is read as the environment is.
-        return FromVariable(text) if whole is not None and not value.startswith("$$") else text
+    def _taken(self, given: Value, key: str, value: Any, kind: Any) -> Any:
+        """The value as its type. What is wrong in it is noted, each fault with its own place, and the rest goes on."""
+        try:
+            shape = _shape(kind)
+            if shape is None:
+                value = value if given.literal else expanded(value, self._variable)
+                return _converted(value, kind, lax=given.text)
+            given, value = self._unpacked(given, value)
+            if not isinstance(value, shape):
+                raise ValueError(_expected_shape(shape, value))  # noqa: TRY301, TRY004 - noted as all other faults are
+        except ValueError as error:
+            self.fault(given.places.get(key, given.source), key, str(error))
+            return None
+        return self._parts(given, key, value, kind)
 
-    def _variable(self, match: re.Match[str]) -> str:
-        if match[0] == "$${":
-            return "${"
-        name, default = match[1], match[3] if match[2] else None
-        if name is None:
-            raise ValueError(
-                f"{match[0]!r} is not a variable: write ${{NAME}} or ${{NAME:-default}}, or $${{ for the text."
-            )
-        found = self._env.get(name)
-        if found is None or (found == "" and default is not None):
-            if default is None:
-                raise ValueError(f"The environment variable {name} is not set; set it, or write ${{{name}:-default}}.")
-            return default
-        return found
+    def _unpacked(self, given: Value, value: Any) -> tuple[Value, Any]:
+        """A list or a table. In the environment it is JSON, whether this is a variable or only names one."""
+        if not isinstance(value, str) or given.literal:
+            return given, value
+        if given.text and value.startswith(("[", "{")):
+            return given, _from_json(value)
+        text = expanded(value, self._variable)
+        if given.text or isinstance(text, Expanded):
+            return msgspec.structs.replace(given, literal=True), _from_json(str(text))
+        return given, text
+
+    def _parts(self, given: Value, key: str, value: Any, kind: Any) -> Any:
+        if isinstance(value, list):
+            (part,) = typing.get_args(kind)
+            return [self._taken(given, f"{key}[{at}]", item, part) for at, item in enumerate(value)]
+        if isinstance(kind, type):
+            return self._struct(given, key, value, kind)
+        part = typing.get_args(kind)[1]
+        return {name: self._taken(given, f"{key}.{name}", item, part) for name, item in value.items()}
+
+    def _struct(self, given: Value, key: str, value: dict[Any, Any], kind: type[Section]) -> Section | None:
+        before = len(self._faults)
+        hints = typing.get_type_hints(kind, include_extras=True)
+        taken = {}
+        for name, item in value.items():
+            if name in hints:
+                taken[name] = self._taken(given, f"{key}.{name}", item, hints[name])
+            else:
+                hint = nearest(str(name), list(hints))
+                self.fault(
+                    given.places.get(f"{key}.{name}", given.source), f"{key}.{name}", f"There is no such key.{hint}"
+                )
+        for field in msgspec.structs.fields(kind):
+            if field.required and field.name not in value:
+                self.fault(given.places.get(key, given.source), key, f"It needs `{field.name}`.")
+        return kind(**taken) if len(self._faults) == before else None
+
+    def _variable(self, name: str) -> str | None:
+        self.variables.add(name)
+        return self._env.get(name)
 
     def raise_faults(self) -> None:
         """Raise one error that lists every fault there was."""
@@ -102,48 +139,74 @@ class Checker:
             raise ConfigError("\n".join(lines), errors=self._faults)
 
 
-class FromVariable(str):
-    """Text out of the environment, which may stand for a number or a boolean."""
+def _shape(kind: Any) -> type | None:
+    """`list` or `dict` for what has parts, none for what is one value."""
+    if isinstance(kind, type) and issubclass(kind, Section):
+        return dict
+    origin = typing.get_origin(kind)
+    return origin if origin in {list, dict} else None
 
-    __slots__ = ()
+
+def _expected_shape(shape: type, value: Any) -> str:
+    name = "list" if shape is list else "table"
+    text = f"Expected a {name}, got `{type(value).__name__}`."
+    return f"{text} In a variable it is written as JSON." if isinstance(value, str) else text
+
+
+def _from_json(text: str) -> Any:
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"Expected JSON, because this setting is a list or a table: {error}") from None
+    except UnicodeEncodeError:
+        raise ValueError("This is not UTF-8.") from None
 
 
 def _converted(value: Any, kind: Any, *, lax: bool) -> Any:
-    if isinstance(value, str) and (lax or isinstance(value, FromVariable)):
-        value = str(value)
-        if _is_compound(kind) and value[:1] in "[{":
-            try:
-                value = msgspec.json.decode(value)
-            except msgspec.DecodeError as error:
-                raise ValueError(f"Expected JSON, because this setting is a list or a table: {error}") from None
-        return msgspec.convert(value, kind, strict=False)
+    if isinstance(value, Expanded):
+        value, lax = str(value), True
     try:
-        return msgspec.convert(value, kind)
+        found = msgspec.convert(value, kind, strict=not lax)
     except msgspec.ValidationError as error:
-        if isinstance(value, bool) and "got `bool`" in str(error):
-            raise ValueError(f'{error}. In YAML, put quotes around a text such as "true".') from None
-        raise
+        raise ValueError(f"{error}{_advice(value, str(error), lax=lax)}") from None
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ValueError("Expected a finite number.")
+    return found
 
 
-def _is_compound(kind: Any) -> bool:
-    return typing.get_origin(kind) in {list, dict}
+def _advice(value: Any, said: str, *, lax: bool) -> str:
+    """What to do about it, where YAML or an empty variable is likely the reason."""
+    if "matching regex" in said:
+        return ". It may not be empty, or hold spaces or other than plain characters."
+    if "`str`, got `" in said:
+        return '. In YAML, put quotes around a text such as "true" or "12".'
+    if not isinstance(value, str) or "got `str`" not in said:
+        return ""
+    if not value and lax:
+        return ". It is empty: give it a value, or unset it for the default."
+    if "`bool`" in said:
+        return ". Write `true` or `false`." if lax or value.lower() in _NO_BOOLEANS else ""
+    return "" if lax else ". Write a number in plain digits, without quotes."
 
 
 def unknown_key(key: str) -> str:
     """What to say about a key that does not exist: the nearest one that does."""
     section, _, name = key.rpartition(".")
     if section and section not in SECTIONS:
-        return "There is no such section." + _nearest(section, sorted(SECTIONS))
+        return "There is no such section." + nearest(section, sorted(SECTIONS))
     siblings = [known.rpartition(".")[2] for known in FIELDS if known.rpartition(".")[0] == section]
     if not section:
         siblings += sorted(SECTIONS)
-    hint = _nearest(name, siblings)
+    hint = nearest(name, siblings)
     if not hint:
         elsewhere = [known for known in FIELDS if known.rpartition(".")[2] == name]
         hint = f" Did you mean `{elsewhere[0]}`?" if elsewhere else ""
     return f"There is no such setting.{hint}"
 
 
-def _nearest(name: str, names: list[str]) -> str:
+def nearest(name: str, names: list[str]) -> str:
+    """`Did you mean …?`, if there is a name that was likely meant."""
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f" Did you mean `{near[0]}`?" if near else ""

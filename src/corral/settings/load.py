@@ -59,12 +59,21 @@ def load_settings(
     merged |= checker.checked(
         {key: Value(value, _flag(key), text=True) for key, value in (flags or {}).items() if value is not None}
     )
+    _check_keys(merged, checker)
     checker.raise_faults()
     return Loaded(
         settings=_built(merged),
         files=files,
         sources={key: value.source for key, value in sorted(merged.items())},
     )
+
+
+def _check_keys(merged: Mapping[str, Value], checker: Checker) -> None:
+    """A key says who calls: no two entries may have the same."""
+    given = merged.get("security.api_keys")
+    keys = [entry.key for entry in given.value] if given is not None else []
+    if given is not None and len(set(keys)) < len(keys):
+        checker.fault(given.source, "security.api_keys", "Two entries have the same `key`: it would not say who calls.")
 
 
 def _built(merged: Mapping[str, Value]) -> Settings:

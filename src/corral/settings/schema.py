@@ -11,7 +11,7 @@ import msgspec
 from corral.settings import sections
 from corral.settings.sections import Section, Settings
 
-_VARIABLE = {"type": "string", "pattern": "^\\$\\{.+\\}$"}
+VARIABLE = {"type": "string", "pattern": "^\\$\\{.+\\}$"}
 
 
 def json_schema() -> dict[str, Any]:
@@ -57,7 +57,7 @@ def _with_variables(schema: dict[str, Any]) -> dict[str, Any]:
         return schema
     default = {"default": schema.pop("default")} if "default" in schema else {}
     kinds = schema.pop("anyOf", [schema])
-    return {"anyOf": [*kinds, dict(_VARIABLE)], **default}
+    return {"anyOf": [*kinds, dict(VARIABLE)], **default}
 
 
 def defaults() -> dict[str, Any]:

@@ -11,12 +11,20 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-Seconds = Annotated[float, Meta(gt=0)]
+from corral.settings.masking import masked
+
+# No longer than clocks and databases can count: about thirty years.
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+Pause = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A part of the settings: frozen, and strict about unknown keys."""
+    """A part of the settings: frozen, strict about unknown keys, and shown without its secrets."""
+
+    def __repr__(self) -> str:
+        parts = [f"{name}={masked(name, getattr(self, name))!r}" for name in self.__struct_fields__]
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 class ServerSettings(Section, frozen=True):
@@ -32,9 +40,9 @@ class ServerSettings(Section, frozen=True):
     """Largest request body; more is answered 413."""
     json_depth_max: Annotated[int, Meta(ge=1, le=900)] = 128
     """Deepest nesting of a JSON body; more is answered 400."""
-    drain_s: Annotated[float, Meta(ge=0)] = 30.0
+    drain_s: Pause = 30.0
     """After SIGTERM: how long running invocations may finish before they are cancelled."""
-    drain_delay_s: Annotated[float, Meta(ge=0)] = 0.0
+    drain_delay_s: Pause = 0.0
     """After SIGTERM: how long to go on accepting while a load balancer notices that `/readyz` says no."""
     keep_alive_s: Seconds = 75.0
     """How long an idle connection stays open: longer than a load balancer's own idle timeout."""
@@ -63,7 +71,7 @@ class RuntimeSettings(Section, frozen=True):
     """How long an answer is kept for a repeated `Idempotency-Key`."""
     idempotency_reply_max_bytes: Count = 1_048_576
     """Answers larger than this are not kept."""
-    rejoin_grace_s: Annotated[float, Meta(ge=0)] = 30.0
+    rejoin_grace_s: Pause = 30.0
     """A run with an idempotency key goes on this long after its client left, so that the client's retry finds it."""
     ping_busy_while_invoking: bool = False
     """Say `HealthyBusy` on `/ping` while an invocation runs. AgentCore says `Healthy`; its platform may then stop a busy worker."""
@@ -78,7 +86,7 @@ class SessionSettings(Section, frozen=True):
     """What a request does when another one has the session's turn."""
     record: bool = True
     """Append prompt and reply of each turn by itself, unless the agent appended anything in that turn."""
-    lease_s: Annotated[float, Meta(ge=1)] = 10.0
+    lease_s: Annotated[float, Meta(ge=1, le=1e9)] = 10.0
     """A worker that died gives its turns back after this long."""
     waiting_max: Count = 1000
     """Requests that may wait for one session; more are answered 429."""
@@ -102,8 +110,8 @@ class StoreSettings(Section, frozen=True):
 class ApiKey(Section, frozen=True):
     """A key that lets a caller in, and who that caller is."""
 
-    key: str
-    """The secret, as sent in `Authorization: Bearer …` or `X-Api-Key`; write `${VAR}` here."""
+    key: Annotated[str, Meta(pattern=r"^[!-~]+(?![\s\S])")]
+    """The secret, as sent in `Authorization: Bearer …` or `X-Api-Key`; write `${VAR}` here. An empty one is refused."""
     tenant: str = "default"
     """Whose data this key sees."""
     tier: str = ""

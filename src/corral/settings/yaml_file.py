@@ -14,6 +14,13 @@ from corral.settings.check import SECTIONS, Checker, Value
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)$")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$")
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ["str", "int", "float", "bool", "null", "timestamp", "map", "seq", "merge", "value"]
+)
+_DEPTH_MAX = 30
+_NODES_MAX = 20_000
+"""More than any settings have: an alias that contains itself, or aliases of aliases of aliases."""
 
 
 def read_yaml(path: Path, checker: Checker) -> dict[str, Value]:
@@ -22,18 +29,23 @@ def read_yaml(path: Path, checker: Checker) -> dict[str, Value]:
     values: dict[str, Value] = {}
     if root is None:
         return values
+    reader = YamlReader(path, checker)
     if not isinstance(root, yaml.MappingNode):
-        checker.fault(_place(path, root), "(file)", "Expected `key: value` lines.")
+        checker.fault(reader.place(root), "(file)", "Expected `key: value` lines.")
         return values
-    for name, key_node, node in _entries(root, path, checker):
-        if name not in SECTIONS:
+    for name, key, node in reader.entries(root):
+        if "." in name:
+            section, _, inner = name.partition(".")
+            checker.fault(reader.place(key), name, f"Write `{section}:`, and `{inner}: …` indented below it.")
+        elif name not in SECTIONS:
             if name != "$schema":
-                values[name] = Value(plain_value(node, path, checker), _place(path, key_node))
+                values[name] = reader.setting(name, key, node)
         elif isinstance(node, yaml.MappingNode):
-            for inner, inner_key, inner_node in _entries(node, path, checker):
-                values[f"{name}.{inner}"] = Value(plain_value(inner_node, path, checker), _place(path, inner_key))
-        elif plain_value(node, path, checker) is not None:
-            checker.fault(_place(path, key_node), name, "Expected `key: value` lines below this section.")
+            for inner, inner_key, inner_node in reader.entries(node, name):
+                dotted = f"{name}.{inner}"
+                values[dotted] = reader.setting(dotted, inner_key, inner_node)
+        elif reader.plain(node, name) is not None:
+            checker.fault(reader.place(key), name, "Expected `key: value` lines below this section.")
     return values
 
 
@@ -49,38 +61,71 @@ def compose(path: Path) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
-        raise ConfigError(f"{place}: This is not YAML: {error.problem}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path.name}: This is not YAML: {error}.") from None
+        # PyYAML says "but found …" as the second half of a sentence.
+        said = f"{error.context}, {error.problem}" if str(error.problem).startswith("but ") else error.problem
+        raise ConfigError(f"{place}: This is not YAML: {said}.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{path.name}:{line}: This is not YAML: the character U+{error.character:04X}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path.name}: This is nested too deeply.") from None
     return node
 
 
-def _place(path: Path, node: yaml.Node) -> str:
-    return f"{path.name}:{node.start_mark.line + 1}"
+class YamlReader:
+    """Turns the nodes of one file into plain values, and remembers where each of them stands."""
 
+    def __init__(self, path: Path, checker: Checker) -> None:
+        """Faults go to `checker`."""
+        self._path = path
+        self._checker = checker
+        self._nodes = 0
+        self.places: dict[str, str] = {}
+        """By dotted key."""
 
-def _entries(node: yaml.MappingNode, path: Path, checker: Checker) -> list[tuple[str, yaml.Node, yaml.Node]]:
-    seen: dict[str, int] = {}
-    found = []
-    for key, value in node.value:
-        name = key.value if isinstance(key, yaml.ScalarNode) else ""
-        if not name:
-            checker.fault(_place(path, key), "(key)", "A key is a plain text.")
-        elif name in seen:
-            checker.fault(_place(path, key), name, f"This key stands twice; the first one is in line {seen[name]}.")
-        else:
-            seen[name] = key.start_mark.line + 1
-            found.append((name, key, value))
-    return found
+    def place(self, node: yaml.Node) -> str:
+        """`corral.yaml:12`."""
+        return f"{self._path.name}:{node.start_mark.line + 1}"
 
+    def setting(self, key: str, key_node: yaml.Node, node: yaml.Node) -> Value:
+        """One setting, with the places of its parts."""
+        return Value(self.plain(node, key), self.place(key_node), places=self.places)
 
-def plain_value(node: yaml.Node, path: Path, checker: Checker) -> Any:
-    """A node as Python values."""
-    if isinstance(node, yaml.MappingNode):
-        return {name: plain_value(inner, path, checker) for name, _, inner in _entries(node, path, checker)}
-    if isinstance(node, yaml.SequenceNode):
-        return [plain_value(inner, path, checker) for inner in node.value]
-    return _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+    def entries(self, node: yaml.MappingNode, key: str = "") -> list[tuple[str, yaml.Node, yaml.Node]]:
+        """Name, key and value of each entry that has a proper name."""
+        seen: dict[str, int] = {}
+        found = []
+        for name_node, value in node.value:
+            name = name_node.value if isinstance(name_node, yaml.ScalarNode) else ""
+            dotted = f"{key}.{name}" if key else name
+            if not name:
+                self._checker.fault(self.place(name_node), key or "(key)", "A key is a plain text.")
+            elif name in seen:
+                message = f"This key stands twice; the first one is in line {seen[name]}."
+                self._checker.fault(self.place(name_node), dotted, message)
+            else:
+                seen[name] = name_node.start_mark.line + 1
+                self.places[dotted] = self.place(name_node)
+                found.append((name, name_node, value))
+        return found
+
+    def plain(self, node: yaml.Node, key: str = "", depth: int = 0) -> Any:
+        """A node as Python values."""
+        self._nodes += 1
+        if depth > _DEPTH_MAX or self._nodes > _NODES_MAX:
+            raise ConfigError(f"{self.place(node)}: This is nested too deeply, or contains itself by an alias.")
+        if node.tag not in _TAGS:
+            self._checker.fault(self.place(node), key, f"The tag {node.tag!r} means nothing here; leave it out.")
+        if isinstance(node, yaml.MappingNode):
+            found = self.entries(node, key)
+            return {name: self.plain(inner, f"{key}.{name}" if key else name, depth + 1) for name, _, inner in found}
+        if isinstance(node, yaml.SequenceNode):
+            return [self._item(item, f"{key}[{at}]", depth + 1) for at, item in enumerate(node.value)]
+        return _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+
+    def _item(self, node: yaml.Node, key: str, depth: int) -> Any:
+        self.places[key] = self.place(node)
+        return self.plain(node, key, depth)
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
