@@ -75,7 +75,7 @@ class Served:
 
     async def invoke(self, payload: Any = None, path: str = "/invocations", **headers: str) -> httpx.Response:
         """POST a JSON payload."""
-        return await self.client.post(path, json=payload, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        return await self.client.post(path, content=json.dumps(payload), headers=_named(headers))
 
     async def raw(self, request: bytes) -> bytes:
         """Send bytes over a connection of its own; everything that came back until the server closed it."""
@@ -89,8 +89,11 @@ class Served:
 
     def stream(self, payload: Any = None, path: str = "/invocations", **headers: str) -> Any:
         """POST and read the answer as it comes: `async with … as response`."""
-        named = {k.replace("_", "-"): v for k, v in headers.items()}
-        return self.client.stream("POST", path, json=payload, headers=named)
+        return self.client.stream("POST", path, content=json.dumps(payload), headers=_named(headers))
+
+
+def _named(headers: dict[str, str]) -> dict[str, str]:
+    return {"content-type": "application/json"} | {name.replace("_", "-"): text for name, text in headers.items()}
 
 
 class Frames:
