@@ -28,6 +28,7 @@ from corral.runtime.warmup import Warmups, run_hook
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
 from corral.server.aws import AwsRoutes
+from corral.server.cancelling import CancelNotes
 from corral.server.health import HealthRoutes
 from corral.server.http import Receive, Scope, Send
 from corral.server.identity import Identity
@@ -74,6 +75,7 @@ class Service:
         self.settings = settings
         self.stores = self._open_stores()
         self.invocations = Invocations()
+        self.cancel_notes = CancelNotes(run_folder if settings.server.workers > 1 else None, self.invocations)
         self.door = Door()
         self.turns = Turns(self.stores.turns, self._open_stores, settings.sessions)
         self.idempotency = Idempotency(self.stores.invocations, settings.runtime)
@@ -148,7 +150,13 @@ class Service:
             warmups=self.warmups.state,
         )
         runs = InvocationRoutes(
-            app.agents, answerer, self.invocations, app.health, compatible=app.compatible, debug=debug
+            app.agents,
+            answerer,
+            self.invocations,
+            app.health,
+            self.cancel_notes,
+            compatible=app.compatible,
+            debug=debug,
         )
         about = OpenApiRoute(app.name or settings.name, VERSION, app.agents)
         routes = [
@@ -200,6 +208,7 @@ class Service:
             await self.stores.start()
             await self.turns.start()
             await self.sweeper.start()
+            await self.cancel_notes.start()
             if self.app.lifespan_context is not None:
                 await self._lifespan.enter_async_context(self.app.lifespan_context(self.app))
         except BaseException:
@@ -245,6 +254,7 @@ class Service:
     async def _close(self) -> None:
         self._state = "stopped"
         self.invocations.close()
+        await self.cancel_notes.stop()
         await self.sweeper.stop()
         await self.turns.stop()
         await self.threads.stop()

@@ -9,6 +9,7 @@ from corral.runtime.health import Health
 from corral.runtime.invocation import Invocation, Invocations
 from corral.runtime.registry import DEFAULT_AGENT, Agent, Agents
 from corral.server.answer import Answerer
+from corral.server.cancelling import CancelNotes
 from corral.server.dialects import CONTRACT, NATIVE
 from corral.server.http import Request
 from corral.server.routes import Answer, Handler, Param, Route
@@ -41,15 +42,17 @@ class InvocationRoutes:
         answerer: Answerer,
         invocations: Invocations,
         health: Health,
+        elsewhere: CancelNotes,
         *,
         compatible: bool,
         debug: bool,
     ) -> None:
-        """`compatible`: behave as AgentCore's own runtime does where ours is stricter."""
+        """`elsewhere` reaches the server's other workers. `compatible`: behave as AgentCore's own runtime does where ours is stricter."""
         self._agents = agents
         self._answerer = answerer
         self._invocations = invocations
         self._health = health
+        self._elsewhere = elsewhere
         self._strict = not compatible
         self._debug = debug
 
@@ -187,9 +190,10 @@ class InvocationRoutes:
     async def cancel(self, request: Request) -> None:
         """`DELETE /v1/invocations/{request_id}`."""
         request_id = request.params["request_id"]
-        found = self._invocations.find(request.context.tenant, request_id)
-        if not found:
-            raise NotFound(f"No invocation with the request id {request_id[:200]!r} runs here.")
+        tenant = request.context.tenant
+        found = self._invocations.find(tenant, request_id)
+        if not found and not await self._elsewhere.ask(tenant, request_id):
+            raise NotFound(f"No invocation with the request id {request_id[:200]!r} runs on this server.")
         for call in found:
             call.cancel("request")
         await request.respond_json({"request_id": request_id, "status": "cancelling"}, 202)
