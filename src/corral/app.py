@@ -177,7 +177,8 @@ class App:
         """
         from corral.service import Service  # noqa: PLC0415 - defining agents must not load a server
 
-        if not len(self.agents) and not self.agents.lazies and not self.compatible:
+        empty = not len(self.agents) and not self.agents.lazies and self.websocket_handler is None
+        if empty and not self.compatible:
             raise ConfigError("This app has no agent: decorate a function with `@app.entrypoint`.")
         return Service(self, settings, run_folder=run_folder, development=development)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import os
-import select
 import subprocess
 import sys
 import threading
@@ -20,38 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.context import Context, enter_context, leave_context
-from corral.observability import lines as lines_module
 from corral.observability.lines import LineWriter
 from corral.observability.logs import Logs
 from corral.observability.redaction import MASK, is_secret, redacted
 from corral.observability.rendering import access_text, to_text
 from corral.observability.structlogs import StructlogSetup
 from corral.settings.sections import ObservabilitySettings
-
-
-class Pipe:
-    """A stream whose other end the test reads."""
-
-    def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
-
-    def fileno(self) -> int:
-        return self.writer
-
-    def lines(self, wait_s: float = 0) -> list[str]:
-        ready, _, _ = select.select([self.reader], [], [], wait_s)
-        return os.read(self.reader, 1 << 20).decode().splitlines() if ready else []
-
-    def close(self) -> None:
-        os.close(self.reader)
-        os.close(self.writer)
-
-
-@pytest.fixture
-def pipe():
-    pipe = Pipe()
-    yield pipe
-    pipe.close()
 
 
 @pytest.fixture
@@ -352,57 +324,6 @@ def test_a_warning_is_written_at_once(logged, pipe):
 def test_other_lines_are_written_soon(logged, pipe):
     logging.getLogger("mine").info("soon")
     assert "soon" in pipe.lines(wait_s=10)[0]
-
-
-def test_lines_of_many_threads_stay_whole(pipe):
-    writer = LineWriter(pipe)
-    writer.start()
-    threads = [
-        threading.Thread(
-            target=lambda n=n: [writer.write(b"%d" % n * 20 + b"\n", at_once=not i % 7) for i in range(500)]
-        )
-        for n in range(5)
-    ]
-    read: list[str] = []
-    for thread in threads:
-        thread.start()
-    while len(read) < 2500 and (more := pipe.lines(wait_s=10)):
-        read += more
-    for thread in threads:
-        thread.join()
-    writer.stop()
-    writer.stop()
-    assert len(read) == 2500
-    assert all(len(set(line)) == 1 for line in read)
-
-
-def test_a_reader_that_does_not_read_never_holds_up_who_writes(pipe, monkeypatch):
-    monkeypatch.setattr(lines_module, "_LINES_MAX", 100)
-    writer = LineWriter(pipe)
-    writer.start()
-    for _ in range(1000):
-        writer.write(b"x" * 999 + b"\n")
-    assert writer.dropped > 0
-    while pipe.lines(wait_s=0.2):
-        pass
-    writer.stop()
-
-
-def test_a_reader_that_went_away_hurts_nobody():
-    pipe = Pipe()
-    os.close(pipe.reader)
-    writer = LineWriter(pipe)
-    writer.write(b"lost\n")
-    os.close(pipe.writer)
-
-
-def test_a_forked_process_writes_its_own_lines_only(pipe):
-    writer = LineWriter(pipe)
-    writer._thread = threading.current_thread()  # as if it had one, which writes later
-    writer.write(b"parent\n")
-    writer._forked()
-    writer.write(b"child\n")
-    assert pipe.lines() == ["child"]
 
 
 @given(

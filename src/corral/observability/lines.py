@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import os
 import select
+import stat
 import threading
 import weakref
+from collections import deque
 from typing import Protocol
 
 _HELD_S_MAX = 0.05
@@ -29,13 +31,15 @@ class LineWriter:
     """Writes whole lines to a descriptor: at most a twentieth of a second late, never mixed with each other.
 
     Lines are handed over without a lock; one thread writes them, so that a slow reader of our lines never slows serving.
-    What is held when the process ends is written then.
+    Workers share one pipe, which keeps together what is written in one piece of `PIPE_BUF` bytes: so lines go out in such pieces
+    (a longer line may be torn if the pipe is full). What is held when the process ends is written then.
     """
 
     def __init__(self, stream: Stream) -> None:
         """`stream` is where lines go."""
         self._descriptor = stream.fileno()
-        self._lines: list[bytes] = []
+        self._is_pipe = _is_pipe(self._descriptor)
+        self._lines: deque[bytes] = deque()
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._soon = threading.Event()
@@ -70,8 +74,7 @@ class LineWriter:
 
     def write(self, line: bytes, *, at_once: bool = False) -> None:
         """Take a line. `at_once` for what must be seen even if the process dies in the next moment."""
-        held = len(self._lines)
-        if held >= _LINES_MAX:
+        if len(self._lines) >= _LINES_MAX:
             self.dropped += 1
             return
         self._lines.append(line)
@@ -79,10 +82,11 @@ class LineWriter:
             self.flush()
         elif at_once:
             self._flush_unless_busy()
-        elif held == 0:
-            self._wake.set()
-        elif held == _HELD_LINES_MAX:
-            self._soon.set()
+        else:
+            if not self._wake.is_set():  # only after the line is there: the thread clears it before it looks
+                self._wake.set()
+            if len(self._lines) == _HELD_LINES_MAX:
+                self._soon.set()
 
     def flush(self) -> None:
         """Write all that is held, unless somebody has been trying that for a while already, and nobody reads."""
@@ -93,28 +97,40 @@ class LineWriter:
                 self._writing.release()
 
     def _flush_unless_busy(self) -> None:
-        """Write here, unless the thread is in the middle of it: then it goes on with these at once."""
+        """Write here, as far as that cannot block; the thread goes on with the rest at once."""
         self._soon.set()
         self._wake.set()
         if self._writing.acquire(blocking=False):
             try:
-                self._write_held()
+                while self._lines and self._takes(self._lines[0]):
+                    _write(self._descriptor, self._piece())
             finally:
                 self._writing.release()
 
+    def _takes(self, line: bytes) -> bool:
+        """Whether writing this now does not block. A pipe that is writable has room for `PIPE_BUF`, and may have for no more."""
+        return not self._is_pipe or (len(line) <= select.PIPE_BUF and _writable(self._descriptor, 0))
+
     def _write_held(self) -> None:
-        count = len(self._lines)  # others append while we write: what they add stays for the next time
-        data = b"".join(self._lines[:count])
-        del self._lines[:count]
-        if data:
-            _write(self._descriptor, data)
+        for _ in range(len(self._lines)):  # others append while we write: what they add may stay for the next time
+            if self._lines:
+                _write(self._descriptor, self._piece())
+
+    def _piece(self) -> bytes:
+        """The next lines, as many as stay together in a pipe."""
+        lines = [self._lines.popleft()]
+        size = len(lines[0])
+        while self._lines and size + len(self._lines[0]) <= select.PIPE_BUF:
+            lines.append(self._lines.popleft())
+            size += len(lines[-1])
+        return b"".join(lines)
 
     def _run(self) -> None:
         while not self._stopping:
             self._wake.wait()
-            self._wake.clear()
             self._soon.wait(_HELD_S_MAX)
             self._soon.clear()
+            self._wake.clear()
             self.flush()
 
     def _forked(self) -> None:
@@ -130,9 +146,24 @@ def _write(descriptor: int, data: bytes) -> None:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
-            select.select([], [descriptor], [], 1.0)
+            _writable(descriptor, 1000)
         except OSError:
             return  # nobody reads our lines any more; serving goes on
+
+
+def _writable(descriptor: int, wait_ms: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(wait_ms))
+
+
+def _is_pipe(descriptor: int) -> bool:
+    """Whether there is a reader who may be slow."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 _writers: weakref.WeakSet[LineWriter] = weakref.WeakSet()

@@ -160,17 +160,29 @@ def _request_id(headers: Mapping[bytes, bytes]) -> str:
     return new_id()
 
 
+def session_in_query(query: Mapping[str, str]) -> str | None:
+    """The session that a query names, in whatever case."""
+    wanted = SESSION_HEADER.decode()
+    for name, value in query.items():
+        if value and name.lower() == wanted:
+            return _checked_id(f"The query parameter {name}", value)
+    return None
+
+
 def _id(headers: Mapping[bytes, bytes], *names: bytes) -> str | None:
     for name in names:
         value = headers.get(name)
         if value:
-            text = value.decode("latin-1")
-            if not is_id(text, _SESSION_CHARS_MAX):
-                raise ValidationFailed(
-                    f"The header {name.decode()} is not an id: 1 to {_SESSION_CHARS_MAX} characters, none of them a control character."
-                )
-            return text
+            return _checked_id(f"The header {name.decode()}", value.decode("latin-1"))
     return None
+
+
+def _checked_id(what: str, text: str) -> str:
+    if not is_id(text, _SESSION_CHARS_MAX):
+        raise ValidationFailed(
+            f"{what} is not an id: 1 to {_SESSION_CHARS_MAX} characters, none of them a control character."
+        )
+    return text
 
 
 def _timeout(value: bytes) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from corral.context import Context, enter_context
 from corral.errors import CorralError
 from corral.server.http import Receive, Request, Scope, Send
-from corral.server.identity import SESSION_HEADER, HttpView, Identity, context_of
+from corral.server.identity import HttpView, Identity, context_of, session_in_query
 
 WebSocketHandler = Callable[[Any, Context], Awaitable[None]]
 _FAILED = 1011
@@ -34,14 +34,14 @@ class WebSocketEndpoint:
         try:
             context = context_of(request)
             self._identity.identify(request, context, public=False)
+            # A presigned URL cannot carry headers: the session then travels in the query.
+            context.session_id = context.session_id or session_in_query(request.query)
         except CorralError:
             await send({"type": "websocket.close", "code": 1008})
             return
         if self._handler is None or path.partition(b"?")[0] != b"/ws":
             await send({"type": "websocket.close", "code": _FAILED})
             return
-        # A presigned URL cannot carry headers: the session then travels in the query.
-        context.session_id = context.session_id or _session_in_query(request)
         websocket = WebSocket(scope, receive, send)
         context.attach_http(WebSocketView(scope, receive, websocket))
         enter_context(context)
@@ -49,7 +49,7 @@ class WebSocketEndpoint:
             await self._handler(websocket, context)
         except WebSocketDisconnect:
             return
-        except Exception as error:  # noqa: BLE001 - whatever the user's handler raises, the worker goes on
+        except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it raises, the worker goes on
             self._failed(error)
             await _close(websocket)
 
@@ -69,16 +69,9 @@ class WebSocketView(HttpView):
         return self._websocket
 
 
-def _session_in_query(request: Request) -> str | None:
-    wanted = SESSION_HEADER.decode()
-    return next((value for name, value in request.query.items() if name.lower() == wanted and value), None)
-
-
 async def _close(websocket: Any) -> None:
-    """Close with 1011, unless the handler or the client closed already."""
+    """Close with 1011, or refuse the handshake, unless the handler or the client closed already."""
     from starlette.websockets import WebSocketState  # noqa: PLC0415 - as above
 
     if websocket.application_state is not WebSocketState.DISCONNECTED:
-        if websocket.application_state is WebSocketState.CONNECTING:
-            await websocket.accept()
         await websocket.close(code=_FAILED)
