@@ -15,6 +15,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 HEAD_S_MAX = 10.0
+HEAR_OUT_S_MAX = 1.0
+"""How long a client may go on sending a body that was refused before it has read so."""
 """A request's head must be there this long after the connection, or after its first byte."""
 HEAD_BYTES_MAX = 65_536
 BODY_PAUSE_S_MAX = 30.0
@@ -37,6 +39,8 @@ class CorralProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._running: RequestResponseCycle | None = None
         self._lost: Callable[[], None] | None = None
+        self._deaf = False
+        """The last answer was given; what still comes is thrown away."""
         self._pieces: list[bytes] = []
         self._piece_bytes = 0
         self._head_bytes = -1
@@ -138,8 +142,18 @@ class CorralProtocol(HttpToolsProtocol):
         cycle.response_started = cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
-            self.transport.close()
+            if cycle.more_body and self.transport.can_write_eof():
+                self._hear_out()
+            else:
+                self.transport.close()
         cycle.on_response()
+
+    def _hear_out(self) -> None:
+        """Close a connection whose client is still sending: closed at once, it would be reset and lose the answer."""
+        self._deaf = True
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(HEAR_OUT_S_MAX, self.transport.close)
 
     # -- for the worker
 
@@ -174,6 +188,8 @@ class CorralProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
+        if self._deaf:
+            return
         self._unset_keepalive_if_required()
         if self._refused:
             return
