@@ -170,14 +170,6 @@ class AgentFailed(CorralError):
             self.detail, self.answer_status = getattr(original, "detail", None), status
 
 
-class AgentNotReady(CorralError):
-    """The agent is still being built."""
-
-    status = 503
-    code = "agent_not_ready"
-    retryable = True
-
-
 class NoEntrypoint(CorralError):
     """No entrypoint defined."""
 

@@ -19,7 +19,7 @@ from corral.server.answer import Answerer
 from corral.server.dialects import ContractDialect, ErrorBody, retry_headers, said_outside
 from corral.server.http import JSON, Header, Request, parse_json
 from corral.server.identity import SESSION_HEADER
-from corral.server.routes import Answer, Param, Route
+from corral.server.routes import ID_PATTERN, Answer, Param, Route
 from corral.sessions.event import SessionKey
 from corral.sessions.store import TurnStore
 
@@ -39,14 +39,13 @@ _ERRORS: dict[int, str] = {
 _AGENT_FAILED = 424
 _CONFLICT = 409
 _SHAPE = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
-_NO_CONTROL = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
 _ARN = Param("arn", "path", "The runtime's ARN or id, percent-encoded.", required=True)
 _QUALIFIER = Param("qualifier", "query", "The endpoint's name; `DEFAULT` when absent.")
 _SESSION = Param(
-    SESSION_HEADER.decode(), "header", "The session.", {"type": "string", "maxLength": 256, "pattern": _NO_CONTROL}
+    SESSION_HEADER.decode(), "header", "The session.", {"type": "string", "maxLength": 256, "pattern": ID_PATTERN}
 )
 _STOPPED_SESSION = msgspec.structs.replace(
-    _SESSION, required=True, schema={"type": "string", "minLength": 1, "maxLength": 256, "pattern": _NO_CONTROL}
+    _SESSION, required=True, schema={"type": "string", "minLength": 1, "maxLength": 256, "pattern": ID_PATTERN}
 )
 
 

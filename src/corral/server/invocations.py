@@ -12,10 +12,10 @@ from corral.server.answer import Answerer
 from corral.server.cancelling import CancelNotes
 from corral.server.dialects import CONTRACT, NATIVE
 from corral.server.http import Request
-from corral.server.routes import Answer, Handler, Param, Route
+from corral.server.routes import ID_PATTERN, Answer, Handler, Param, Route
 
 _ANY_JSON: dict[str, Any] = {}
-_HEADER_ID = {"type": "string", "maxLength": 256, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"}
+_HEADER_ID = {"type": "string", "maxLength": 256, "pattern": ID_PATTERN}
 _HEADERS = (
     Param("x-session-id", "header", "The conversation this belongs to.", _HEADER_ID),
     Param("x-user-id", "header", "Who speaks.", _HEADER_ID),
@@ -26,7 +26,7 @@ _HEADERS = (
         {"type": "string", "enum": ["enqueue", "reject", "interrupt", "rollback"]},
     ),
 )
-_ID = {"type": ["string", "null"], "minLength": 1, "maxLength": 100, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"}
+_ID = {"type": ["string", "null"], "minLength": 1, "maxLength": 100, "pattern": ID_PATTERN}
 _PROMPT = {"minLength": 1, "maxLength": 10_000}
 # What our own API asks of every payload that is an object.
 _LIMITED: dict[str, Any] = {"properties": {"prompt": _PROMPT, "message": _PROMPT, "session_id": _ID, "user_id": _ID}}

@@ -18,6 +18,10 @@ from corral.server.http import Request
 Handler = Callable[[Request], Awaitable[None]]
 
 
+ID_PATTERN = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
+"""What ids look like in the description: no control characters, as `runtime.payload.is_id` checks."""
+
+
 class Param(msgspec.Struct, frozen=True):
     """A path, query or header parameter, for the description."""
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from corral.messages import Role
-from corral.server.routes import Answer, Param
+from corral.server.routes import ID_PATTERN, Answer, Param
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -19,8 +19,7 @@ class Described(msgspec.Struct, frozen=True):
     body: dict[str, Any] | None = None
 
 
-_PRINTABLE = "^[^\\x00-\\x1f\\x7f-\\x9f]*$"
-_ID: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": _PRINTABLE}
+_ID: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": ID_PATTERN}
 _ROLE: dict[str, Any] = {"enum": list(get_args(Role))}
 _TIME: dict[str, Any] = {"type": "number", "description": "Seconds since 1970."}
 _TIME_OR_NEVER: dict[str, Any] = {"type": ["number", "null"], "description": "Seconds since 1970; null: never."}
@@ -31,9 +30,9 @@ _DRAFT: dict[str, Any] = {
     "properties": {
         "role": _ROLE,
         "content": {"description": "Text, a list of parts with a `type` each, or any JSON."},
-        "actor": {"type": ["string", "null"], "maxLength": 256, "pattern": _PRINTABLE},
-        "branch": {"type": ["string", "null"], "minLength": 1, "maxLength": 256, "pattern": _PRINTABLE},
-        "branch_root": {"type": ["string", "null"], "minLength": 1, "maxLength": 256, "pattern": _PRINTABLE},
+        "actor": {"type": ["string", "null"], "maxLength": 256, "pattern": ID_PATTERN},
+        "branch": {"type": ["string", "null"], "minLength": 1, "maxLength": 256, "pattern": ID_PATTERN},
+        "branch_root": {"type": ["string", "null"], "minLength": 1, "maxLength": 256, "pattern": ID_PATTERN},
         "metadata": {"type": ["object", "null"]},
         "ttl_s": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1e10},
     },
