@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import threading
 import uuid
@@ -16,19 +17,34 @@ from botocore.exceptions import ClientError, ParamValidationError
 from corral.app import App
 from corral.context import Context
 
+# botocore leaves the socket of an attempt it gave up to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 ARN = "arn:aws:bedrock-agentcore:us-east-1:123456789012:runtime/{}"
 SESSION = "a-session-of-at-least-33-characters-{}"
 
 
-def client_of(port: int, **config):
-    return boto3.client(
-        "bedrock-agentcore",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="y",
-        config=Config(**config),
-    )
+@pytest.fixture
+def client_of():
+    """Makes boto3 clients, and lets no socket of theirs be found by the garbage collector in somebody else's test."""
+    clients = []
+
+    def make(port: int, **config):
+        client = boto3.client(
+            "bedrock-agentcore",
+            endpoint_url=f"http://127.0.0.1:{port}",
+            region_name="us-east-1",
+            aws_access_key_id="x",
+            aws_secret_access_key="y",
+            config=Config(**config),
+        )
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+    gc.collect()
 
 
 def app_of(calls: list[object]) -> App:
@@ -53,7 +69,7 @@ def app_of(calls: list[object]) -> App:
 
 
 @pytest.fixture
-async def served(serve):
+async def served(serve, client_of):
     calls: list[object] = []
     server = await serve(app_of(calls))
     server.calls = calls
@@ -124,7 +140,7 @@ async def test_what_is_not_a_runtimes_arn(served):
     assert caught.value.response["Error"]["Code"] == "ValidationException"
 
 
-async def test_no_main_agent_is_resource_not_found(serve):
+async def test_no_main_agent_is_resource_not_found(serve, client_of):
     app = App()
     app.entrypoint(name="one")(lambda payload: payload)
     app.entrypoint(name="two")(lambda payload: payload)
@@ -135,7 +151,7 @@ async def test_no_main_agent_is_resource_not_found(serve):
     assert caught.value.response["Error"]["Code"] == "ResourceNotFoundException"
 
 
-async def test_a_full_worker_throttles(serve):
+async def test_a_full_worker_throttles(serve, client_of):
     app, started, go = App(), asyncio.Event(), asyncio.Event()
 
     @app.entrypoint
@@ -156,8 +172,7 @@ async def test_a_full_worker_throttles(serve):
     assert (await first)["statusCode"] == 200
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # botocore leaves a socket behind
-async def test_a_client_that_gives_up_and_asks_again_meets_its_run(serve):
+async def test_a_client_that_gives_up_and_asks_again_meets_its_run(serve, client_of):
     """boto3 asks a second time when it has heard nothing for its read timeout, with the same invocation id."""
     app, calls, retried = App(), [], asyncio.Event()
 
@@ -184,7 +199,7 @@ async def test_a_client_that_gives_up_and_asks_again_meets_its_run(serve):
     assert len(calls) == 1
 
 
-async def test_stopping_a_session_stops_what_runs_in_it(serve):
+async def test_stopping_a_session_stops_what_runs_in_it(serve, client_of):
     app, started, stopped = App(), threading.Event(), asyncio.Event()
 
     @app.entrypoint
