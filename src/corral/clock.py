@@ -53,6 +53,12 @@ def new_id() -> str:
     return f"{_prefix}{next(_counter):012x}"
 
 
+def new_time_id(now: float) -> str:
+    """A UUID7-shaped id that sorts by time: milliseconds since 1970, then chance."""
+    time, chance = f"{int(now * 1000):012x}", f"{_ids.getrandbits(76):019x}"
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{8 + int(chance[3], 16) % 4:x}{chance[4:7]}-{chance[7:]}"
+
+
 def new_trace_id() -> str:
     """A W3C trace id: 32 hex digits, never all zero."""
     return f"{_ids.getrandbits(128) or 1:032x}"

@@ -146,6 +146,50 @@ class StateConflict(CorralError):
     retryable = True
 
 
+# -- jobs ---------------------------------------------------------------------------------------------------------
+
+
+class JobNotFound(NotFound):
+    """There is no such job."""
+
+    code = "job_not_found"
+
+
+class JobStateConflict(CorralError):
+    """The job is not in a state in which this can be done."""
+
+    status = 409
+    code = "job_state_conflict"
+
+
+class QueueFull(CorralError):
+    """This queue holds as many jobs as it may; try again later."""
+
+    status = 429
+    code = "queue_full"
+    retryable = True
+
+
+class ClaimLost(CorralError):
+    """This worker no longer holds the job: its lease ran out and another one took over."""
+
+    status = 409
+    code = "claim_lost"
+
+
+class WaitTimeout(CorralError):
+    """Nobody answered in time what the job waited for."""
+
+    status = 504
+    code = "wait_timeout"
+
+
+class DeterminismFault(CorralError):
+    """The job asked for other steps than in its earlier attempt, so its journal does not fit."""
+
+    code = "determinism_fault"
+
+
 # -- an invocation's end ------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from corral.jobs.store import BlobStore, JobRecords, JobStore, OutboxStore, ScheduleStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.sessions.store import SessionStore, TurnStore
@@ -34,6 +35,31 @@ class Stores(Protocol):
     @property
     def spans(self) -> SpanStore:
         """Traces."""
+        ...
+
+    @property
+    def jobs(self) -> JobStore:
+        """The queue."""
+        ...
+
+    @property
+    def job_records(self) -> JobRecords:
+        """What people ask of jobs."""
+        ...
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """Jobs that come again and again."""
+        ...
+
+    @property
+    def outbox(self) -> OutboxStore:
+        """Callbacks that are still to be sent."""
+        ...
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Large values."""
         ...
 
     async def start(self) -> None:

@@ -96,6 +96,67 @@ class SessionSettings(Section, frozen=True):
     """How often expired events and sessions are swept."""
 
 
+class RetrySettings(Section, frozen=True):
+    """When a job that failed is tried again."""
+
+    attempts_max: Count = 3
+    """Attempts that may fail, the first one included; then the job lies among the dead letters."""
+    initial_s: Pause = 1.0
+    """Pause before the second attempt."""
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    """Each further pause is this many times longer."""
+    max_s: Seconds = 300.0
+    """Longest pause; an error's own `Retry-After` may be longer."""
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of the pause that chance takes away."""
+    never: list[str] = []
+    """Classes of errors (`ValueError`, or with their module) after which trying again is useless."""
+    always: list[str] = []
+    """Classes of errors that are tried again although they say that it is useless."""
+
+
+class JobSettings(Section, frozen=True):
+    """Work that waits in a queue."""
+
+    worker: bool = True
+    """Run jobs in the processes that answer requests; `corral serve --role api` sets it to false."""
+    concurrency: Count = 64
+    """Jobs that one worker process runs at once."""
+    queues: list[str] = []
+    """The queues that workers take from; none: all."""
+    lease_s: Annotated[float, Meta(ge=0.5, le=1e6)] = 10.0
+    """A worker that died gives its jobs back after this long."""
+    poll_s: Annotated[float, Meta(ge=0.05, le=3600)] = 1.0
+    """How often an idle worker looks by itself: wake-ups are faster, but may be lost."""
+    timeout_s: Seconds = 3600.0
+    """Longest run of one attempt."""
+    depth_max: Count = 1_000_000
+    """Jobs that may be open in one queue; more are answered 429 with `Retry-After`."""
+    batch_max: Count = 10_000
+    """Most jobs in one request."""
+    ageing_s: Seconds = 60.0
+    """A job that waited this long rises by one priority, and again after as long."""
+    dedupe_s: Seconds = 86_400.0
+    """How long an `Idempotency-Key` is remembered."""
+    keep_s: Seconds = 604_800.0
+    """How long ended jobs are kept, counted from when they were created."""
+    events_max: Count = 10_000
+    """Events kept per job."""
+    inline_max_bytes: Count = 65_536
+    """Journal entries and results larger than this are kept apart, and referred to."""
+    result_max_bytes: Count = 10_485_760
+    """Largest result of a job."""
+    retry: RetrySettings = RetrySettings()
+    schedules: dict[str, dict[str, Any]] = {}
+    """Jobs that come again and again: name to `cron`, `timezone`, `catch_up` and the job itself (`agent`, `input`, …)."""
+    callback_secret: str = ""
+    """Signs callbacks (Standard Webhooks): `whsec_…`, base64; write `${VAR}` here. None: callbacks are refused."""
+    callback_allow: list[str] = []
+    """Networks (`10.0.0.0/8`) and hosts that callbacks may reach although they are private."""
+    callback_for_s: Seconds = 86_400.0
+    """How long a callback is tried again."""
+
+
 class StoreSettings(Section, frozen=True):
     """Where everything is kept."""
 
@@ -177,6 +238,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     sessions: SessionSettings = SessionSettings()
+    jobs: JobSettings = JobSettings()
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()
     observability: ObservabilitySettings = ObservabilitySettings()
