@@ -96,25 +96,6 @@ class SessionSettings(Section, frozen=True):
     """How often expired events and sessions are swept."""
 
 
-class RetrySettings(Section, frozen=True):
-    """When a job that failed is tried again."""
-
-    attempts_max: Count = 3
-    """Attempts that may fail, the first one included; then the job lies among the dead letters."""
-    initial_s: Pause = 1.0
-    """Pause before the second attempt."""
-    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
-    """Each further pause is this many times longer."""
-    max_s: Seconds = 300.0
-    """Longest pause; an error's own `Retry-After` may be longer."""
-    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
-    """Share of the pause that chance takes away."""
-    never: list[str] = []
-    """Classes of errors (`ValueError`, or with their module) after which trying again is useless."""
-    always: list[str] = []
-    """Classes of errors that are tried again although they say that it is useless."""
-
-
 class JobSettings(Section, frozen=True):
     """Work that waits in a queue."""
 
@@ -146,7 +127,20 @@ class JobSettings(Section, frozen=True):
     """Journal entries and results larger than this are kept apart, and referred to."""
     result_max_bytes: Count = 10_485_760
     """Largest result of a job."""
-    retry: RetrySettings = RetrySettings()
+    attempts_max: Count = 3
+    """Attempts that may fail, the first one included; then the job lies among the dead letters."""
+    retry_initial_s: Pause = 1.0
+    """Pause before the second attempt."""
+    retry_factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    """Each further pause is this many times longer."""
+    retry_max_s: Seconds = 300.0
+    """Longest pause; an error's own `Retry-After` may be longer."""
+    retry_jitter: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of the pause that chance takes away."""
+    retry_never: list[str] = []
+    """Classes of errors (`ValueError`, or with their module) after which trying again is useless."""
+    retry_always: list[str] = []
+    """Classes of errors that are tried again although they say that it is useless."""
     schedules: dict[str, dict[str, Any]] = {}
     """Jobs that come again and again: name to `cron`, `timezone`, `catch_up` and the job itself (`agent`, `input`, …)."""
     callback_secret: str = ""
