@@ -184,6 +184,13 @@ class WaitTimeout(CorralError):
     code = "wait_timeout"
 
 
+class SignatureInvalid(CorralError):
+    """This message was not signed with any of the secrets, or too long ago."""
+
+    status = 401
+    code = "signature_invalid"
+
+
 class DeterminismFault(CorralError):
     """The job asked for other steps than in its earlier attempt, so its journal does not fit."""
 
