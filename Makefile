@@ -8,7 +8,7 @@ export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench chaos docs dev ci test-frameworks test-reference test-all clean
+.PHONY: help demo test check fmt bench bench-jobs chaos docs dev ci test-frameworks test-reference test-all clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,11 @@ test-all: test test-frameworks test-reference ## All of the tests
 bench: .venv/.synced ## Run the benchmarks (they print ratios measured in the same run)
 	@$(UV) sync --locked --inexact --quiet --group reference
 	@$(RUN)/python bench/runtime.py
+
+bench-jobs: .venv/.synced ## Compare jobs with DBOS, pgqueuer, arq, Celery and LangGraph
+	@test -d .venv-peers || $(UV) venv --quiet .venv-peers
+	@$(UV) pip install --quiet --python .venv-peers/bin/python -r bench/peers/requirements.txt
+	@$(RUN)/python bench/jobs.py
 
 docs: .venv/.synced ## Check the documentation: links, snippets, generated pages
 	@$(RUN)/pytest tests/docs
