@@ -197,6 +197,24 @@ class DeterminismFault(CorralError):
     code = "determinism_fault"
 
 
+# -- calls to the outside -----------------------------------------------------------------------------------------
+
+
+class OutboundRefused(CorralError):
+    """This address may not be called from here."""
+
+    status = 400
+    code = "outbound_refused"
+
+
+class OutboundFailed(CorralError):
+    """The other side did not answer."""
+
+    status = 502
+    code = "outbound_failed"
+    retryable = True
+
+
 # -- an invocation's end ------------------------------------------------------------------------------------------
 
 
