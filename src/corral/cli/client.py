@@ -32,6 +32,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
 
     name: str
     data: Any
+    id: str = ""
 
 
 class Answer:
@@ -61,7 +62,7 @@ class Answer:
 
     def events(self) -> Iterator[ServerEvent]:
         """The events, each as soon as it came. A stream that breaks off raises."""
-        name, rest = "", b""
+        name, number, rest = "", "", b""
         data: list[bytes] = []
         while chunk := self._chunk():
             *lines, rest = (rest + chunk).split(b"\n")
@@ -69,12 +70,14 @@ class Answer:
                 text = line.rstrip(b"\r")
                 if not text:
                     if data:
-                        yield ServerEvent(name or "message", _decoded(b"\n".join(data), self._url))
+                        yield ServerEvent(name or "message", _decoded(b"\n".join(data), self._url), number)
                     name, data = "", []
                 elif text.startswith(b"data:"):
                     data.append(text[5:].removeprefix(b" "))
                 elif text.startswith(b"event:"):
                     name = text[6:].strip().decode()
+                elif text.startswith(b"id:"):
+                    number = text[3:].strip().decode()
 
     def raise_for_status(self) -> None:
         """Raise what the server said went wrong, if anything."""

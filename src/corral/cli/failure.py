@@ -16,6 +16,7 @@ class Exit(IntEnum):
     USAGE = 2
     NOT_FOUND = 3
     INVALID = 4
+    CANCELLED = 5
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -27,6 +28,9 @@ NEXT_STEPS = {
     "session_not_found": "`corral sessions list` shows those there are.",
     "event_not_found": "`corral sessions show SESSION` shows the events and their ids.",
     "session_exists": "Choose another id, or delete that session first.",
+    "job_not_found": "`corral jobs list` shows those there are.",
+    "job_state_conflict": "`corral jobs show JOB` shows the state that it is in.",
+    "queue_full": "`corral queues` shows what waits: start more workers (`corral worker`), or try again later.",
     "session_busy": "Wait for that request, or say what is to happen: `--on-conflict enqueue`, `interrupt`, `rollback`.",
 }
 """What to do next, by the code of the error; the same whether a server says it or the store."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from corral.cli.confirming import confirm
 from corral.cli.failure import Exit, Failure
 from corral.cli.options import Config, Json, Key, Store, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
@@ -108,7 +109,7 @@ def delete(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         )
     source = choose_source(url, api_key, store, config, tenant)
     what = f"everything of the user {user!r}" if user is not None else ", ".join(sessions or ())
-    _confirm(f"Delete {what} from {source.name}? This cannot be undone.", yes=yes)
+    confirm(f"Delete {what} from {source.name}? This cannot be undone.", otherwise="Nothing was deleted.", yes=yes)
     if user is not None:
         deleted = source.forget(user)
     else:
@@ -144,17 +145,6 @@ def fork(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         show_json({"source": source.name, **copy})
     else:
         show(f"{copy['session_id']} has {copy['events']} events. Go on: corral invoke --session {new} …")
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    import sys  # noqa: PLC0415 - here alone
-
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Failure("Nothing was deleted.", "Say --yes if you mean it.", code="not_confirmed", status=Exit.USAGE)
-    if not typer.confirm(question, err=True):
-        raise Failure("Nothing was deleted.", "Ask again when you are sure.", code="not_confirmed")
 
 
 def _say_source(source: SessionSource) -> None:

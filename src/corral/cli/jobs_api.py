@@ -1,0 +1,125 @@
+"""What the verbs about jobs ask of a server. All answers are as the API gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from corral.cli.client import DEFAULT_URL, Client, ServerEvent, header, segment
+from corral.cli.project import local_url
+from corral.cli.waiting import waiting
+
+_SILENT_S = 60.0
+"""A stream says something more often than this, if only that it is there."""
+_NO_CONTENT = 204
+
+
+class JobsApi:
+    """The jobs of one server."""
+
+    def __init__(self, client: Client) -> None:
+        """Asks `client`."""
+        self.url = client.url
+        self._client = client
+
+    # -- one job
+
+    def submit(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> dict[str, Any]:
+        """`POST /v1/jobs`."""
+        headers = {} if idempotency_key is None else {"Idempotency-Key": header("idempotency key", idempotency_key)}
+        with (
+            waiting(f"asking {self.url}"),
+            self._client.call("POST", "/v1/jobs", content=msgspec.json.encode(request), headers=headers) as answer,
+        ):
+            answer.raise_for_status()
+            submitted: dict[str, Any] = answer.json()
+            return submitted
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """`GET /v1/jobs/{id}`."""
+        return self._get(_path(job_id))
+
+    def attempts(self, job_id: str) -> list[dict[str, Any]]:
+        """`GET /v1/jobs/{id}/attempts`."""
+        found: list[dict[str, Any]] = self._get(_path(job_id) + "/attempts")["items"]
+        return found
+
+    def callbacks(self, job_id: str) -> list[dict[str, Any]]:
+        """`GET /v1/jobs/{id}/callbacks`."""
+        found: list[dict[str, Any]] = self._get(_path(job_id) + "/callbacks")["items"]
+        return found
+
+    def events(self, job_id: str, *, after: str) -> Iterator[ServerEvent]:
+        """`GET /v1/jobs/{id}/events`: those after the one with the id `after`, then live. Ends where the stream does."""
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+        with self._client.call("GET", _path(job_id) + "/events", headers=headers, timeout_s=_SILENT_S) as answer:
+            answer.raise_for_status()
+            if answer.status != _NO_CONTENT:
+                yield from answer.events()
+
+    def act(self, job_id: str, action: str, content: object = msgspec.UNSET) -> dict[str, Any]:
+        """`POST /v1/jobs/{id}/cancel`, `…/retry`, `…/discard`."""
+        answer: dict[str, Any] = self._client.ask("POST", f"{_path(job_id)}/{action}", content)
+        return answer
+
+    def signal(self, job_id: str, name: str, value: object) -> dict[str, Any] | None:
+        """`POST /v1/jobs/{id}/signals/{name}`."""
+        answer: dict[str, Any] | None = self._client.ask("POST", f"{_path(job_id)}/signals/{segment(name)}", value)
+        return answer
+
+    # -- many
+
+    def jobs(self, **query: object) -> dict[str, Any]:
+        """`GET /v1/jobs`."""
+        return self._get("/v1/jobs", **query)
+
+    def act_on_many(self, action: str, query: Mapping[str, object]) -> dict[str, Any]:
+        """`POST /v1/jobs/cancel`, `/redrive`, `/discard`, with a filter."""
+        answer: dict[str, Any] = self._client.ask("POST", f"/v1/jobs/{action}", dict(query))
+        return answer
+
+    def submit_batch(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """`POST /v1/jobs/batches`."""
+        answer: dict[str, Any] = self._client.ask("POST", "/v1/jobs/batches", request)
+        return answer
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """`GET /v1/jobs/batches/{id}`."""
+        return self._get(f"/v1/jobs/batches/{segment(batch_id)}")
+
+    def queues(self) -> dict[str, Any]:
+        """`GET /v1/queues`."""
+        return self._get("/v1/queues")
+
+    # -- schedules
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """`GET /v1/schedules`."""
+        found: list[dict[str, Any]] = self._get("/v1/schedules")["items"]
+        return found
+
+    def save_schedule(self, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """`PUT /v1/schedules/{name}`."""
+        answer: dict[str, Any] = self._client.ask("PUT", f"/v1/schedules/{segment(name)}", content)
+        return answer
+
+    def remove_schedule(self, name: str) -> None:
+        """`DELETE /v1/schedules/{name}`."""
+        self._client.ask("DELETE", f"/v1/schedules/{segment(name)}")
+
+    def _get(self, path: str, **query: object) -> dict[str, Any]:
+        given = {name: value for name, value in query.items() if value is not None and value != ()}
+        answer: dict[str, Any] = self._client.ask("GET", f"{path}?{urlencode(given, doseq=True)}" if given else path)
+        return answer
+
+
+def jobs_api(url: str | None, key: str | None) -> JobsApi:
+    """The server that was named, or runs from this folder, or may be at the usual address."""
+    return JobsApi(Client(url or local_url() or DEFAULT_URL, key))
+
+
+def _path(job_id: str) -> str:
+    return f"/v1/jobs/{segment(job_id)}"

@@ -1,0 +1,475 @@
+"""What `corral jobs`, `queues` and `schedules` ask and print; test_worker_cli.py has them with a real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+from command_line import event_stream, json_answer
+
+from corral.cli.client import ServerEvent
+from corral.cli.failure import Exit, Failure
+from corral.cli.job_filter import duration, moment
+from corral.cli.jobs_follow import Follower, Printer
+from corral.cli.jobs_stats import watch
+from corral.cli.progress import ProgressBar
+
+ID = "01a1fd7d-0000-7000-8000-000000000001"
+JOB = {
+    "id": ID,
+    "tenant": "default",
+    "agent": "main",
+    "version": "",
+    "status": "succeeded",
+    "queue": "default",
+    "priority": 5,
+    "session_id": None,
+    "user_id": None,
+    "tags": ["a", "b"],
+    "batch_id": None,
+    "attempt": 1,
+    "failures": 0,
+    "max_attempts": 3,
+    "created_at": 1.0,
+    "run_at": None,
+    "started_at": 2.0,
+    "finished_at": 3.5,
+    "deadline_at": None,
+    "worker": None,
+    "cancel_requested": False,
+    "awaits": "",
+    "progress": None,
+    "error": None,
+    "input": {"prompt": "Hi"},
+    "result": {"said": "Hello"},
+    "callback": None,
+    "last_seq": 0,
+}
+ERROR = {"code": "agent_error", "type": "ValueError", "message": "no such page", "traceback": "Traceback …"}
+FAILED = JOB | {"status": "failed", "result": None, "error": ERROR, "failures": 3, "attempt": 3}
+QUEUES = {
+    "queues": [{"queue": "default", "queued": 7, "scheduled": 1, "running": 2, "waiting": 0, "oldest_queued_s": 3.25}],
+    "workers": [
+        {
+            "worker": "host:1",
+            "queues": [],
+            "slots": 64,
+            "running": 2,
+            "finished": 10,
+            "failed": 1,
+            "per_s": 12.5,
+            "started_at": 1.0,
+            "seen_at": 2.0,
+        }
+    ],
+}
+END = b'event: end\ndata: {"status": "succeeded"}\n\n'
+
+
+def asked(server):
+    """Each request: its line, its headers and its JSON."""
+    found = []
+    for request in server.requests:
+        head, _, body = request.partition(b"\r\n\r\n")
+        line, *lines = head.decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (text.partition(": ") for text in lines)}
+        found.append((line.removesuffix(" HTTP/1.1"), headers, json.loads(body) if body else None))
+    return found
+
+
+# -- submit
+
+
+def test_submit_says_the_id(corral, stub):
+    server = stub(json_answer({"id": ID, "status": "queued"}, 202))
+    flags = ["--priority", "9", "--delay", "5m", "--tag", "a", "--tag", "b", "--session", "s", "--queue", "gpu"]
+    flags += ["--callback", "https://example.org/done", "--idempotency-key", "k1", "--api-key", "secret"]
+    done = corral("jobs", "submit", "main", '{"n": 1}', "--url", server.url, *flags)
+    assert (done.status, done.out, done.err) == (0, f"{ID}\n", "")
+    [(line, headers, body)] = asked(server)
+    assert line == "POST /v1/jobs"
+    assert (headers["idempotency-key"], headers["authorization"]) == ("k1", "Bearer secret")
+    assert body == {
+        "agent": "main",
+        "input": {"n": 1},
+        "priority": 9,
+        "delay_s": 300.0,
+        "queue": "gpu",
+        "tags": ["a", "b"],
+        "session_id": "s",
+        "callback": {"url": "https://example.org/done"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [("Hello there", {"prompt": "Hello there"}), ("[1]", [1]), ("@in.json", {"f": 1}), ("-", {"s": 1})],
+)
+def test_submit_takes_input_as_it_comes(here, corral, stub, monkeypatch, text, sent):
+    (here / "in.json").write_text('{"f": 1}')
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"s": 1}'))
+    server = stub(json_answer({"id": ID, "status": "queued"}, 202))
+    done = corral("jobs", "submit", "main", text, "--url", server.url, "--json")
+    assert done.json == {"id": ID, "status": "queued"}
+    assert asked(server)[0][2] == {"agent": "main", "input": sent}
+
+
+@pytest.mark.parametrize("text", ['{"n": 1', "@none.json", "@bad.json"])
+def test_what_looks_like_json_must_be_json(here, corral, text):
+    (here / "bad.json").write_text("Hello")
+    done = corral("jobs", "submit", "main", text, "--url", "http://127.0.0.1:1", "--json")
+    assert (done.status, done.error["code"]) == (Exit.USAGE, "usage")
+
+
+def test_submit_needs_an_input(corral, monkeypatch):
+    stdin = io.StringIO()
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert corral("jobs", "submit", "main").status == Exit.USAGE
+
+
+def test_submit_and_wait_prints_what_it_says(corral, stub):
+    stream = event_stream(b'id: 1\nevent: piece\ndata: "Hel"\n\n', b'id: 2\nevent: piece\ndata: "lo"\n\n', END)
+    server = stub(json_answer({"id": ID, "status": "queued"}, 202), stream, json_answer(JOB))
+    done = corral("jobs", "submit", "main", "Hi", "--wait", "--url", server.url)
+    assert (done.status, done.out, done.err) == (0, "Hello\n", "")
+
+
+def test_submit_and_wait_prints_the_result_of_one_that_said_nothing(corral, stub):
+    server = stub(json_answer({"id": ID, "status": "queued"}, 202), event_stream(END), json_answer(JOB))
+    done = corral("jobs", "submit", "main", "Hi", "--wait", "--url", server.url)
+    assert (done.status, json.loads(done.out)) == (0, {"said": "Hello"})
+
+
+def test_submit_and_wait_for_one_that_fails(corral, stub):
+    server = stub(json_answer({"id": ID, "status": "queued"}, 202), event_stream(END), json_answer(FAILED))
+    done = corral("jobs", "submit", "main", "Hi", "--wait", "--url", server.url)
+    assert (done.status, done.out) == (Exit.FAILED, "")
+    assert "no such page" in done.err
+    assert f"corral jobs show {ID}" in done.err
+
+
+def test_a_batch(here, corral, stub):
+    (here / "in.jsonl").write_text('{"n": 1}\n\n{"n": 2}\n')
+    batch = {"id": "b1", "total": 2, "created_at": 1.0, "counts": {"queued": 2}}
+    ended = batch | {"counts": {"succeeded": 2}}
+    server = stub(json_answer(batch, 202), json_answer(ended))
+    done = corral("jobs", "submit", "main", "--batch", "in.jsonl", "--priority", "1", "--wait", "--url", server.url)
+    assert (done.status, done.out, done.err) == (0, "b1\n", "2 succeeded\n")
+    assert asked(server)[0][2] == {"agent": "main", "priority": 1, "inputs": [{"n": 1}, {"n": 2}]}
+
+
+def test_a_batch_of_which_some_fail(here, corral, stub, monkeypatch):
+    monkeypatch.setattr("corral.cli.jobs_submit._LOOK_S", 0.001)
+    (here / "in.jsonl").write_text("1\n2\n")
+    batch = {"id": "b1", "total": 2, "created_at": 1.0, "counts": {"running": 2}}
+    half = batch | {"counts": {"succeeded": 1, "running": 1}}
+    ended = batch | {"counts": {"succeeded": 1, "failed": 1}}
+    server = stub(json_answer(batch, 202), json_answer(half), json_answer(ended))
+    done = corral("jobs", "submit", "main", "--batch", "in.jsonl", "--wait", "--url", server.url, "--json")
+    assert (done.status, done.json["counts"]) == (Exit.FAILED, {"succeeded": 1, "failed": 1})
+
+
+@pytest.mark.parametrize("content", ["", '{"n": 1}\n{"n": '])
+def test_a_batch_that_cannot_be_read_hands_nothing_in(here, corral, content):
+    (here / "in.jsonl").write_text(content)
+    done = corral("jobs", "submit", "main", "--batch", "in.jsonl", "--url", "http://127.0.0.1:1")
+    assert done.status == Exit.USAGE
+
+
+def test_a_batch_and_an_input(here, corral):
+    (here / "in.jsonl").write_text("1\n")
+    assert corral("jobs", "submit", "main", "{}", "--batch", "in.jsonl").status == Exit.USAGE
+
+
+# -- tail
+
+
+def test_tail_goes_on_where_the_connection_broke(corral, stub, monkeypatch):
+    monkeypatch.setattr("corral.cli.jobs_follow._PAUSE_S", 0.001)
+    cut = event_stream(b'id: 7\nevent: piece\ndata: "Hel"\n\n', ended=False)
+    busy = json_answer({"code": "store_unavailable", "detail": "?"}, 503)
+    rest = event_stream(b'id: 8\nevent: piece\ndata: "lo"\n\n', END)
+    server = stub(cut, busy, rest, json_answer(JOB))
+    done = corral("jobs", "tail", ID, "--url", server.url)
+    assert (done.status, done.out) == (0, "Hello\n")
+    assert [headers.get("last-event-id") for _, headers, _ in asked(server)] == [None, "7", "7", None]
+
+
+def test_tail_ends_with_a_stream_that_says_no_end(corral, stub):
+    server = stub(event_stream(b'id: 1\nevent: piece\ndata: {"n": 1}\n\n'), json_answer(JOB), json_answer(JOB))
+    done = corral("jobs", "tail", ID, "--after", "3", "--url", server.url)
+    assert (done.status, done.out) == (0, '{"n":1}\n')
+    assert asked(server)[0][1]["last-event-id"] == "3"
+
+
+def test_tail_as_json(corral, stub):
+    stream = event_stream(b'id: 1\nevent: piece\ndata: "x"\n\n', END)
+    server = stub(stream, json_answer(JOB | {"status": "cancelled"}))
+    done = corral("jobs", "tail", ID, "--url", server.url, "--json")
+    assert done.status == Exit.CANCELLED
+    assert [event["kind"] for event in done.json["events"]] == ["piece", "end"]
+
+
+def test_tail_of_no_job(corral, stub):
+    server = stub(json_answer({"code": "job_not_found", "detail": "There is no such job."}, 404))
+    done = corral("jobs", "tail", ID, "--url", server.url, "--json")
+    assert (done.status, done.error["code"]) == (Exit.NOT_FOUND, "job_not_found")
+
+
+class Scripted:
+    """The API, as a list of what each connection brings."""
+
+    def __init__(self, *connections) -> None:
+        self.connections = list(connections)
+
+    def events(self, job_id, *, after):
+        for one in self.connections.pop(0):
+            if isinstance(one, Failure):
+                raise one
+            yield one
+
+    def job(self, job_id):
+        return JOB | {"status": "running"}
+
+
+def test_following_gives_up_in_the_end():
+    clock = iter(range(0, 10_000, 50))
+    gone = Failure("gone", code="unreachable")
+    api = Scripted([ServerEvent("piece", "x", "1")], *([gone] for _ in range(20)))
+    follower = Follower(api, ID, now=lambda: next(clock), sleep=lambda _: None)
+    with pytest.raises(Failure, match="gone"):
+        list(follower.events())
+    assert len(api.connections) > 10
+
+
+def test_following_for_a_time():
+    clock = iter(range(100))
+    api = Scripted([ServerEvent("piece", "x", str(n)) for n in range(50)])
+    with pytest.raises(Failure, match="goes on") as caught:
+        list(Follower(api, ID, timeout_s=5, now=lambda: next(clock), sleep=lambda _: None).events())
+    assert caught.value.code == "timeout"
+
+
+def test_pieces_and_what_stands_beside_them(capfd):
+    printer = Printer()
+    for name, data in (
+        ("piece", "He"),
+        ("piece", {"data": "llo"}),
+        ("attempt", {"attempt": 2}),
+        ("log", {"data": "hm"}),
+        ("progress", {"fraction": 0.5, "message": "half"}),
+        ("piece", {"n": 1}),
+        ("piece", "end"),
+    ):
+        printer.show(ServerEvent(name, data))
+    printer.end()
+    out, err = capfd.readouterr()
+    assert out == 'Hello\n{"n":1}\nend\n'
+    assert err == "Attempt 2 begins; what was said before does not count.\nhm\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_drawn_and_taken_away():
+    terminal = Terminal()
+    bar = ProgressBar(terminal)
+    bar.draw(0.5, "reading\x1b[2J")
+    bar.draw(None, "on")
+    bar.clear()
+    bar.clear()
+    first, second, blank, end = terminal.getvalue().split("\r")[1:]
+    assert first == "[############............]  50% reading�[2J"
+    assert second.rstrip() == "on"
+    assert len(second) == len(first)
+    assert (blank.strip(), end) == ("", "")
+
+
+# -- looking
+
+
+def test_list(corral, stub):
+    server = stub(json_answer({"items": [JOB], "next_cursor": "c2"}))
+    flags = ["--status", "queued", "--status", "running", "--agent", "a b", "--tag", "t", "--since", "2026-11-21T00:00"]
+    done = corral("jobs", "list", "--url", server.url, *flags, "--session", "s", "--user", "u", "--batch", "b")
+    assert done.out.splitlines()[0].split()[:4] == ["JOB", "STATUS", "AGENT", "QUEUE"]
+    assert done.out.splitlines()[1].split()[:2] == [ID, "succeeded"]
+    assert "1.5 s" in done.out
+    assert "--cursor c2" in done.err
+    line = asked(server)[0][0]
+    assert line.startswith("GET /v1/jobs?agent=a+b&tag=t&session_id=s&user_id=u&batch_id=b&status=queued")
+    assert "limit=20" in line
+
+
+def test_lists_as_json_and_empty(corral, stub):
+    page = {"items": [FAILED], "next_cursor": None}
+    assert corral("jobs", "dead", "--url", stub(json_answer(page)).url, "--json").json == page
+    empty = {"items": [], "next_cursor": None}
+    for verb in ("list", "dead"):
+        done = corral("jobs", verb, "--url", stub(json_answer(empty)).url)
+        assert (done.status, done.out) == (0, "")
+        assert done.err
+
+
+def test_dead_letters_say_what_they_died_of(corral, stub):
+    server = stub(json_answer({"items": [FAILED], "next_cursor": None}))
+    done = corral("jobs", "dead", "--url", server.url, "--queue", "q")
+    assert "ValueError" in done.out
+    assert "no such page" in done.out
+    assert "redrive" in done.err
+    assert "status=failed" in asked(server)[0][0]
+
+
+def test_show_tells_the_whole_story(corral, stub):
+    attempt = {
+        "attempt": 1,
+        "worker": "host:1",
+        "started_at": 1.0,
+        "ended_at": 2.0,
+        "error": ERROR | {"message": "1st"},
+    }
+    delivery = {"status": "failed", "attempts": 4, "answer": "410"}
+    job = FAILED | {"callback": {"url": "https://x"}, "progress": {"fraction": 0.25, "message": "reading"}}
+    answers = [json_answer(job), json_answer({"items": [attempt]}), json_answer({"items": [delivery]})]
+    done = corral("jobs", "show", ID, "--url", stub(*answers).url)
+    assert done.status == 0
+    for text in (
+        "failed",
+        "25% reading",
+        "3, 3 of 3 failures",
+        '"prompt": "Hi"',
+        "no such page",
+        "1st",
+        "host:1",
+        "410",
+    ):
+        assert text in done.out
+    whole = corral("jobs", "show", ID, "--url", stub(*answers).url, "--json").json
+    assert (whole["attempts"], whole["callbacks"]) == ([attempt], [delivery])
+
+
+# -- acting
+
+
+def test_by_id(corral, stub):
+    for verb, path, done_text in (
+        ("cancel", "cancel", "Cancelled 2 jobs."),
+        ("redrive", "retry", "Redriven 2 jobs."),
+        ("discard", "discard", "Discarded 2 jobs."),
+    ):
+        server = stub(json_answer({"id": "x"}), json_answer({"id": "y"}))
+        assert corral("jobs", verb, "x", "y", "--url", server.url).out == f"{done_text}\n"
+        assert [line for line, _, _ in asked(server)] == [f"POST /v1/jobs/x/{path}", f"POST /v1/jobs/y/{path}"]
+
+
+def test_by_filter_until_none_is_left(corral, stub):
+    server = stub(json_answer({"ids": ["x", "y"]}), json_answer({"ids": ["y", "z"]}), json_answer({"ids": ["z"]}))
+    done = corral("jobs", "cancel", "--queue", "q", "--status", "queued", "--yes", "--url", server.url, "--json")
+    assert done.json == {"ids": ["x", "y", "z"], "count": 3}
+    assert [(line, body) for line, _, body in asked(server)] == [
+        ("POST /v1/jobs/cancel", {"queue": "q", "status": ["queued"]})
+    ] * 3
+
+
+def test_acting_on_many_is_confirmed_and_meant(corral):
+    for verb in ("cancel", "redrive", "discard"):
+        assert corral("jobs", verb).status == Exit.USAGE
+        assert corral("jobs", verb, "x", "--queue", "q").status == Exit.USAGE
+        done = corral("jobs", verb, "--queue", "q", "--url", "http://127.0.0.1:1", "--json")
+        assert (done.status, done.error["code"]) == (Exit.USAGE, "not_confirmed")
+
+
+def test_retry_with_another_input(corral, stub):
+    server = stub(json_answer(JOB), json_answer(JOB))
+    assert "runs again" in corral("jobs", "retry", ID, "--url", server.url).out
+    assert corral("jobs", "retry", ID, '{"n": 2}', "--url", server.url, "--json").json == JOB
+    assert [body for _, _, body in asked(server)] == [{}, {"input": {"n": 2}}]
+
+
+def test_signal(corral, stub):
+    server = stub(json_answer({}, 202), json_answer({}, 202))
+    assert corral("jobs", "signal", ID, "go on", '{"ok": true}', "--url", server.url).status == 0
+    assert corral("jobs", "signal", ID, "go", "--url", server.url).status == 0
+    assert [(line, body) for line, _, body in asked(server)] == [
+        (f"POST /v1/jobs/{ID}/signals/go%20on", {"ok": True}),
+        (f"POST /v1/jobs/{ID}/signals/go", None),
+    ]
+    assert corral("jobs", "signal", ID, "go", "words", "--url", server.url).status == Exit.USAGE
+
+
+# -- times
+
+
+def test_moments_and_durations():
+    assert moment("2h", now=10_000.0) == 2800.0
+    assert moment("12.5") == 12.5
+    assert moment("1970-01-02T00:00+00:00") == 86_400.0
+    assert (duration("90"), duration("5m"), duration("1.5h")) == (90.0, 300.0, 5400.0)
+
+
+@pytest.mark.parametrize("flags", [("--since", "yesterday"), ("--status", "lost")])
+def test_what_is_no_filter(corral, flags):
+    assert corral("jobs", "list", *flags).status == Exit.USAGE
+
+
+def test_what_is_no_duration(corral):
+    assert corral("jobs", "submit", "main", "{}", "--delay", "soon").status == Exit.USAGE
+
+
+# -- queues and schedules
+
+
+def test_queues_and_stats(corral, stub):
+    for verb in (("queues",), ("jobs", "stats"), ("jobs", "stats", "--once")):
+        done = corral(*verb, "--url", stub(json_answer(QUEUES)).url)
+        lines = [line.split() for line in done.out.splitlines()]
+        assert lines[1] == ["default", "7", "1", "2", "0", "3.2", "s"]
+        assert lines[4][:6] == ["host:1", "all", "2/64", "10", "1", "12.5"]
+        assert corral(*verb, "--url", stub(json_answer(QUEUES)).url, "--json").json == QUEUES
+    done = corral("queues", "--url", stub(json_answer({"queues": [], "workers": []})).url)
+    assert (done.status, done.out) == (0, "")
+    assert "corral worker" in done.err
+
+
+def test_stats_refresh_until_ctrl_c(capfd):
+    pauses = iter([None, None])
+
+    def pause():
+        try:
+            next(pauses)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    later = QUEUES | {"queues": [QUEUES["queues"][0] | {"queued": 4321}]}
+    watch(QUEUES, lambda: later, pause)
+    assert "4321" in capfd.readouterr().out
+
+
+def test_schedules(corral, stub):
+    schedule = {
+        "name": "nightly",
+        "cron": "0 6 * * *",
+        "timezone": "Europe/Berlin",
+        "catch_up": "one",
+        "paused": False,
+        "job": {"agent": "main", "input": {}},
+        "next_at": 1.0,
+        "last_at": None,
+    }
+    server = stub(json_answer({"items": [schedule]}), json_answer(schedule), json_answer({}))
+    listed = corral("schedules", "list", "--url", server.url)
+    assert "Europe/Berlin" in listed.out
+    flags = ["--timezone", "Europe/Berlin", "--tag", "t"]
+    done = corral("schedules", "set", "nightly", "0 6 * * *", "main", '{"n": 1}', *flags, "--url", server.url)
+    assert "due next" in done.out
+    assert corral("schedules", "remove", "nightly", "--url", server.url).out == "Removed nightly.\n"
+    assert [line for line, _, _ in asked(server)][1:] == ["PUT /v1/schedules/nightly", "DELETE /v1/schedules/nightly"]
+    assert asked(server)[1][2]["job"] == {"agent": "main", "input": {"n": 1}, "tags": ["t"]}
+    resting = stub(json_answer(schedule | {"paused": True}), json_answer({"items": []}))
+    assert "rests" in corral("schedules", "set", "n", "@hourly", "main", "--paused", "--url", resting.url).out
+    assert "corral schedules set" in corral("schedules", "list", "--url", resting.url).err
