@@ -162,6 +162,14 @@ class JobStateConflict(CorralError):
     code = "job_state_conflict"
 
 
+class AgentUnavailable(CorralError):
+    """This worker does not have that agent; another one may."""
+
+    status = 404
+    code = "agent_unavailable"
+    retryable = True
+
+
 class QueueFull(CorralError):
     """This queue holds as many jobs as it may; try again later."""
 
@@ -213,6 +221,12 @@ class OutboundFailed(CorralError):
     status = 502
     code = "outbound_failed"
     retryable = True
+
+
+class StepNotKept(CorralError):
+    """A step returned what cannot be kept."""
+
+    code = "step_not_kept"
 
 
 # -- an invocation's end ------------------------------------------------------------------------------------------

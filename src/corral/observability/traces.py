@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
+from corral.clock import SYSTEM_CLOCK, Clock, new_span_id, new_trace_id
 from corral.context import Context, find_context
 from corral.observability import semconv
 from corral.observability.redaction import redacted, redacted_text
@@ -20,6 +20,7 @@ from corral.observability.store import Span, SpanStore
 
 _log = logging.getLogger("corral.observability")
 
+_TRACEPARENT_LENGTH = 55
 _HELD_MAX = 10_000
 _BATCH_MAX = 500
 _PERIOD_S = 0.5
@@ -213,6 +214,23 @@ def _without_secrets(span: Span) -> Span:
 def traceparent(context: Context) -> str:
     """The W3C header that carries this trace on: to whom we call, and back to who called."""
     return f"00-{context.trace_id}-{context.span_id}-{'01' if context.sampled else '00'}"
+
+
+def join_trace(context: Context, given: str | None) -> None:
+    """Go on with the trace that a `traceparent` names, or begin one. A malformed one begins one, as W3C asks."""
+    context.span_id = new_span_id()
+    if given is not None and len(given) >= _TRACEPARENT_LENGTH:
+        version, trace_id, parent_id, flags, *more = [*given.split("-"), "", "", ""]
+        known = version != "ff" and _is_hex(version, 2) and not (version == "00" and more[0])
+        if known and _is_hex(trace_id, 32) and _is_hex(parent_id, 16) and _is_hex(flags, 2):
+            context.trace_id, context.parent_span_id = trace_id, parent_id
+            context.sampled = bool(int(flags, 16) & 1)
+            return
+    context.trace_id = new_trace_id()
+
+
+def _is_hex(text: str, length: int) -> bool:
+    return len(text) == length and set(text) <= set("0123456789abcdef") and (length == 2 or set(text) != {"0"})  # noqa: PLR2004 - flags may be 00
 
 
 def finished_span(  # noqa: PLR0913 - a span has that many parts

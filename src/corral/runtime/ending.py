@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from corral.errors import AgentFailed, CorralError
+from corral.jobs.steps import Suspended
 from corral.runtime.encoding import to_json
 from corral.runtime.invocation import Invocation, Outcome
 from corral.runtime.pipeline import Proceed
@@ -129,6 +130,8 @@ class CallStream:
 
 def outcome_of(error: BaseException) -> Outcome:
     """The one word that metrics and logs use for an error."""
+    if isinstance(error, Suspended):
+        return "ok"
     code = getattr(error, "code", "")
     if code in {"cancelled", "interrupted"} or isinstance(error, asyncio.CancelledError | GeneratorExit):
         return "cancelled"

@@ -9,6 +9,7 @@ from typing import Any
 
 from corral.context import enter_context
 from corral.errors import AgentFailed, CorralError
+from corral.jobs.steps import Suspended
 from corral.runtime.chunks import joined
 from corral.runtime.entrypoint import Entrypoint
 from corral.runtime.invocation import Invocation
@@ -95,7 +96,7 @@ def agents_own(error: BaseException, call: Invocation) -> BaseException:
             while call.task.uncancel():  # the deadline may have come after another reason
                 pass
         return call.cancelled_error()
-    if isinstance(error, CorralError):
+    if isinstance(error, CorralError | Suspended):
         return error
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()

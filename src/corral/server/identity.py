@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from corral.clock import new_id, new_span_id, new_trace_id
+from corral.clock import new_id
 from corral.context import Context
 from corral.errors import CorralError, ValidationFailed
+from corral.observability.traces import join_trace
 from corral.runtime.payload import is_id
 from corral.server.headers import forwardable_headers
 from corral.server.http import Message, Receive, Request, Scope
@@ -21,7 +22,6 @@ REQUEST_HEADER = b"x-amzn-bedrock-agentcore-runtime-request-id"
 USER_HEADER = b"x-amzn-bedrock-agentcore-runtime-user-id"
 _SESSION_CHARS_MAX = 256
 _REQUEST_ID_CHARS_MAX = 128
-_TRACEPARENT_LENGTH = 55
 _TIMEOUT_S_MIN, _TIMEOUT_S_MAX = 0.1, 86_400.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
@@ -103,7 +103,8 @@ def context_of(request: Request, agent: str = "main") -> Context:
     """
     headers = request.headers
     context = request.context = Context(_request_id(headers), agent)
-    _set_trace(context, headers.get(b"traceparent"))
+    given = headers.get(b"traceparent")
+    join_trace(context, None if given is None else given.decode("latin-1"))
     context.session_id = _id(headers, SESSION_HEADER, b"x-session-id")
     context.user_id = _id(headers, USER_HEADER, b"x-user-id")
     context.idempotency_key = _id(headers, b"idempotency-key", b"amz-sdk-invocation-id")
@@ -195,20 +196,3 @@ def _timeout(value: bytes) -> float:
             f"The header x-timeout-s is a number of seconds from 0.1 to 86400, not {value.decode('latin-1')[:40]!r}."
         )
     return seconds
-
-
-def _set_trace(context: Context, traceparent: bytes | None) -> None:
-    """Go on with the caller's trace, or begin one. A malformed header begins one, as W3C asks."""
-    context.span_id = new_span_id()
-    if traceparent is not None and len(traceparent) >= _TRACEPARENT_LENGTH:
-        version, trace_id, parent_id, flags, *more = [*traceparent.decode("latin-1").split("-"), "", "", ""]
-        known = version != "ff" and _is_hex(version, 2) and not (version == "00" and more[0])
-        if known and _is_hex(trace_id, 32) and _is_hex(parent_id, 16) and _is_hex(flags, 2):
-            context.trace_id, context.parent_span_id = trace_id, parent_id
-            context.sampled = bool(int(flags, 16) & 1)
-            return
-    context.trace_id = new_trace_id()
-
-
-def _is_hex(text: str, length: int) -> bool:
-    return len(text) == length and set(text) <= set("0123456789abcdef") and (length == 2 or set(text) != {"0"})  # noqa: PLR2004 - flags may be 00

@@ -34,6 +34,8 @@ class ServerSettings(Section, frozen=True):
     """Address to listen on. Anything but loopback needs `security.api_keys`, or `security.allow_unauthenticated`."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     """Port to listen on; 0 takes a free one and prints it."""
+    role: Literal["all", "api", "worker", "control"] = "all"
+    """What these processes do: `api` answers requests, `worker` runs jobs, `control` keeps schedules, callbacks and retention going (as every `worker` does too)."""
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
     """Worker processes."""
     body_max_bytes: Count = 100_000_000
@@ -124,9 +126,9 @@ class JobSettings(Section, frozen=True):
     events_max: Count = 10_000
     """Events kept per job."""
     inline_max_bytes: Count = 65_536
-    """Journal entries and results larger than this are kept apart, and referred to."""
+    """Results of steps larger than this are kept apart, and referred to."""
     result_max_bytes: Count = 10_485_760
-    """Largest result of a job."""
+    """Largest result of a job; one that is larger fails it."""
     attempts_max: Count = 3
     """Attempts that may fail, the first one included; then the job lies among the dead letters."""
     retry_initial_s: Pause = 1.0
@@ -237,3 +239,18 @@ class Settings(Section, frozen=True):
     security: SecuritySettings = SecuritySettings()
     observability: ObservabilitySettings = ObservabilitySettings()
     agentcore: AgentCoreSettings = AgentCoreSettings()
+
+    @property
+    def answers(self) -> bool:
+        """Whether these processes take requests; health checks are answered by all that listen."""
+        return self.server.role in {"all", "api"}
+
+    @property
+    def runs_jobs(self) -> bool:
+        """Whether these processes run jobs."""
+        return self.jobs.worker and self.server.role in {"all", "worker"}
+
+    @property
+    def keeps_house(self) -> bool:
+        """Whether these processes fire schedules, send callbacks, and sweep what is over."""
+        return self.server.role != "api"

@@ -1,0 +1,101 @@
+"""Where jobs meet the runtime: a claimed job becomes an invocation and takes the road of a request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.context import Context
+from corral.errors import AgentUnavailable, NotFound, PayloadTooLarge
+from corral.jobs.running import Outcome, RunningJob
+from corral.observability.traces import join_trace
+from corral.runtime.invocation import Invocation
+from corral.runtime.pipeline import Proceed
+from corral.runtime.registry import Agent, Agents
+from corral.runtime.reply import Reply
+
+
+class JobRuns:
+    """Runs jobs: the handler of a worker."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        pipeline: Proceed,
+        begin: Callable[[Context], None],
+        *,
+        result_max_bytes: int,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`pipeline` is the list of stages without those that are for requests alone; `begin` is told of each context."""
+        self._agents = agents
+        self._pipeline = pipeline
+        self._begin = begin
+        self._result_max_bytes = result_max_bytes
+        self._clock = clock
+
+    async def run(self, job: RunningJob) -> Outcome:
+        """Run the agent; what it yields becomes the job's events, and what it answers the job's result."""
+        claimed = job.claimed
+        agent = self._agent(claimed.agent)
+        context = Context(claimed.id, agent.name)
+        context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
+        context.session_id = claimed.session_id
+        join_trace(context, claimed.traceparent or None)
+        self._begin(context)
+        job.attach_to(context)
+        call = Invocation(agent, msgspec.json.decode(claimed.input), context, self._clock.monotonic())
+        call.strict = False
+        reply = await self._pipeline(call)
+        if reply.stream is not None:
+            return Outcome(await self._read(job, reply.stream))
+        return Outcome(self._bounded(_value(reply)))
+
+    def _agent(self, name: str) -> Agent:
+        try:
+            return self._agents.find(name)
+        except NotFound as missing:
+            raise AgentUnavailable(missing.message) from None
+
+    async def _read(self, job: RunningJob, stream: AsyncIterator[str]) -> bytes:
+        """Hand on every piece, and make one result of all: text where all are text, else a list."""
+        pieces: list[str] = []
+        size = 0
+        try:
+            async for text in stream:
+                pieces.append(text)
+                size += len(text)
+                if size > self._result_max_bytes:
+                    raise self._too_large(size)
+                await job.say(text.encode())
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]  # every stream that leaves the pipeline has it
+        listed = f"[{','.join(pieces)}]".encode()
+        if pieces and all(piece.startswith('"') for piece in pieces):
+            return msgspec.json.encode("".join(msgspec.json.decode(listed, type=list[str])))
+        return listed
+
+    def _bounded(self, result: bytes) -> bytes:
+        if len(result) > self._result_max_bytes:
+            raise self._too_large(len(result))
+        return result
+
+    def _too_large(self, size: int) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"The result has {size} bytes or more, and a job's may have {self._result_max_bytes}: keep it elsewhere and "
+            "answer with its address, or raise `jobs.result_max_bytes`."
+        )
+
+
+def _value(reply: Reply) -> bytes:
+    """The answer as JSON text; of a ready HTTP response its body."""
+    if reply.text is not None:
+        return reply.text.encode()
+    body = getattr(reply.response, "body", b"")
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.encode(bytes(body).decode("utf-8", "replace"))
+    return bytes(body)
