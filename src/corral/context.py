@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
 from corral.errors import CorralError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 
 class SessionHandle(Protocol):
@@ -32,6 +34,40 @@ class HttpSource(Protocol):
         ...
 
 
+class JobHandle(Protocol):
+    """What a context knows of its job; `corral.jobs.running.RunningJob` is the real one."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run of the job."""
+        ...
+
+    def step(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """Call once per job, and remember the result."""
+        ...
+
+    def wait_for(self, name: str, timeout: float | None) -> Awaitable[Any]:
+        """Return the signal's value, or let the job go until it is there."""
+        ...
+
+    def progress(self, fraction: float, message: str) -> None:
+        """Say how far the job is."""
+        ...
+
+    def run_step(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """As `step`, for a thread."""
+        ...
+
+    def run_wait_for(self, name: str, timeout: float | None) -> Any:
+        """As `wait_for`, for a thread."""
+        ...
+
+
 class Context:
     """One invocation as the agent sees it.
 
@@ -41,6 +77,7 @@ class Context:
 
     __slots__ = (
         "_http",
+        "_job",
         "_session",
         "agent",
         "agent_span_id",
@@ -86,6 +123,7 @@ class Context:
         """True once this invocation should stop: for synchronous agents, which cannot be interrupted from outside."""
         self._session: Any = None
         self._http: HttpSource | None = None
+        self._job: JobHandle | None = None
 
     def attach_http(self, source: HttpSource) -> None:
         """Say where headers and request come from. They are built when somebody asks: most agents never do."""
@@ -120,8 +158,72 @@ class Context:
         """Give the invocation its session; called once by the pipeline."""
         self._session = session
 
+    # -- jobs ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the job that runs here; none in a plain request."""
+        return None if self._job is None else self._job.id
+
+    @property
+    def attempt(self) -> int:
+        """Which run of the job this is; 1 in a plain request."""
+        return 1 if self._job is None else self._job.attempt
+
+    def attach_job(self, job: JobHandle) -> None:
+        """Say that this invocation is a job's."""
+        self._job = job
+
+    def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """`await context.step("charge", charge, order)`: call `fn` once per job, whatever dies in between.
+
+        Its result is kept as JSON before it is returned; a later attempt gets it without calling `fn`. The same name
+        again is the next occurrence. A plain function runs in a thread. Outside of a job, `fn` is simply called.
+        """
+        if self._job is None:
+            return call_step(fn, args, kwargs)
+        return self._job.step(name, fn, args, kwargs)
+
+    def run_step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """The same for a synchronous agent: `fn` is called right here."""
+        if self._job is None:
+            return fn(*args, **kwargs)
+        return self._job.run_step(name, fn, args, kwargs)
+
+    async def wait_for(self, name: str, *, timeout: float | None = None) -> Any:
+        """Wait for a signal from outside, days if need be: the job gives its worker back and goes on when it comes.
+
+        It goes on from the top, with all its steps replayed. Raises `WaitTimeout` after `timeout` seconds.
+        """
+        return await self._waiting_job(name).wait_for(name, timeout)
+
+    def run_wait_for(self, name: str, *, timeout: float | None = None) -> Any:
+        """The same for a synchronous agent."""
+        return self._waiting_job(name).run_wait_for(name, timeout)
+
+    def _waiting_job(self, name: str) -> JobHandle:
+        if self._job is None:
+            raise CorralError(
+                f"Only a job can wait for {name!r}, and this is a plain request: submit it with `POST /v1/jobs` or "
+                "`corral jobs submit`."
+            )
+        return self._job
+
+    async def progress(self, fraction: float, message: str = "") -> None:
+        """Show how far this is, from 0 to 1, to whoever looks at the job. Say it as often as you like."""
+        if self._job is not None:
+            self._job.progress(fraction, message)
+
     def __repr__(self) -> str:
         return f"Context(request_id={self.request_id!r}, agent={self.agent!r}, session_id={self.session_id!r})"
+
+
+async def call_step(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a step's function: on this loop if it is asynchronous, else in a thread."""
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004 - asks for its kind
+        return await fn(*args, **kwargs)
+    result = await asyncio.to_thread(fn, *args, **kwargs)
+    return await result if inspect.isawaitable(result) else result
 
 
 _current: contextvars.ContextVar[Context | None] = contextvars.ContextVar("corral_context", default=None)

@@ -1,0 +1,127 @@
+"""Fetches work: woken, never in a hurry, and in batches as large as there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from corral.jobs.bell import Bell
+
+if TYPE_CHECKING:
+    from corral.jobs.job import Claimed, ClaimedJob
+    from corral.jobs.outage import Outage
+    from corral.jobs.store import JobStore
+    from corral.settings.sections import JobSettings
+
+_GATHER_S = 0.005
+"""With a backlog and few free slots, wait so long for more of them: one claim of many costs what one of few does."""
+
+
+class Claimer:
+    """One call to the store at a time, as long as there may be work and there is room for it."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        settings: JobSettings,
+        outage: Outage,
+        *,
+        worker: str,
+        free: Callable[[], int],
+        take: Callable[[Sequence[ClaimedJob]], None],
+        exclude: Callable[[], Sequence[str]] = tuple,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`free` says for how many jobs there is room; `take` gets those that were claimed, at once, even while draining."""
+        self._store = store
+        self._settings = settings
+        self._outage = outage
+        self._worker = worker
+        self._free = free
+        self._take = take
+        self._exclude = exclude
+        self._chance = chance
+        self._enough = max(1, settings.concurrency // 4)
+        self._bell = Bell()
+        self._may_find = True
+        self._draining = False
+        self._task: asyncio.Task[None] | None = None
+        self._unwatch: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """Begin to claim. Calling it again does nothing."""
+        if self._task is None:
+            self._unwatch = self._store.watch_work(self._woken)
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def drain(self) -> None:
+        """Claim no more; what is being claimed is still taken. Calling it again does nothing."""
+        self._draining = True
+        self._bell.ring()
+        if self._unwatch is not None:
+            self._unwatch()
+            self._unwatch = None
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def made_room(self) -> None:
+        """A slot got free."""
+        if self._may_find:
+            self._bell.ring()
+
+    def _woken(self) -> None:
+        self._may_find = True
+        self._bell.ring()
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._draining:
+            free = self._free()
+            if free <= 0:
+                await self._bell.wait()
+                continue
+            if free < self._enough and await self._gather(free):
+                continue
+            self._may_find = False
+            try:
+                claimed = await self._claim(free)
+            except Exception as error:  # noqa: BLE001 - whatever ails the store, the next attempt may succeed
+                self._outage.began("claim", error)
+                self._may_find = True
+                await self._sleep(self._outage.pause_s(failures))
+                failures += 1
+                continue
+            self._outage.over("claim")
+            failures = 0
+            self._take(claimed.jobs)
+            if len(claimed.jobs) >= free:
+                self._may_find = True
+            elif not self._may_find:
+                await self._idle(claimed.next_due_s)
+
+    async def _claim(self, limit: int) -> Claimed:
+        settings = self._settings
+        return await self._store.claim(
+            self._worker, queues=settings.queues, limit=limit, lease_s=settings.lease_s, exclude=self._exclude()
+        )
+
+    async def _gather(self, free: int) -> bool:
+        """Wait a little for more room. True: there is more, or it is time to end."""
+        await self._bell.wait(_GATHER_S)
+        return self._draining or self._free() > free
+
+    async def _idle(self, next_due_s: float | None) -> None:
+        """Wait until there may be work: woken, or something is due, or it is time to look whether a wake-up was lost."""
+        pause_s = self._settings.poll_s * (0.75 + self._chance() / 2)
+        if next_due_s is not None:
+            pause_s = min(pause_s, max(0.0, next_due_s))
+        if not self._draining:
+            await self._bell.wait(pause_s)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait out a failure: nothing but the end cuts it short."""
+        until = asyncio.get_running_loop().time() + seconds
+        while not self._draining and (rest := until - asyncio.get_running_loop().time()) > 0:
+            await self._bell.wait(rest)

@@ -1,0 +1,56 @@
+"""Writes for all running jobs of a worker at once: endings, steps and events, each kind one call at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from corral.jobs.grouping import Grouping
+from corral.jobs.job import Ending, JobEventDraft, Step, StepWrite
+from corral.jobs.journal_values import LargeValues
+
+if TYPE_CHECKING:
+    from corral.jobs.outage import Outage
+    from corral.jobs.pieces import Pieces
+    from corral.jobs.retrying import Retrying
+    from corral.jobs.store import BlobStore, JobStore
+    from corral.settings.sections import JobSettings
+
+
+class Scribe:
+    """Where running jobs hand in what is to be kept."""
+
+    def __init__(
+        self, store: JobStore, blobs: BlobStore, settings: JobSettings, retrying: Retrying, outage: Outage
+    ) -> None:
+        """One per worker."""
+        self._store = store
+        self._outage = outage
+        self._events_max = settings.events_max
+        self.retrying = retrying
+        self.large = LargeValues(blobs, outage, inline_max_bytes=settings.inline_max_bytes)
+        self.endings: Grouping[Ending, bool] = Grouping("endings", store.settle, outage)
+        self.journal: Grouping[StepWrite, bool] = Grouping("steps", store.journal, outage)
+        self.events: Grouping[Pieces, bool] = Grouping("events", self._emit, outage)
+
+    async def steps(self, job_id: str) -> Sequence[Step]:
+        """The journal of a job, however long the store takes."""
+        return await self._outage.outlast("journal", lambda: self._store.steps(job_id))
+
+    async def finish(self, within_s: float) -> None:
+        """Wait until all is written: what was said before how it ended."""
+        await self.journal.finish(within_s)
+        await self.events.finish(within_s)
+        await self.endings.finish(within_s)
+
+    async def _emit(self, buffers: list[Pieces]) -> list[bool]:
+        drafts: list[JobEventDraft] = []
+        ends = []
+        for buffer in buffers:
+            drafts += buffer.take()
+            ends.append(len(drafts))
+        if not drafts:
+            return [True] * len(buffers)
+        numbers = await self._store.emit(drafts, keep=self._events_max)
+        begins = [0, *ends]
+        return [all(numbers[begin:end]) for begin, end in zip(begins, ends, strict=False)]

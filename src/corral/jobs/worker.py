@@ -1,0 +1,341 @@
+"""Runs jobs: claims what there is room for, runs each as a task, and hands in how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.jobs.claiming import Claimer
+from corral.jobs.ending import ending_of, refused, released, succeeded
+from corral.jobs.heartbeat import Heartbeat, HeartbeatStores
+from corral.jobs.job import ClaimedJob, Ending, WorkerInfo
+from corral.jobs.outage import Outage
+from corral.jobs.reaper import Reaper
+from corral.jobs.retrying import Retrying
+from corral.jobs.running import Handler, JobObserver, Outcome, RunningJob, StopReason
+from corral.jobs.scribe import Scribe
+
+if TYPE_CHECKING:
+    from corral.jobs.store import BlobStore, JobRecords, JobStore, JobWatch, Renewed
+    from corral.settings.sections import JobSettings
+
+_log = logging.getLogger("corral.jobs")
+
+_GRACE_S = 5.0
+"""A run that was asked to stop may take so long over it; then it is left to itself, and the fence keeps it out."""
+_FOLLOW_AFTER_S = 0.5
+"""A job that runs longer is followed, so that a wish to cancel it is heard of at once."""
+
+
+class Worker:
+    """One per process. `start`, `drain` and `stop` may each be called twice."""
+
+    def __init__(  # noqa: PLR0913 - what a worker needs and what tests turn; all but four by name
+        self,
+        store: JobStore,
+        blobs: BlobStore,
+        run: Handler,
+        settings: JobSettings,
+        *,
+        open_stores: Callable[[], HeartbeatStores],
+        records: JobRecords | None = None,
+        observer: JobObserver | None = None,
+        name: str | None = None,
+        exclude: Callable[[], Sequence[str]] = tuple,
+        clock: Clock = SYSTEM_CLOCK,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`run` runs one job and returns its result, or raises.
+
+        `open_stores` opens the connection of the heartbeat's own; `exclude` names the agents whose jobs others shall take.
+        """
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
+        self._store = store
+        self._handler = run
+        self._settings = settings
+        self._observer = observer
+        self._clock = clock
+        self._retrying = Retrying(never=settings.retry_never, always=settings.retry_always, chance=chance)
+        self._outage = Outage(chance)
+        self._scribe = Scribe(store, blobs, settings, self._retrying, self._outage)
+        self._claimer = Claimer(
+            store,
+            settings,
+            self._outage,
+            worker=self.name,
+            free=self._free,
+            take=self._take,
+            exclude=exclude,
+            chance=chance,
+        )
+        self._heartbeat = Heartbeat(
+            open_stores,
+            self._outage,
+            lease_s=settings.lease_s,
+            clock=clock,
+            report=self._renewed,
+            describe=self._describe,
+        )
+        self.reaper = Reaper(store, records, settings, self._outage, clock=clock, chance=chance)
+        self._held: dict[str, RunningJob] = {}
+        self._running = 0
+        self._followed: dict[str, RunningJob] = {}
+        self._watch: JobWatch | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._left_alone: set[asyncio.Task[None]] = set()
+        self._draining = False
+        self._started_at = clock.now()
+        self._finished = 0
+        self._failed = 0
+        self._rated = (0, clock.monotonic())
+
+    # -- its life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to work."""
+        if self._watch is None and not self._draining:
+            self._watch = self._store.watch_jobs(self._moved)
+            self._heartbeat.start()
+            await self.reaper.start()
+            self._claimer.start()
+
+    async def drain(self, within_s: float | None = None) -> bool:
+        """Claim no more, and wait for what runs, at most so long. True: nothing is left."""
+        self._draining = True
+        await self._claimer.drain()
+        await self.reaper.drain()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """End: what still runs is stopped and handed back, and everything is written."""
+        self._draining = True
+        await self._claimer.drain()
+        await self.reaper.stop()
+        for job in list(self._held.values()):
+            self._stop(job, "draining")
+        await self.drain(_GRACE_S + 1)
+        await self._scribe.finish(self._settings.lease_s)
+        await self._heartbeat.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._watch is not None:
+            self._watch.close()
+
+    @property
+    def running(self) -> int:
+        """How many jobs run now."""
+        return self._running
+
+    def cancel(self, job_id: str) -> None:
+        """Look at once whether this job is to be cancelled. For whoever cancelled it in the same process."""
+        self._moved([job_id])
+
+    # -- claiming ----------------------------------------------------------------------------------------------------
+
+    def _free(self) -> int:
+        # Results that are not written yet take room as well: an outage must not pile them up.
+        concurrency = self._settings.concurrency
+        return min(concurrency - self._running, 2 * concurrency - len(self._held))
+
+    def _take(self, jobs: Sequence[ClaimedJob]) -> None:
+        loop = asyncio.get_running_loop()
+        now = self._clock.monotonic()
+        for claimed in jobs:
+            limit_s = claimed.timeout_s or self._settings.timeout_s
+            if claimed.deadline_at is not None:
+                limit_s = min(limit_s, claimed.deadline_at - claimed.claimed_at)
+            job = RunningJob(claimed, self._scribe, loop, self._clock, started_at=now, deadline=now + limit_s)
+            self._held[claimed.token] = job
+            self._running += 1
+            self._idle.clear()
+            self._heartbeat.add(job)
+            if self._draining:
+                self._end(job, released(job))
+                continue
+            if self._observer is not None:
+                self._observer.claimed(claimed, max(0.0, claimed.claimed_at - claimed.created_at))
+            job.task = loop.create_task(self._run(job))
+            self._watch_until(min(job.deadline, now + _FOLLOW_AFTER_S))
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    async def _run(self, job: RunningJob) -> None:
+        result: Outcome | BaseException
+        try:
+            result = await self._handler(job)
+        except BaseException as error:  # noqa: BLE001 - nothing that an agent raises may take the worker down
+            result = error
+        if job.has_journal and job.journal.suspended is not None:
+            await self._settle_down(job)
+        if isinstance(result, BaseException):
+            self._end(job, ending_of(job, result, self._retrying))
+        else:
+            self._end(job, succeeded(job, result, self._settings.result_max_bytes, self._retrying))
+
+    async def _settle_down(self, job: RunningJob) -> None:
+        """A job may only wait when none of its steps is under way: what they do would be done again."""
+        try:
+            await job.journal.quiet()
+        except asyncio.CancelledError:
+            _log.debug("Job %s was stopped while it was about to wait.", job.id)
+
+    def _end(self, job: RunningJob, ending: Ending | None) -> None:
+        """The run is over. Not a coroutine: from here on nothing can be cancelled any more."""
+        if job.ended:
+            return
+        job.ended = True
+        self._running -= 1
+        if job.has_journal:
+            job.journal.close()
+        if ending is None:
+            self._let_go(job, None)
+        elif job.has_said:
+            job.pieces.close(lambda: self._write(job, ending))
+        else:
+            self._write(job, ending)
+        self._claimer.made_room()
+
+    def _write(self, job: RunningJob, ending: Ending) -> None:
+        def answered(answer: bool | Exception) -> None:
+            if isinstance(answer, Exception):
+                self._refused(job, ending, answer)
+            else:
+                self._let_go(job, ending if answer else None)
+
+        self._scribe.endings.put(ending, answered)
+
+    def _refused(self, job: RunningJob, ending: Ending, error: Exception) -> None:
+        if ending.kind == "failed":
+            _log.error("Job %s cannot be ended: %s", job.id, error)
+            self._let_go(job, None)
+        else:
+            self._write(job, refused(job, error))
+
+    def _let_go(self, job: RunningJob, ending: Ending | None) -> None:
+        """How the job ended is written, or nobody wants to know."""
+        self._heartbeat.remove(job)
+        del self._held[job.claim.token]
+        if self._followed.pop(job.id, None) is not None and self._watch is not None:
+            self._watch.unfollow(job.id)
+        if ending is None:
+            _log.info("Job %s is not ours any more: nothing of this run was kept but its steps.", job.id)
+        elif ending.kind in {"succeeded", "waiting"}:
+            self._finished += 1
+        elif ending.kind in {"failed", "retry"}:
+            self._failed += 1
+        if self._observer is not None:
+            kind = "lost" if ending is None else ending.kind
+            self._observer.ended(job.claimed, kind, self._clock.monotonic() - job.started_at)
+        if not self._held:
+            self._idle.set()
+        self._claimer.made_room()
+
+    # -- stopping single jobs ----------------------------------------------------------------------------------------
+
+    def _stop(self, job: RunningJob, reason: StopReason) -> None:
+        if not job.ended:
+            job.stop(reason)
+            self._watch_until(job.stopped_at + _GRACE_S)
+
+    def _renewed(self, renewed: Renewed) -> None:
+        """The heartbeat has news."""
+        for token in renewed.lost:
+            if (job := self._held.get(token)) is not None:
+                self._stop(job, "lost")
+        for token in renewed.cancelled:
+            if (job := self._held.get(token)) is not None:
+                self._stop(job, "cancelled")
+
+    def _moved(self, job_ids: Sequence[str]) -> None:
+        """Something happened to jobs of ours; it may have been us."""
+        tokens = [job.claim.token for job in map(self._followed.get, job_ids) if job is not None and not job.ended]
+        if tokens:
+            self._heartbeat.ask(tokens)
+
+    # One timer for the nearest of all that has a time, instead of one per job: most jobs are over long before.
+
+    def _watch_until(self, at: float) -> None:
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        pause_s = max(0.0, at - self._clock.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._look_after)
+
+    def _look_after(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        for job in list(self._held.values()):
+            if job.ended:
+                continue
+            if job.stop_reason is not None:
+                if now >= job.stopped_at + _GRACE_S:
+                    self._leave_alone(job)
+                else:
+                    self._watch_until(job.stopped_at + _GRACE_S)
+            elif now >= job.deadline:
+                self._stop(job, "deadline" if job.is_past_its_deadline() else "timeout")
+            else:
+                at = job.deadline
+                if job.id not in self._followed:
+                    if now >= job.started_at + _FOLLOW_AFTER_S:
+                        self._follow(job)
+                    else:
+                        at = min(at, job.started_at + _FOLLOW_AFTER_S)
+                self._watch_until(at)
+
+    def _follow(self, job: RunningJob) -> None:
+        if self._watch is not None:
+            self._followed[job.id] = job
+            self._watch.follow(job.id)
+
+    def _leave_alone(self, job: RunningJob) -> None:
+        """It does not stop. Write how it ended without it; the claim is gone then, and with it all it could write."""
+        _log.warning(
+            "Job %s of agent %r did not stop within %.0f s (%s); it is left to itself. Agents must let "
+            "`asyncio.CancelledError` through, or look at `context.cancelled`.",
+            job.id,
+            job.claimed.agent,
+            _GRACE_S,
+            job.stop_reason,
+        )
+        if job.task is not None:
+            self._left_alone.add(job.task)
+            job.task.add_done_callback(self._left_alone.discard)
+        self._end(job, ending_of(job, asyncio.CancelledError(), self._retrying))
+
+    # -- what others see ---------------------------------------------------------------------------------------------
+
+    def _describe(self) -> WorkerInfo:
+        """Called by the heartbeat, in its thread."""
+        ended = self._finished + self._failed
+        before, since = self._rated
+        now = self._clock.monotonic()
+        self._rated = (ended, now)
+        return WorkerInfo(
+            worker=self.name,
+            queues=tuple(self._settings.queues),
+            slots=self._settings.concurrency,
+            running=self._running,
+            finished=self._finished,
+            failed=self._failed,
+            per_s=(ended - before) / (now - since) if now > since else 0.0,
+            started_at=self._started_at,
+            seen_at=self._clock.now(),
+        )
