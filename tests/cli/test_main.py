@@ -24,7 +24,25 @@ from corral.cli.waiting import waiting
 from corral.errors import AppLoadError, ConfigError, SessionBusy, SessionNotFound, StoreUnavailable
 
 DOCS = (Path(__file__).parents[2] / "docs/cli.md").read_text()
-GROUPS = {"sessions": ("list", "show", "delete", "fork"), "db": ("check", "migrate")}
+GROUPS = {
+    "jobs": (
+        "submit",
+        "list",
+        "dead",
+        "show",
+        "tail",
+        "retry",
+        "cancel",
+        "redrive",
+        "discard",
+        "signal",
+        "stats",
+    ),
+    "schedules": ("list", "set", "remove"),
+    "bridge": ("sqs",),
+    "sessions": ("list", "show", "delete", "fork"),
+    "db": ("check", "migrate"),
+}
 
 
 def test_version(corral):

@@ -336,6 +336,12 @@ def test_what_is_written_is_what_is_read(tmp_path, data):
     try:
         settings = load_settings(env={}, directory=tmp_path).settings
     except ConfigError:
-        assert key in {"sessions.on_conflict", "store.sync", "observability.log_level", "observability.log_format"}
+        assert key in {
+            "server.role",
+            "sessions.on_conflict",
+            "store.sync",
+            "observability.log_level",
+            "observability.log_format",
+        }
     else:
         assert getattr(getattr(settings, section), name) == text

@@ -15,6 +15,7 @@ VERBS = {
     "init": "corral.cli.init:app",
     "dev": "corral.cli.serving:dev_app",
     "serve": "corral.cli.serving:serve_app",
+    "worker": "corral.cli.serving:worker_app",
     "validate": "corral.cli.validate:app",
     "invoke": "corral.cli.invoke:app",
     "sessions": "corral.cli.sessions:app",

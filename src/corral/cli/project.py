@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 RUN_FOLDER = Path(".corral/run")
 _CONNECT_S = 1.0
+_ANSWERING = frozenset({"all", "api"})
 _CONFIG_FILES = ("corral.yaml", ".bedrock_agentcore.yaml")
 
 
@@ -57,7 +57,7 @@ def running_servers() -> list[tuple[RunningServer, bool]]:
     """The servers that were started from this folder, and whether each is still alive. The newest first."""
     import msgspec  # noqa: PLC0415 - as above
 
-    from corral.server.runfile import RunningServer  # noqa: PLC0415 - as above
+    from corral.server.runfile import RunningServer, is_alive  # noqa: PLC0415 - as above
 
     found = []
     for path in sorted(RUN_FOLDER.glob("*.json")):
@@ -69,19 +69,10 @@ def running_servers() -> list[tuple[RunningServer, bool]]:
     return sorted(found, key=lambda pair: -pair[0].started_at)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def server_url(server: RunningServer) -> str:
-    """Where a server on this machine answers."""
+def server_url(server: RunningServer) -> str | None:
+    """Where a server on this machine answers; none: it does not listen."""
+    if not server.port:
+        return None
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104 - asked, not bound
     host = host.strip("[]")
     return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
@@ -90,8 +81,9 @@ def server_url(server: RunningServer) -> str:
 def local_url() -> str | None:
     """The server that runs from this folder, if one does."""
     for server, alive in running_servers():
-        if alive and server.state == "serving" and _accepts(server_url(server)):
-            return server_url(server)
+        url = server_url(server)
+        if alive and url and server.role in _ANSWERING and server.state == "serving" and _accepts(url):
+            return url
     return None
 
 

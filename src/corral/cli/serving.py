@@ -1,4 +1,4 @@
-"""`corral serve` and `corral dev`."""
+"""`corral serve`, `corral dev` and `corral worker`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,19 +16,25 @@ from corral.cli.project import find_target, load_project, project_folder
 
 serve_app = new_app()
 dev_app = new_app()
+worker_app = new_app()
 
+Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes a free one.")]
 
 
 @serve_app.command()
-def serve(
+def serve(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     file: File = None,
-    workers: Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes.")] = None,
+    workers: Workers = None,
     host: Host = None,
     port: Port = None,
     store: Store = None,
     config: Config = None,
+    role: Annotated[
+        Literal["all", "api", "worker", "control"] | None,
+        typer.Option("--role", help="Answer requests (api), run jobs (worker), only keep house (control), or all."),
+    ] = None,
     allow_unauthenticated: Annotated[
         bool, typer.Option("--allow-unauthenticated", help="Listen beyond this machine without any key.")
     ] = False,
@@ -39,6 +45,7 @@ def serve(
         "server.workers": workers,
         "server.host": host,
         "server.port": port,
+        "server.role": role,
         "store.url": store,
         "security.allow_unauthenticated": allow_unauthenticated or None,
     }
@@ -82,12 +89,55 @@ def dev(
     )
 
 
+@worker_app.command()
+def worker(  # noqa: PLR0913, PLR0917 - one parameter for each flag
+    file: File = None,
+    queue: Annotated[
+        list[str] | None, typer.Option("--queue", "-q", help="Take jobs from this queue; repeatable. None: from all.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", "-c", help="Jobs that one process runs at once.")
+    ] = None,
+    workers: Workers = None,
+    store: Store = None,
+    config: Config = None,
+    host: Annotated[str, typer.Option("--host", help="Address for --port.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option("--port", "-p", help="Answer /ping, /readyz and /metrics here; 0 takes a free one.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Run jobs until SIGTERM or Ctrl-C, which finish or hand back what runs. Listens nowhere, unless --port is given."""
+    flags: dict[str, object] = {
+        "server.role": "worker",
+        "server.workers": workers,
+        "server.host": host,
+        "server.port": port,
+        "jobs.worker": True,
+        "jobs.queues": queue or None,
+        "jobs.concurrency": concurrency,
+        "store.url": store,
+    }
+    loaded = load_project(file, config, flags)
+    target = find_target(file, loaded)
+    _say_loading(target)
+    from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
+
+    return run(
+        target,
+        loaded.settings,
+        listen=port is not None,
+        reload_settings=lambda: load_project(file, config, flags).settings,
+        announce=partial(_announce, target, status="working") if as_json else None,
+    )
+
+
 def _say_loading(target: str) -> None:
     """What a person reads while the agents' own imports take their time; one line, as a thread would be forked."""
     if sys.stderr.isatty():
         note(f"Loading {target} …", faint=True)
 
 
-def _announce(target: str, url: str, workers: list[int]) -> None:
+def _announce(target: str, url: str, workers: list[int], *, status: str = "serving") -> None:
     """What a program that starts servers waits for."""
-    show_json({"status": "serving", "url": url, "target": target, "pid": os.getpid(), "workers": workers})
+    show_json({"status": status, "url": url or None, "target": target, "pid": os.getpid(), "workers": workers})

@@ -47,7 +47,12 @@ def status(url: Url = None, api_key: Key = None, as_json: Json = False) -> int:
 
 def _described(server: RunningServer, alive: bool, key: str | None) -> dict[str, Any]:
     url = server_url(server)
-    health = _health(url, key) if alive else {"health": "gone"}
+    if not alive:
+        health: dict[str, Any] = {"health": "gone"}
+    elif url is None:  # it cannot be asked; its processes are there
+        health = {"health": "ok" if server.state == "serving" and server.workers else "unknown"}
+    else:
+        health = _health(url, key)
     return {"url": url, **msgspec.to_builtins(server), **health}
 
 
@@ -68,10 +73,11 @@ def _health(url: str, key: str | None) -> dict[str, Any]:
 
 def _show(found: list[dict[str, Any]]) -> None:
     show_table(
-        ["URL", "HEALTH", "STATE", "WORKERS", "PID", "UP", "TARGET"],
+        ["URL", "ROLE", "HEALTH", "STATE", "WORKERS", "PID", "UP", "TARGET"],
         [
             [
-                server["url"],
+                server["url"] or "-",
+                server.get("role", "-"),
                 server["health"],
                 server.get("state", "-"),
                 len(server.get("workers", ())) or "-",

@@ -88,7 +88,7 @@ class Inheritance(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     settings: Settings
     listener: Any
-    """The listening socket."""
+    """The listening socket; none: nothing is served."""
     alone: bool
     """No other worker accepts from the socket."""
     watching: bool

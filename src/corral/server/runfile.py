@@ -12,6 +12,8 @@ import msgspec
 from corral.server.listener import url_of
 from corral.version import VERSION
 
+_WORKER = "worker-"
+
 
 class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     """One server on this machine, as its file says."""
@@ -19,21 +21,31 @@ class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     host: str
     port: int
+    """0: it does not listen."""
     target: str
     state: str
     workers: list[int]
     started_at: float
     version: str
     directory: str
+    role: str = "all"
 
 
 class RunFile:
     """The file of this server, written anew whenever something changes and removed at its end."""
 
-    def __init__(self, folder: Path, host: str, port: int, target: str) -> None:
-        """Nothing is written yet; what an earlier server left behind under this port is cleared away."""
-        self._path = folder.resolve() / f"{port}.json"
-        self.folder = folder.resolve() / str(port)
+    def __init__(self, folder: Path, host: str, port: int, target: str, role: str = "all") -> None:
+        """Nothing is written yet; what an earlier server left behind under this port is cleared away.
+
+        Without a port (0) the file is named after the process, and what processes that died left behind goes.
+        """
+        folder = folder.resolve()
+        if not port:
+            _clear_after_the_dead(folder)
+        name = str(port) if port else f"{_WORKER}{os.getpid()}"
+        self._path = folder / f"{name}.json"
+        self.folder = folder / name
+        self._role = role
         self._host = host
         self._port = port
         self._target = target
@@ -42,7 +54,9 @@ class RunFile:
 
     @property
     def url(self) -> str:
-        """Where a person on this machine finds the server."""
+        """Where a person on this machine finds the server; empty: nowhere."""
+        if not self._port:
+            return ""
         return url_of({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host), self._port)  # noqa: S104 - shown, not bound
 
     def write(self, state: str, workers: list[int]) -> None:
@@ -58,6 +72,7 @@ class RunFile:
             started_at=self._started_at,
             version=VERSION,
             directory=str(Path.cwd()),
+            role=self._role,
         )
         draft = self._path.with_suffix(".tmp")
         draft.write_bytes(msgspec.json.encode(content))
@@ -67,3 +82,23 @@ class RunFile:
         """The server is no more."""
         self._path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _clear_after_the_dead(folder: Path) -> None:
+    """Nobody will take the name of a process that was killed, as the next server takes its port."""
+    for path in folder.glob(f"{_WORKER}*.json"):
+        pid = path.stem.removeprefix(_WORKER)
+        if pid.isdigit() and not is_alive(int(pid)):
+            path.unlink(missing_ok=True)
+            shutil.rmtree(folder / path.stem, ignore_errors=True)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

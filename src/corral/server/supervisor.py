@@ -47,11 +47,15 @@ def serve(
     target: str,
     settings: Settings,
     *,
+    listen: bool = True,
     reload_settings: LoadSettings | None = None,
     announce: Announce | None = None,
 ) -> int:
-    """Serve `target` until SIGTERM or Ctrl-C; returns the exit status. Raises `ConfigError` before anything starts."""
-    return Supervisor(target, settings, reload_settings or (lambda: settings), announce=announce).run()
+    """Serve `target` until SIGTERM or Ctrl-C; returns the exit status. Raises `ConfigError` before anything starts.
+
+    Without `listen` there is no socket, and the workers do what they have of their own: jobs.
+    """
+    return Supervisor(target, settings, reload_settings or (lambda: settings), listen=listen, announce=announce).run()
 
 
 def dev(
@@ -76,12 +80,14 @@ class Supervisor:
         settings: Settings,
         reload_settings: LoadSettings,
         *,
+        listen: bool = True,
         watch: FileWatch | None = None,
         announce: Announce | None = None,
     ) -> None:
         """With `watch`, changed files replace the workers as SIGHUP does, and blocking code is pointed out."""
         self._target = target
         self._settings = settings
+        self._listens = listen
         self._reload_settings = reload_settings
         self._watch = watch
         self._announce = announce or self._introduce
@@ -94,22 +100,24 @@ class Supervisor:
         """Descriptors that are ours alone."""
         self._alive: int
         """A pipe that closes when this process is gone: how workers notice."""
-        self._listener: socket.socket
+        self._listener: socket.socket | None = None
         self._run_file: RunFile
 
     def run(self) -> int:
         """Do everything; returns the exit status."""
         server = self._settings.server
-        warning = check_exposure(self._settings)
-        self._listener = bind(server.host, server.port)
-        port: int = self._listener.getsockname()[1]
-        self._run_file = RunFile(Path(".corral/run"), server.host, port, self._target)
+        warning, port = None, 0
+        if self._listens:
+            warning = check_exposure(self._settings)
+            self._listener = bind(server.host, server.port)
+            port = self._listener.getsockname()[1]
+        self._run_file = RunFile(Path(".corral/run"), server.host, port, self._target, server.role)
         if warning:
             say(f"Warning: {warning}")
         _preload()
         self._alive, held = os.pipe()
         self._held += [held, self._selector.fileno()]
-        with self._signals() as wakeup, contextlib.closing(self._listener):
+        with self._signals() as wakeup, self._listener or contextlib.nullcontext():
             try:
                 self._note()
                 self._let_in(self._settings)
@@ -193,7 +201,7 @@ class Supervisor:
 
     def _close_when_deaf(self) -> None:
         """No worker accepts connections any more: let go of the socket, and of no client."""
-        if self._listener.fileno() >= 0 and all(child.deaf for child in self._crew):
+        if self._listener is not None and self._listener.fileno() >= 0 and all(child.deaf for child in self._crew):
             say_farewell(self._listener)
 
     def _renew(self) -> None:
@@ -201,11 +209,13 @@ class Supervisor:
         try:
             settings = self._reload_settings()
             bound = msgspec.structs.replace(settings.server, host=self._settings.server.host)
-            check_exposure(msgspec.structs.replace(settings, server=bound))
+            if self._listens:
+                check_exposure(msgspec.structs.replace(settings, server=bound))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the settings, the old ones still serve
             say(f"Not reloaded, the settings are not valid:\n{getattr(error, 'message', error)}")
             return
-        if (settings.server.host, settings.server.port) != (self._settings.server.host, self._settings.server.port):
+        address = (self._settings.server.host, self._settings.server.port)
+        if self._listens and (settings.server.host, settings.server.port) != address:
             say("`server.host` and `server.port` only change with a restart.")
         settings = msgspec.structs.replace(
             settings,
@@ -303,7 +313,8 @@ class Supervisor:
 
     def _introduce(self, url: str, workers: list[int]) -> None:
         count = f"{len(workers)} worker{'s' if len(workers) > 1 else ''}"
-        say(f"Corral serves {self._target} on {url} ({count}, pid {os.getpid()}). Ctrl-C stops it.")
+        does = f"serves {self._target} on {url}" if url else f"runs the jobs of {self._target}"
+        say(f"Corral {does} ({count}, pid {os.getpid()}). Ctrl-C stops it.")
 
 
 def _preload() -> None:

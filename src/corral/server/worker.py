@@ -68,12 +68,12 @@ class Servable(Protocol):
 
 
 class Worker:
-    """Serves one application on one listening socket until it is told to stop."""
+    """Serves one application on one listening socket until it is told to stop; without a socket, it has work of its own."""
 
     def __init__(
         self,
         service: Servable,
-        listener: socket.socket,
+        listener: socket.socket | None,
         settings: ServerSettings,
         *,
         alone: bool = True,
@@ -103,11 +103,7 @@ class Worker:
         config = self._config()
         self._service.own_process()
         await self._service.start()
-        acceptor = Acceptor(
-            self._listener,
-            lambda: CorralProtocol(config=config, server_state=self._state, app_state={}, _loop=loop),
-            greedy=self._alone,
-        )
+        acceptor = self._acceptor(config, loop)
         self._last = parent is None
         self._tick()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
@@ -116,7 +112,8 @@ class Worker:
         else:  # Ctrl-C reaches the supervisor as well, and it tells us what to do
             loop.add_signal_handler(signal.SIGUSR1, self.retire)
             loop.add_reader(parent, self._orphaned, parent)
-        acceptor.start()
+        if acceptor is not None:
+            acceptor.start()
         gc.collect()
         gc.freeze()  # what is here now stays: the collector need not look at it again
         gc.set_threshold(5_000, 20, 50)
@@ -147,6 +144,15 @@ class Worker:
         self._last = True
         self.retire()
 
+    def _acceptor(self, config: Config, loop: asyncio.AbstractEventLoop) -> Acceptor | None:
+        if self._listener is None:
+            return None
+        return Acceptor(
+            self._listener,
+            lambda: CorralProtocol(config=config, server_state=self._state, app_state={}, _loop=loop),
+            greedy=self._alone,
+        )
+
     def _config(self) -> Config:
         config = Config(
             self._service,
@@ -173,19 +179,20 @@ class Worker:
 
     # -- the end: what was accepted is answered, or told to come back, before its connection closes
 
-    async def _end(self, acceptor: Acceptor, deaf: Callable[[], None]) -> None:
+    async def _end(self, acceptor: Acceptor | None, deaf: Callable[[], None]) -> None:
         if not self._retiring:
             await self._unless_hurried(self._settings.drain_delay_s)
         end = time.monotonic() + self._settings.drain_s
         if not self._retiring:
             await self._wait_while(lambda: self._service.in_flight, end)
-        await acceptor.stop(sweep=not self._retiring or self._last, last=self._last)
+        if acceptor is not None:
+            await acceptor.stop(sweep=not self._retiring or self._last, last=self._last)
         deaf()
         # Clients that are connected may still send a request each, and are asked to leave with its answer.
         await self._wait_while(self._connections, time.monotonic() + _LINGER_S)
         for connection in self._connections():
             connection.shutdown()
-        await self._wait_while(lambda: self._state.tasks or self._connections(), end)
+        await self._wait_while(lambda: self._state.tasks or self._connections() or self._service.in_flight, end)
         await self._cut_off()
         try:
             async with asyncio.timeout(_CLOSE_S_MAX):
