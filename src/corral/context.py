@@ -218,9 +218,14 @@ class Context:
         return f"Context(request_id={self.request_id!r}, agent={self.agent!r}, session_id={self.session_id!r})"
 
 
+def is_asynchronous(fn: Callable[..., Any]) -> bool:
+    """Whether calling `fn` makes a coroutine: a function, a method, or an object that is called like one."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004 - asks what kind it is
+
+
 async def call_step(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a step's function: on this loop if it is asynchronous, else in a thread."""
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None)):  # noqa: B004 - asks for its kind
+    if is_asynchronous(fn):
         return await fn(*args, **kwargs)
     result = await asyncio.to_thread(fn, *args, **kwargs)
     return await result if inspect.isawaitable(result) else result

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from corral.jobs.grouping import Grouping
 from corral.jobs.job import Ending, JobEventDraft, Step, StepWrite
@@ -17,13 +17,24 @@ if TYPE_CHECKING:
     from corral.settings.sections import JobSettings
 
 
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Calls a function in a thread, with the caller's context variables."""
+
+
 class Scribe:
     """Where running jobs hand in what is to be kept."""
 
     def __init__(
-        self, store: JobStore, blobs: BlobStore, settings: JobSettings, retrying: Retrying, outage: Outage
+        self,
+        store: JobStore,
+        blobs: BlobStore,
+        settings: JobSettings,
+        retrying: Retrying,
+        outage: Outage,
+        in_thread: InThread,
     ) -> None:
         """One per worker."""
+        self.in_thread = in_thread
         self._store = store
         self._outage = outage
         self._events_max = settings.events_max

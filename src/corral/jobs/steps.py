@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from corral.context import call_step
+from corral.context import is_asynchronous
 from corral.errors import ClaimLost, CorralError, DeterminismFault, WaitTimeout
 from corral.jobs.job import Step, StepWrite
 from corral.jobs.journal_values import as_replayed, from_failure, from_value, to_failure, to_value
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _NAME_MAX = 200
 _CLOCK_GRAIN_S = 0.001
 """Engines keep times to the microsecond at best: a wait may end this much early."""
+
+_PLAIN = frozenset({str, int, float, bool, type(None), dict, list})
 
 T = TypeVar("T")
 
@@ -65,6 +69,7 @@ class Journal:
         self._loading: asyncio.Task[None] | None = None
         self._loaded = not job.claimed.has_journal
         self._failures: list[Step] = []
+        self._afoot: set[asyncio.Task[Any]] = set()
         self._running = 0
         self._quiet = asyncio.Event()
         self._closed = False
@@ -83,8 +88,20 @@ class Journal:
         found = await self._at_home(self._begin(place))
         if found is not None:
             return _outcome(*found)
+        if is_asynchronous(fn):
+            return await self._perform(place, functools.partial(fn, *args, **kwargs))
+        # A thread cannot be interrupted: it is let finish, and what it did is written down, whoever waits for it.
+        in_thread = functools.partial(self._scribe.in_thread, functools.partial(fn, *args, **kwargs))
+        afoot = asyncio.get_running_loop().create_task(self._perform(place, in_thread))
+        self._afoot.add(afoot)
+        afoot.add_done_callback(self._landed)
+        return await asyncio.shield(afoot)
+
+    async def _perform(self, place: Place, work: Callable[[], Awaitable[Any]]) -> Any:
         try:
-            result = await call_step(fn, args, kwargs)
+            result = await work()
+            if type(result) not in _PLAIN and inspect.isawaitable(result):
+                result = await result
         except Exception as error:
             await self._at_home(self._failed(place, error))
             raise
@@ -92,6 +109,11 @@ class Journal:
             self._job.home.call_soon_threadsafe(self._end)
             raise
         return await self._at_home(self._done(place, result))
+
+    def _landed(self, afoot: asyncio.Task[Any]) -> None:
+        self._afoot.discard(afoot)
+        if not afoot.cancelled():
+            afoot.exception()  # seen: nobody may be waiting for it any more
 
     def run_step(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The same in a thread, which waits for it."""
@@ -155,6 +177,11 @@ class Journal:
         raise CorralError("This would block the event loop: in asynchronous code write `await context.step(…)`.")
 
     # -- on the loop of the worker -----------------------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a step is under way."""
+        return self._running > 0
 
     async def quiet(self) -> None:
         """Return once no step is under way."""

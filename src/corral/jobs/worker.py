@@ -19,7 +19,7 @@ from corral.jobs.outage import Outage
 from corral.jobs.reaper import Reaper
 from corral.jobs.retrying import Retrying
 from corral.jobs.running import Handler, JobObserver, Outcome, RunningJob, StopReason
-from corral.jobs.scribe import Scribe
+from corral.jobs.scribe import InThread, Scribe
 
 if TYPE_CHECKING:
     from corral.jobs.store import BlobStore, JobRecords, JobStore, JobWatch, Renewed
@@ -48,12 +48,14 @@ class Worker:
         observer: JobObserver | None = None,
         name: str | None = None,
         exclude: Callable[[], Sequence[str]] = tuple,
+        in_thread: InThread = asyncio.to_thread,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`run` runs one job and returns its result, or raises.
 
-        `open_stores` opens the connection of the heartbeat's own; `exclude` names the agents whose jobs others shall take.
+        `open_stores` opens the connection of the heartbeat's own; `exclude` names the agents whose jobs others shall take;
+        `in_thread` is where steps run that are plain functions.
         """
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
         self._store = store
@@ -63,7 +65,7 @@ class Worker:
         self._clock = clock
         self._retrying = Retrying(never=settings.retry_never, always=settings.retry_always, chance=chance)
         self._outage = Outage(chance)
-        self._scribe = Scribe(store, blobs, settings, self._retrying, self._outage)
+        self._scribe = Scribe(store, blobs, settings, self._retrying, self._outage, in_thread)
         self._claimer = Claimer(
             store,
             settings,
@@ -180,7 +182,8 @@ class Worker:
             result = await self._handler(job)
         except BaseException as error:  # noqa: BLE001 - nothing that an agent raises may take the worker down
             result = error
-        if job.has_journal and job.journal.suspended is not None:
+        is_over = isinstance(result, Outcome) and not (job.has_journal and job.journal.suspended)
+        if not is_over and job.has_journal and job.journal.is_busy:
             await self._settle_down(job)
         if isinstance(result, BaseException):
             self._end(job, ending_of(job, result, self._retrying))
@@ -188,11 +191,15 @@ class Worker:
             self._end(job, succeeded(job, result, self._settings.result_max_bytes, self._retrying))
 
     async def _settle_down(self, job: RunningJob) -> None:
-        """A job may only wait when none of its steps is under way: what they do would be done again."""
-        try:
-            await job.journal.quiet()
-        except asyncio.CancelledError:
-            _log.debug("Job %s was stopped while it was about to wait.", job.id)
+        """A job that will run again must not do so while a step is under way: what it does would be done twice.
+
+        Not for longer than the attempt may take, nor than a run that was stopped may take to end.
+        """
+        while job.journal.is_busy and not job.ended and job.stop_reason != "lost":
+            try:
+                await job.journal.quiet()
+            except asyncio.CancelledError:
+                _log.debug("Job %s was stopped while it waited for its last step.", job.id)
 
     def _end(self, job: RunningJob, ending: Ending | None) -> None:
         """The run is over. Not a coroutine: from here on nothing can be cancelled any more."""
