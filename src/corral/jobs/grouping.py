@@ -71,7 +71,7 @@ class Grouping(Generic[Item, Answer]):
         if not done:
             task.cancel()
             await asyncio.wait([task])
-            _log.warning("Gave up writing %s: the store did not answer within %.0f s.", self._name, within_s)
+            _log.warning("Gave up writing %s: the store did not answer in time.", self._name)
         return bool(done)
 
     async def _work(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +50,10 @@ class Scribe:
         return await self._outage.outlast("journal", lambda: self._store.steps(job_id))
 
     async def finish(self, within_s: float) -> None:
-        """Wait until all is written: what was said before how it ended."""
-        await self.journal.finish(within_s)
-        await self.events.finish(within_s)
-        await self.endings.finish(within_s)
+        """Wait until all is written, what was said before how it ended; at most so long."""
+        until = asyncio.get_running_loop().time() + within_s
+        for group in (self.journal, self.events, self.endings):
+            await group.finish(max(0.0, until - asyncio.get_running_loop().time()))
 
     async def _emit(self, buffers: list[Pieces]) -> list[bool]:
         drafts: list[JobEventDraft] = []
