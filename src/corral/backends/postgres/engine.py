@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from corral.backends.lines import Lines
 from corral.backends.postgres.connections import Connections, connect
 from corral.backends.postgres.failures import Fate, fate_of, translated, without_password
-from corral.backends.postgres.listener import Listener
+from corral.backends.postgres.job_watch import CHANNEL, WatchedJobs
+from corral.backends.postgres.listener import Channel, Listener, channel_of_lines
 from corral.backends.postgres.migrate import STEPS, applied, migrate
 from corral.errors import StoreUnavailable
 
@@ -33,6 +34,7 @@ class Engine:
     def __init__(self, dsn: str, *, pool_max: int) -> None:
         self.url = without_password(dsn)
         self.lines = Lines()
+        self.jobs = WatchedJobs(self)
         self._dsn = dsn
         self._pool_max = pool_max
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,8 +57,7 @@ class Engine:
             raise translated(error, self.url, sent=False) from error
         self._loop = asyncio.get_running_loop()
         self._connections = connections
-        if self.lines.watched:
-            self.listen()
+        self.listen()
 
     async def stop(self) -> None:
         """Finish what was accepted, and close. Called on the home loop."""
@@ -89,10 +90,16 @@ class Engine:
             raise translated(error, self.url, sent=False) from error
 
     def listen(self) -> None:
-        """Hear from now on when lines move. A process that never waits for a turn spends no connection on it."""
-        if self._listener is None and self._loop is not None:
-            self._listener = listener = Listener(self._dsn, self.lines)
-            self._loop.call_soon_threadsafe(listener.start)
+        """Hear from now on what somebody here watches. A process in which nobody does spends no connection on it."""
+        if self._loop is None or self._connections is None:
+            return
+        if self._listener is None:
+            self._listener = Listener(self._dsn)
+        if self.lines.watched:
+            self._loop.call_soon_threadsafe(self._listener.hear, channel_of_lines(self.lines))
+        if self.jobs.watched:
+            channel = Channel(CHANNEL, self.jobs.heard, self.jobs.missed)
+            self._loop.call_soon_threadsafe(self._listener.hear, channel)
 
     # -- statements --------------------------------------------------------------------------------------------------
 

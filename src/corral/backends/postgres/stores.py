@@ -11,7 +11,13 @@ except ModuleNotFoundError as error:
         raise
     raise ConfigError("A postgresql:// store needs one more package: pip install 'corral[postgres]'") from error
 
+from corral.backends.postgres.blobs import PostgresBlobs
 from corral.backends.postgres.invocations import PostgresInvocations
+from corral.backends.postgres.job_depth import Depths
+from corral.backends.postgres.job_records import PostgresJobRecords
+from corral.backends.postgres.jobs import PostgresJobs, prepare
+from corral.backends.postgres.outbox import PostgresOutbox
+from corral.backends.postgres.schedules import PostgresSchedules
 from corral.backends.postgres.sessions import PostgresSessions
 from corral.backends.postgres.spans import PostgresSpans
 from corral.backends.postgres.turns import PostgresTurns
@@ -21,7 +27,7 @@ class PostgresStores:
     """The stores in the database that `postgresql://…` names, in its schema `corral`.
 
     The loop that calls `start` is home to all connections; other loops may call every method of the ports. Connections
-    are opened as they are needed, at most `pool_max`, and one more once somebody watches for turns.
+    are opened as they are needed, at most `pool_max`, and one more once somebody watches for turns or jobs.
     """
 
     def __init__(self, url: str, *, pool_max: int = 10) -> None:
@@ -31,10 +37,17 @@ class PostgresStores:
         self.turns = PostgresTurns(engine)
         self.invocations = PostgresInvocations(engine)
         self.spans = PostgresSpans(engine)
+        depths = Depths(engine)
+        self.jobs = PostgresJobs(engine, depths)
+        self.job_records = PostgresJobRecords(engine, depths)
+        self.schedules = PostgresSchedules(engine)
+        self.outbox = PostgresOutbox(engine)
+        self.blobs = PostgresBlobs(engine)
 
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""
         await self._engine.start()
+        await prepare(self._engine)
 
     async def check(self) -> None:
         """Ask the database something, within two seconds."""

@@ -96,8 +96,9 @@ class PostgresTurns:
 
     def watch(self, woken: Callable[[SessionKey], None]) -> Callable[[], None]:
         """Be told when a line in which this process has a ticket may have moved."""
+        unwatch = self._lines.watch(woken)
         self._engine.listen()
-        return self._lines.watch(woken)
+        return unwatch
 
     async def _ask(self, query: str, *args: object, about: str | None = None) -> bool:
         refused, granted = await self._engine.fetch_one(_SQL[query], *args, about=about)

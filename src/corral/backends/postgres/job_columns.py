@@ -1,0 +1,176 @@
+"""Drafts as the arrays that `enqueue_jobs` takes, and rows as the jobs that workers get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from corral.backends.encoding import check_id, encode
+from corral.errors import ValidationFailed
+from corral.jobs.job import PRIORITY_MAX, Backoff, ClaimedJob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from corral.jobs.job import JobDraft
+
+
+class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the database need not understand of a job."""
+
+    version: str = ""
+    tier: str = ""
+    timeout_s: float | None = None
+    backoff: Backoff = Backoff()
+    traceparent: str = ""
+
+
+_spec = msgspec.json.Decoder(Spec)
+_tags = msgspec.json.Decoder(tuple[str, ...])
+_PLAIN = Spec()
+
+
+def columns_of(drafts: Sequence[JobDraft]) -> list[Any]:
+    """The arguments of `enqueue_jobs`. What no draft has is none as a whole, which the function takes as a hint."""
+    for draft in drafts:
+        _check(draft)
+    keys: list[str | None] = [_key(draft) for draft in drafts]
+    delays = [draft.delay_s for draft in drafts]
+    dedupe = [draft.idempotency_key for draft in drafts]
+    columns: list[Any] = [
+        [draft.id for draft in drafts],
+        [draft.tenant for draft in drafts],
+        [draft.agent for draft in drafts],
+        [draft.queue for draft in drafts],
+        _unless_none([draft.session_id for draft in drafts]),
+        _unless_none([draft.user_id for draft in drafts]),
+        _unless_none([draft.batch_id for draft in drafts]),
+        _unless_none([_tags_of(draft) for draft in drafts]),
+        [PRIORITY_MAX - draft.priority for draft in drafts],
+        [draft.fairness_key or draft.tenant for draft in drafts],
+        [draft.weight for draft in drafts],
+        _unless_none(keys),
+        [draft.concurrency_limit if draft.concurrency_key is not None else 1 for draft in drafts],
+        [draft.max_attempts for draft in drafts],
+        _unless_none([draft.run_at for draft in drafts]),
+        delays if any(delays) else None,
+        _unless_none([draft.deadline_s for draft in drafts]),
+        [_spec_of(draft) for draft in drafts],
+        _unless_none([None if draft.callback is None else encode(draft.callback, "Callback") for draft in drafts]),
+        [draft.input for draft in drafts],
+    ]
+    if _unless_none(dedupe) is None:
+        return [*columns, None, None, None]
+    return [*columns, dedupe, [draft.fingerprint for draft in drafts], [draft.dedupe_s for draft in drafts]]
+
+
+def claimed_of(rows: Iterable[Sequence[Any]]) -> list[ClaimedJob]:
+    """Jobs out of the rows of `claimed_jobs`."""
+    return [_claimed(row) for row in rows]
+
+
+def spec_of(body: bytes) -> Spec:
+    """A spec out of its column."""
+    return _PLAIN if body == b"{}" else _spec.decode(body)
+
+
+def tags_of(text: str | None) -> tuple[str, ...]:
+    """Tags out of their column."""
+    return _tags.decode(text) if text else ()
+
+
+def _claimed(row: Sequence[Any]) -> ClaimedJob:
+    (
+        job_id,
+        token,
+        tenant,
+        agent,
+        body,
+        session_id,
+        user_id,
+        queue,
+        priority,
+        attempt,
+        failures,
+        max_attempts,
+        deadline_at,
+        created_at,
+        claimed_at,
+        has_journal,
+        tags,
+        kept,
+        _,
+    ) = row
+    spec = spec_of(kept)
+    return ClaimedJob(
+        id=job_id,
+        token=token,
+        tenant=tenant,
+        agent=agent,
+        input=body,
+        version=spec.version,
+        session_id=session_id,
+        user_id=user_id,
+        tier=spec.tier,
+        queue=queue,
+        priority=priority,
+        attempt=attempt,
+        failures=failures,
+        max_attempts=max_attempts,
+        backoff=spec.backoff,
+        timeout_s=spec.timeout_s,
+        deadline_at=deadline_at,
+        created_at=created_at,
+        claimed_at=claimed_at,
+        has_journal=has_journal,
+        tags=tags_of(tags),
+        traceparent=spec.traceparent,
+    )
+
+
+def _check(draft: JobDraft) -> None:
+    check_id("job id", draft.id)
+    check_id("tenant", draft.tenant)
+    check_id("agent", draft.agent)
+    check_id("queue", draft.queue)
+    if draft.fairness_key:
+        check_id("fairness key", draft.fairness_key)
+    if draft.session_id is not None:
+        check_id("session id", draft.session_id)
+    if draft.user_id is not None:
+        check_id("user id", draft.user_id)
+    if draft.batch_id is not None:
+        check_id("batch id", draft.batch_id)
+    if draft.concurrency_key is not None:
+        check_id("concurrency key", draft.concurrency_key)
+    if draft.idempotency_key is not None:
+        check_id("idempotency key", draft.idempotency_key)
+        check_id("fingerprint", draft.fingerprint, empty=True)
+    for tag in draft.tags:
+        check_id("tag", tag)
+    if not 0 <= draft.priority <= PRIORITY_MAX:
+        raise ValidationFailed(f"A priority is 0 to {PRIORITY_MAX}, not {draft.priority}.")
+    if not draft.weight > 0:
+        raise ValidationFailed(f"A weight is more than 0, not {draft.weight}.")
+
+
+def _key(draft: JobDraft) -> str | None:
+    if draft.concurrency_key is not None:
+        return draft.concurrency_key
+    return None if draft.session_id is None else f"session:{draft.session_id}"
+
+
+def _tags_of(draft: JobDraft) -> str | None:
+    return encode(draft.tags, "A job's tags").decode() if draft.tags else None
+
+
+def _spec_of(draft: JobDraft) -> bytes:
+    return encode(
+        Spec(draft.version, draft.tier, draft.timeout_s, draft.backoff, draft.traceparent),
+        "What a job asks for",
+    )
+
+
+def _unless_none(column: list[Any]) -> list[Any] | None:
+    return column if any(value is not None for value in column) else None

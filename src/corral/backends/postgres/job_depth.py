@@ -1,0 +1,57 @@
+"""How full queues are, counted at most once a second for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from corral.backends.queries import read_queries
+from corral.errors import QueueFull
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from corral.backends.postgres.engine import Engine
+
+_SQL = read_queries(Path(__file__).with_name("job_depth.sql"))
+
+_COUNT_EVERY_S = 1.0
+# Who would be refused is counted for anew, but not each of those who storm a full queue.
+_RECOUNT_EVERY_S = 0.1
+_RETRY_AFTER_S = 1.0
+
+
+class Depths:
+    """Counts of open jobs by queue."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._counts: dict[str, tuple[float, int]] = {}
+
+    async def check(self, queues: Sequence[str], depth_max: int) -> None:
+        """Refuse when a queue would hold more than `depth_max` with one more job for each time it is named."""
+        for queue, more in Counter(queues).items():
+            depth = await self._depth(queue, depth_max, _COUNT_EVERY_S)
+            if depth + more > depth_max:
+                depth = await self._depth(queue, depth_max, _RECOUNT_EVERY_S)
+            if depth + more > depth_max:
+                raise QueueFull(
+                    f"Queue {queue!r} holds {depth} jobs and may hold {depth_max}; try again later.",
+                    retry_after_s=_RETRY_AFTER_S,
+                )
+            at, _ = self._counts[queue]
+            self._counts[queue] = at, depth + more
+
+    async def count(self, queue: str, limit: int) -> int:
+        """Open jobs of a queue now; counting stops at `limit`."""
+        return int((await self._engine.fetch_one(_SQL["depth"], queue, limit))[0])
+
+    async def _depth(self, queue: str, depth_max: int, age_s: float) -> int:
+        now = asyncio.get_running_loop().time()
+        at, depth = self._counts.get(queue, (0.0, 0))
+        if not at or now - at > age_s:
+            depth = await self.count(queue, depth_max + 1)
+            self._counts[queue] = now, depth
+        return depth

@@ -1,0 +1,222 @@
+"""The queue, in PostgreSQL: each method is one statement, however many jobs it is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from corral.backends.encoding import check_id, findable
+from corral.backends.postgres.failures import OutcomeUnknown
+from corral.backends.postgres.job_columns import claimed_of, columns_of
+from corral.backends.postgres.job_watch import WatchedJobs
+from corral.backends.queries import read_queries
+from corral.clock import new_id
+from corral.errors import IdempotencyKeyReused, JobNotFound
+from corral.jobs.job import Claimed, Enqueued, JobError, Step
+from corral.jobs.states import OPEN
+from corral.jobs.store import Reaped, Renewed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from corral.backends.postgres.engine import Engine
+    from corral.backends.postgres.job_depth import Depths
+    from corral.jobs.job import Claim, Ending, JobDraft, JobEventDraft, JobQuery, StepWrite, WorkerInfo
+    from corral.jobs.store import JobWatch
+
+_SQL = read_queries(Path(__file__).with_name("jobs.sql"))
+
+# As far as the migration makes them.
+_DAYS_AHEAD = 7
+
+_encode = msgspec.json.Encoder().encode
+# These may be claimed again, now or at a time that who claims has to know.
+_AGAIN = frozenset({"retry", "released", "waiting"})
+
+_LOST = _encode(JobError("worker_lost", "The worker stopped answering while it ran this job."))
+_LATE = _encode(JobError("deadline_exceeded", "The job's deadline passed before it ended.", retryable=False))
+
+
+class PostgresJobs:
+    """Jobs that wait, run and end."""
+
+    def __init__(self, engine: Engine, depths: Depths) -> None:
+        self._engine = engine
+        self._depths = depths
+        self._watched: WatchedJobs = engine.jobs
+
+    # -- producers -------------------------------------------------------------------------------------------------
+
+    async def enqueue(self, drafts: Sequence[JobDraft], *, depth_max: int | None = None) -> list[Enqueued]:
+        """Enqueue all, or none."""
+        if not drafts:
+            return []
+        columns = columns_of(drafts)
+        if depth_max is not None:
+            await self._depths.check(columns[3], depth_max)
+        rows = await self._engine.fetch(_SQL["enqueue"], *columns)
+        if rows[0][0]:
+            raise IdempotencyKeyReused
+        self._watched.worked()
+        if rows[0][1] is None:  # The usual batch: all are new and ready.
+            return [Enqueued(draft.id, True, "queued") for draft in drafts]
+        return [Enqueued(job_id, is_new, state) for _, job_id, is_new, state in rows]
+
+    async def signal(self, tenant: str, job_id: str, name: str, value: bytes) -> bool:
+        """Write the next signal of that name."""
+        if not findable(tenant, job_id):
+            raise JobNotFound
+        check_id("signal", name)
+        (outcome,) = await self._engine.fetch_one(_SQL["signal"], tenant, job_id, name, value, new_id())
+        if outcome == "unknown":
+            raise JobNotFound
+        self._watched.moved([job_id])
+        self._watched.worked()
+        return bool(outcome == "signalled")
+
+    async def cancel(self, tenant: str, query: JobQuery, *, job_id: str | None = None, limit: int = 1000) -> list[str]:
+        """Cancel what waits, and ask what runs to stop."""
+        if not findable(tenant, job_id):
+            return []
+        ids = [job_id] if job_id is not None else await self._open(tenant, query, limit)
+        if not ids:
+            return []
+        cancelled = [row[0] for row in await self._engine.fetch(_SQL["cancel"], tenant, ids)]
+        self._watched.moved(cancelled)
+        self._watched.worked()
+        return cancelled
+
+    async def _open(self, tenant: str, query: JobQuery, limit: int) -> list[str]:
+        words = (query.agent, query.queue, query.tag, query.session_id, query.user_id, query.batch_id)
+        if (query.status and OPEN.isdisjoint(query.status)) or not findable(*words):
+            return []
+        rows = await self._engine.fetch(
+            _SQL["find_open"], tenant, list(query.status) or None, *words, query.since, query.until, limit
+        )
+        return [row[0] for row in rows]
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    async def claim(
+        self, worker: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str] = ()
+    ) -> Claimed:
+        """Take ready jobs."""
+        call = new_id()
+        args = (worker, list(queues), limit, lease_s, list(exclude))
+        try:
+            rows = await self._engine.fetch(_SQL["claim"], *args, call, again=False)
+        except OutcomeUnknown:
+            # Tokens carry the name of this call: what it took, if it did, is found by that.
+            rows = await self._engine.fetch(_SQL["claimed_by_call"], call)
+            return Claimed(claimed_of(rows), 0.0)
+        return Claimed(claimed_of(rows[:-1]), rows[-1][-1])
+
+    async def renew(self, claims: Sequence[Claim], *, lease_s: float, worker: WorkerInfo | None = None) -> Renewed:
+        """Extend leases, and note that the worker lives."""
+        if worker is not None:
+            await self._engine.fetch(_SQL["note_worker"], worker.worker, _encode(worker))
+        if not claims:
+            return Renewed([], [])
+        ids, tokens = [claim.job_id for claim in claims], [claim.token for claim in claims]
+        held = dict(await self._engine.fetch(_SQL["renew"], ids, tokens, lease_s))
+        return Renewed(
+            [token for token in tokens if token not in held],
+            [token for token in tokens if held.get(token)],
+        )
+
+    async def settle(self, endings: Sequence[Ending]) -> list[bool]:
+        """Let jobs go."""
+        if not endings:
+            return []
+        errors = [None if ending.error is None else _encode(ending.error) for ending in endings]
+        ids = [ending.claim.job_id for ending in endings]
+        (settled,) = await self._engine.fetch_one(
+            _SQL["settle"],
+            ids,
+            [ending.claim.token for ending in endings],
+            [ending.kind for ending in endings],
+            [ending.result for ending in endings],
+            errors if any(errors) else None,
+            [ending.delay_s for ending in endings],
+            [ending.awaits for ending in endings],
+            [ending.wait_until for ending in endings],
+        )
+        self._watched.moved(ids)
+        if any(ending.kind in _AGAIN for ending in endings):
+            self._watched.worked()
+        return list(settled)
+
+    async def journal(self, writes: Sequence[StepWrite]) -> list[bool]:
+        """Write finished steps."""
+        if not writes:
+            return []
+        for write in writes:
+            check_id("step", write.step.key)
+        (held,) = await self._engine.fetch_one(
+            _SQL["journal"],
+            [write.claim.job_id for write in writes],
+            [write.claim.token for write in writes],
+            [write.step.key for write in writes],
+            [write.step.ordinal for write in writes],
+            [write.step.kind for write in writes],
+            [write.step.value for write in writes],
+            [write.step.is_reference for write in writes],
+            [write.step.failed for write in writes],
+        )
+        return list(held)
+
+    async def steps(self, job_id: str) -> list[Step]:
+        """The whole journal."""
+        if not findable(job_id):
+            return []
+        rows = await self._engine.fetch(_SQL["steps"], job_id)
+        return [
+            Step(key=key, ordinal=ordinal, kind=kind, value=value, is_reference=is_reference, failed=failed)
+            for key, ordinal, kind, value, is_reference, failed in rows
+        ]
+
+    async def emit(self, drafts: Sequence[JobEventDraft], *, keep: int = 10_000) -> list[int]:
+        """Append to logs."""
+        if not drafts:
+            return []
+        ids = [draft.claim.job_id for draft in drafts]
+        (seqs,) = await self._engine.fetch_one(
+            _SQL["emit"],
+            ids,
+            [draft.claim.token for draft in drafts],
+            [draft.kind for draft in drafts],
+            [draft.data for draft in drafts],
+            keep,
+            new_id(),
+        )
+        self._watched.moved(ids)
+        return list(seqs)
+
+    async def reap(self, *, limit: int = 1000, ageing_s: float = 60.0) -> Reaped:
+        """Sweep."""
+        requeued, failed, cancelled = await self._engine.fetch_one(_SQL["reap"], limit, _LOST, _LATE)
+        (aged,) = await self._engine.fetch_one(_SQL["age"], limit, ageing_s)
+        (removed,) = await self._engine.fetch_one(_SQL["tidy"], limit)
+        if requeued or failed or cancelled:
+            self._watched.worked()
+            self._watched.moved_all()
+        return Reaped(requeued, failed, cancelled, aged, removed)
+
+    # -- hints -----------------------------------------------------------------------------------------------------
+
+    def watch_work(self, woken: Callable[[], None]) -> Callable[[], None]:
+        """Be told when there may be something to claim."""
+        return self._watched.watch_work(woken)
+
+    def watch_jobs(self, moved: Callable[[Sequence[str]], None]) -> JobWatch:
+        """Be told of jobs that move."""
+        return self._watched.watch_jobs(moved)
+
+
+async def prepare(engine: Engine) -> None:
+    """Make the partitions of the coming days, if we may; without them, rows go into the default ones."""
+    (missing,) = await engine.fetch_one(_SQL["missing_days"], _DAYS_AHEAD)
+    if missing:
+        await engine.fetch(_SQL["make_days"], _DAYS_AHEAD)

@@ -1,0 +1,81 @@
+-- name: enqueue
+-- Enqueue many, or none.
+SELECT o_refused, o_id, o_is_new, o_state FROM corral.enqueue_jobs(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23);
+
+-- name: claim
+-- Take ready jobs; the last row says when the next one is due.
+SELECT * FROM corral.claim_jobs($1, $2, $3, $4, $5, $6);
+
+-- name: claimed_by_call
+-- Take again what an earlier call took.
+SELECT * FROM corral.claimed_jobs(ARRAY(SELECT corral.claimed_by_call($1)));
+
+-- name: renew
+-- Extend leases, and name those that stand.
+SELECT o_token, o_cancelled FROM corral.renew_jobs($1, $2, $3);
+
+-- name: note_worker
+-- Write down that a worker lives.
+INSERT INTO corral.job_workers (worker, seen_at, info) VALUES ($1, corral.now(), $2)
+ON CONFLICT (worker) DO UPDATE SET seen_at = excluded.seen_at, info = excluded.info;
+
+-- name: settle
+-- Let jobs go.
+SELECT corral.settle_jobs($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: journal
+-- Write steps.
+SELECT corral.journal_steps($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: steps
+-- A whole journal, signals last.
+SELECT key, ordinal, kind, value, is_reference, failed FROM corral.job_steps
+WHERE job_id = $1 ORDER BY kind = 'signal', ordinal, key;
+
+-- name: emit
+-- Append events.
+SELECT corral.emit_events($1, $2, $3, $4, $5, $6);
+
+-- name: signal
+-- Write a signal.
+SELECT corral.signal_job($1, $2, $3, $4, $5);
+
+-- name: cancel
+-- Cancel these.
+SELECT corral.cancel_jobs($1, $2);
+
+-- name: find_open
+-- Open jobs of a tenant that a query names.
+SELECT job.id FROM corral.job_queue AS job JOIN corral.jobs AS kept ON kept.tenant = job.tenant AND kept.id = job.id
+WHERE job.tenant = $1
+  AND ($2::text[] IS NULL OR CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END = ANY ($2))
+  AND ($3::text IS NULL OR job.agent = $3)
+  AND ($4::text IS NULL OR job.queue = $4)
+  AND ($5::text IS NULL OR kept.tags::jsonb ? $5)
+  AND ($6::text IS NULL OR kept.session_id = $6)
+  AND ($7::text IS NULL OR kept.user_id = $7)
+  AND ($8::text IS NULL OR kept.batch_id = $8)
+  AND ($9::double precision IS NULL OR kept.created_at >= $9)
+  AND ($10::double precision IS NULL OR kept.created_at < $10)
+LIMIT $11;
+
+-- name: reap
+-- Take away what was lost and give up what is too late.
+SELECT o_requeued, o_failed, o_cancelled FROM corral.reap_jobs($1, $2, $3);
+
+-- name: age
+-- Move up who waited long.
+SELECT corral.age_jobs($1, $2);
+
+-- name: tidy
+-- Remove what nobody needs any more.
+SELECT corral.tidy_jobs($1);
+
+-- name: missing_days
+-- How many days of the coming week have no partition.
+SELECT corral.missing_job_days($1);
+
+-- name: make_days
+-- Make the partitions of the coming week, without keeping anybody waiting for long.
+SELECT corral.make_job_days($1) FROM set_config('lock_timeout', '1s', true);
