@@ -107,8 +107,8 @@ class Answer:
 class Client:
     """One server."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
-        """Nothing is connected yet."""
+    def __init__(self, url: str, key: str | None = None, *, quiet: bool = False) -> None:
+        """Nothing is connected yet. A `quiet` one shows no line while it waits: many may ask at once."""
         parts, host, port = _parsed(url)
         self.url = url.rstrip("/")
         self._secure = parts.scheme == "https"
@@ -116,6 +116,7 @@ class Client:
         self._port = port
         self._prefix = parts.path.rstrip("/")
         self._key = None if key is None else header("API key", key)
+        self._quiet = quiet
 
     @contextlib.contextmanager
     def call(
@@ -144,10 +145,21 @@ class Client:
         finally:
             connection.close()
 
-    def ask(self, method: str, path: str, content: object = msgspec.UNSET, *, timeout_s: float = _ANSWER_S) -> Any:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        content: object = msgspec.UNSET,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = _ANSWER_S,
+    ) -> Any:
         """Send JSON, get JSON, raise what the server said went wrong."""
         body = None if content is msgspec.UNSET else msgspec.json.encode(content)
-        with waiting(f"asking {self.url}"), self.call(method, path, content=body, timeout_s=timeout_s) as answer:
+        with (
+            contextlib.nullcontext() if self._quiet else waiting(f"asking {self.url}"),
+            self.call(method, path, content=body, headers=headers, timeout_s=timeout_s) as answer,
+        ):
             answer.raise_for_status()
             return answer.json()
 

@@ -10,7 +10,6 @@ import msgspec
 
 from corral.cli.client import DEFAULT_URL, Client, ServerEvent, header, segment
 from corral.cli.project import local_url
-from corral.cli.waiting import waiting
 
 _SILENT_S = 60.0
 """A stream says something more often than this, if only that it is there."""
@@ -30,17 +29,12 @@ class JobsApi:
     def submit(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> dict[str, Any]:
         """`POST /v1/jobs`."""
         headers = {} if idempotency_key is None else {"Idempotency-Key": header("idempotency key", idempotency_key)}
-        with (
-            waiting(f"asking {self.url}"),
-            self._client.call("POST", "/v1/jobs", content=msgspec.json.encode(request), headers=headers) as answer,
-        ):
-            answer.raise_for_status()
-            submitted: dict[str, Any] = answer.json()
-            return submitted
+        submitted: dict[str, Any] = self._client.ask("POST", "/v1/jobs", request, headers=headers)
+        return submitted
 
-    def job(self, job_id: str) -> dict[str, Any]:
-        """`GET /v1/jobs/{id}`."""
-        return self._get(_path(job_id))
+    def job(self, job_id: str, *, wait_s: float | None = None) -> dict[str, Any]:
+        """`GET /v1/jobs/{id}`: as it is, or as soon as it has ended, but after `wait_s` at the latest."""
+        return self._get(_path(job_id), wait=None if wait_s is None else f"{wait_s:g}s")
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """`GET /v1/jobs/{id}/attempts`."""

@@ -22,6 +22,7 @@ VERBS = {
     "jobs": "corral.cli.jobs:app",
     "queues": "corral.cli.jobs_stats:queues_app",
     "schedules": "corral.cli.schedules:app",
+    "bridge": "corral.cli.bridge:app",
     "status": "corral.cli.status:app",
     "configure": "corral.cli.configure:app",
     "container": "corral.cli.container:app",

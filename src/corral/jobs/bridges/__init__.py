@@ -1,0 +1,1 @@
+"""Queues of others, whose messages become jobs."""
