@@ -6,10 +6,16 @@ from working_scene import TENANT, HeartbeatOf, Interposed, Seen
 from corral.backends.open import open_stores
 from corral.jobs.worker import Worker
 from corral.settings.sections import JobSettings
+from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
+
+__all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
 
-@pytest.fixture
-def url(tmp_path):
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    """Every test of a worker runs on both engines."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
     return f"sqlite:///{tmp_path}/corral.db"
 
 
