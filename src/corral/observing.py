@@ -12,6 +12,8 @@ from typing import Any
 from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
 from corral.context import Context
 from corral.errors import AgentFailed, CorralError
+from corral.jobs.counting import JobCounting
+from corral.jobs.job import QueueStats
 from corral.observability import semconv
 from corral.observability.blocking import LoopWatch
 from corral.observability.logs import Logs
@@ -40,17 +42,17 @@ class Observing:
         *,
         in_flight: Callable[[], Iterable[Invocation]],
         background_tasks: Callable[[], int],
-        check_store: Callable[[], Awaitable[None]],
+        ask_store: Callable[[], Awaitable[list[QueueStats]]],
         run_folder: Path | None,
         development: bool,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`run_folder` is where the workers of one server share their metrics."""
+        """`ask_store` says how full the queues are, or raises; `run_folder` is where the workers of one server share metrics."""
         self._settings = settings
         self._clock = clock
         self._in_flight = in_flight
         self._background_tasks = background_tasks
-        self._check_store = check_store
+        self._ask_store = ask_store
         self.logs = Logs(settings)
         self.traces = (
             Traces(spans, sample=settings.trace_sample, per_second_max=settings.traces_per_s_max)
@@ -60,6 +62,7 @@ class Observing:
         self.loop = LoopWatch(report=development)
         self.metrics = Metrics()
         self._declare()
+        self.jobs = JobCounting(self.metrics)
         self._shared = SharedMetrics(self.metrics, run_folder, self._refresh)
         # Numbers by label values, so that counting costs one look-up.
         self._answers: dict[tuple[str, str, int], Value] = {}
@@ -251,7 +254,7 @@ class Observing:
         """All workers' metrics in Prometheus' text format."""
         try:
             async with asyncio.timeout(_STORE_ANSWERS_S):
-                await self._check_store()
+                self.jobs.queues(await self._ask_store())
         except (CorralError, TimeoutError):
             self._store.value().set(0)
         else:

@@ -15,12 +15,20 @@ import msgspec
 from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
+from corral.jobs.callbacks import Callbacks
+from corral.jobs.desk import JobDesk
+from corral.jobs.hub import JobHub
+from corral.jobs.job import QueueStats
+from corral.jobs.outage import Outage
+from corral.jobs.reaper import Reaper
+from corral.jobs.scheduler import Scheduler
+from corral.jobs.worker import Worker
 from corral.observing import Observing
 from corral.runtime.ending import Ended
 from corral.runtime.health import Health
 from corral.runtime.idempotency import Idempotency
 from corral.runtime.invocation import Invocations
-from corral.runtime.pipeline import Door, Proceed, admitted, compose, in_turn, validated, with_session
+from corral.runtime.pipeline import Door, Proceed, Stage, admitted, compose, in_turn, validated, with_session
 from corral.runtime.registry import Agents
 from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
@@ -41,6 +49,7 @@ from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
 from corral.version import VERSION
+from corral.working import JobRuns, Part, Working, check_input
 
 _log = logging.getLogger("corral")
 
@@ -80,6 +89,12 @@ class Service:
         self.turns = Turns(self.stores.turns, self._open_stores, settings.sessions)
         self.idempotency = Idempotency(self.stores.invocations, settings.runtime)
         self.threads = AgentThreads(settings.runtime.threads_max)
+        self._runner = Runner(
+            self.threads,
+            isolate=settings.runtime.isolate or app.compatible,
+            stream_chunk_size=settings.runtime.stream_chunk_size,
+            on_error=app.on_error_hook,
+        )
         self.sweeper = Sweeper(
             {
                 "sessions": self.stores.sessions.expire,
@@ -96,7 +111,7 @@ class Service:
             self.stores.spans,
             in_flight=lambda: self.invocations,
             background_tasks=lambda: app.health.task_info()["active_count"],
-            check_store=self.stores.check,
+            ask_store=self._queue_stats,
             run_folder=run_folder,
             development=development,
         )
@@ -106,6 +121,15 @@ class Service:
         self.warmups = Warmups(app.agents, app.warmups, self.observing.unexpected)
         if settings.runtime.ping_busy_while_invoking:
             app.health.invocations = self.invocations
+        self.hub = JobHub(self.stores.jobs, self.stores.job_records)
+        self.desk = JobDesk(
+            self.stores.jobs,
+            self.stores.job_records,
+            self.hub,
+            settings.jobs,
+            check_input=functools.partial(check_input, app.agents),
+        )
+        self.working = self._working()
         self._http = self._http_app()
         self._asgi = app.wrapped(self._http)
         self._lifespan = AsyncExitStack()
@@ -117,25 +141,68 @@ class Service:
     # -- the two lists that say what happens
 
     def _pipeline(self) -> Proceed:
-        app, settings = self.app, self.settings
-        runner = Runner(
-            self.threads,
-            isolate=settings.runtime.isolate or app.compatible,
-            stream_chunk_size=settings.runtime.stream_chunk_size,
-            on_error=app.on_error_hook,
-        )
+        settings, runner = self.settings, self._runner
         return compose(
             [
                 validated(settings.runtime),
                 self.idempotency.stage,
                 Ended(runner, [self.observing.invocation]).stage,
                 admitted(self.invocations, self.door, settings.runtime, SYSTEM_CLOCK),
-                with_session(self.stores.sessions)
-                if app.compatible
-                else in_turn(self.turns, self.stores.sessions, settings.sessions, self.observing.turn_waited),
+                self._session_stage(),
             ],
             runner.run,
         )
+
+    def _job_pipeline(self) -> Proceed:
+        """A job was let in when it was enqueued, its id makes it one run, and its worker keeps its deadline."""
+        runner = self._runner
+        return compose(
+            [
+                validated(self.settings.runtime),
+                Ended(runner, [self.observing.invocation]).stage,
+                self._session_stage(),
+            ],
+            runner.run,
+        )
+
+    def _session_stage(self) -> Stage:
+        if self.app.compatible:
+            return with_session(self.stores.sessions)
+        return in_turn(self.turns, self.stores.sessions, self.settings.sessions, self.observing.turn_waited)
+
+    def _working(self) -> Working:
+        """What this process does of its own."""
+        settings, stores = self.settings, self.stores
+        jobs = settings.jobs
+        counting = self.observing.jobs
+        worker = None
+        if settings.runs_jobs:
+            runs = JobRuns(
+                self.app.agents,
+                self._job_pipeline(),
+                self.observing.begin,
+                result_max_bytes=jobs.result_max_bytes,
+            )
+            worker = Worker(
+                stores.jobs,
+                stores.blobs,
+                runs.run,
+                jobs,
+                open_stores=self._open_stores,
+                records=stores.job_records,
+                observer=counting,
+                in_thread=self.threads.call,
+            )
+            counting.slots(jobs.concurrency)
+        parts: list[Part] = []
+        if settings.keeps_house:
+            parts += [
+                Scheduler(stores.schedules, self.desk.drafts, jobs.schedules),
+                Callbacks(stores.outbox, stores.job_records, jobs),
+            ]
+            if worker is None:
+                parts.append(Reaper(stores.jobs, stores.job_records, jobs, Outage()))
+        return Working(worker, parts)
 
     def _routes(self) -> list[Route]:
         app, settings = self.app, self.settings
@@ -190,8 +257,8 @@ class Service:
 
     @property
     def in_flight(self) -> int:
-        """Invocations that run or wait."""
-        return len(self.invocations)
+        """Invocations that run or wait, and jobs that run."""
+        return len(self.invocations) + self.working.running
 
     def own_process(self) -> None:
         """This process serves nothing else: its logging is ours as well."""
@@ -211,11 +278,17 @@ class Service:
             await self.cancel_notes.start()
             if self.app.lifespan_context is not None:
                 await self._lifespan.enter_async_context(self.app.lifespan_context(self.app))
+            await self.hub.start()
+            await self.working.start()
         except BaseException:
             await self._close()
             raise
         self._state = "started"
         self.warmups.start()
+
+    async def _queue_stats(self) -> list[QueueStats]:
+        await self.stores.check()
+        return await self.stores.job_records.queues()
 
     def _expire_spans(self) -> Awaitable[int]:
         kept_s = self.settings.observability.trace_ttl_s
@@ -224,16 +297,20 @@ class Service:
     def begin_drain(self) -> None:
         """From now on new invocations are refused, and health checks say so."""
         self.door.draining = True
+        self.hub.drain()
+        self.working.begin_drain()
         self.observing.draining()
         self._http.closing = True
 
     def retire(self) -> None:
         """Answer as before, but have every client close its connection: another worker took over."""
         self._http.closing = True
+        self.working.begin_drain()
 
     def cancel_running(self) -> None:
-        """Cancel all invocations: their clients are told that the worker is draining."""
+        """Cancel all invocations, whose clients are told that the worker is draining, and hand jobs back."""
         self.invocations.cancel_all("draining")
+        self.working.hand_back()
 
     async def stop(self) -> None:
         """Wait for what still runs, and close everything. Stopping twice is stopping once."""
@@ -241,6 +318,7 @@ class Service:
             return
         self._state = "stopped"
         await self.warmups.stop()
+        await self.working.stop()
         await self.invocations.wait_idle()
         await self.idempotency.stop()
         last: list[Callable[[], Awaitable[None]]] = [functools.partial(run_hook, hook) for hook in self.app.shutdowns]
@@ -254,6 +332,8 @@ class Service:
     async def _close(self) -> None:
         self._state = "stopped"
         self.invocations.close()
+        await self.working.stop()
+        await self.hub.stop()
         await self.cancel_notes.stop()
         await self.sweeper.stop()
         await self.turns.stop()

@@ -1,8 +1,13 @@
-"""Where jobs meet the runtime: a claimed job becomes an invocation and takes the road of a request."""
+"""Where jobs meet the runtime: a claimed job becomes an invocation and takes the road of a request.
+
+And the life of what works in the background: the worker, what keeps house for the queue, and what sends callbacks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -10,11 +15,19 @@ from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import Context
 from corral.errors import AgentUnavailable, NotFound, PayloadTooLarge
 from corral.jobs.running import Outcome, RunningJob
+from corral.jobs.worker import Worker
 from corral.observability.traces import join_trace
 from corral.runtime.invocation import Invocation
 from corral.runtime.pipeline import Proceed
 from corral.runtime.registry import Agent, Agents
 from corral.runtime.reply import Reply
+
+
+def check_input(agents: Agents, name: str, value: Any) -> None:
+    """Raise `NotFound` for an agent that does not exist, `ValidationFailed` for an input that it cannot take."""
+    entrypoint = agents.find(name).entrypoint
+    if entrypoint is not None and entrypoint.payload is not None:
+        entrypoint.payload.convert(value)
 
 
 class JobRuns:
@@ -99,3 +112,63 @@ def _value(reply: Reply) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.encode(bytes(body).decode("utf-8", "replace"))
     return bytes(body)
+
+
+class Part(Protocol):
+    """The one shape of everything that works in the background. Each call may come twice."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def drain(self) -> object:
+        """Begin nothing new, and finish what has begun."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
+class Working:
+    """What this process does of its own, according to its role: run jobs, keep house, both or nothing."""
+
+    def __init__(self, worker: Worker | None, parts: Sequence[Part]) -> None:
+        """`worker` runs jobs; `parts` are the scheduler, the callbacks, and a reaper where no worker brings its own."""
+        self.worker = worker
+        self._parts: list[Part] = [*parts, *([] if worker is None else [worker])]
+        self._ending: set[asyncio.Task[object]] = set()
+
+    @property
+    def running(self) -> int:
+        """Jobs that run now."""
+        return 0 if self.worker is None else self.worker.running
+
+    async def start(self) -> None:
+        """Begin to work."""
+        for part in self._parts:
+            await part.start()
+
+    def begin_drain(self) -> None:
+        """Claim no more; what runs goes on."""
+        self._begin(self._drain())
+
+    def hand_back(self) -> None:
+        """Stop what runs; its jobs go back to the queue, unharmed."""
+        if self.worker is not None:
+            self._begin(self.worker.stop())
+
+    async def stop(self) -> None:
+        """End everything, and return when all is written. Stopping twice is stopping once."""
+        for part in reversed(self._parts):
+            await part.stop()
+        while self._ending:
+            await asyncio.wait(self._ending)
+
+    async def _drain(self) -> None:
+        await asyncio.gather(*(part.drain() for part in self._parts))
+
+    def _begin(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)

@@ -259,7 +259,7 @@ def test_the_services_metrics_follow_prometheus_rules_and_are_described(tmp_path
         ObservabilitySettings(),
         None,
         in_flight=list,
-        check_store=None,
+        ask_store=None,
         background_tasks=lambda: 0,
         run_folder=None,
         development=False,
