@@ -67,20 +67,6 @@ class Callbacks:
         self._task: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
 
-    def check(self, callback: Callback) -> None:
-        """Raise `ValidationFailed` for a callback that could never be sent: asked before a job is taken in."""
-        if not self._keys:
-            _refuse(
-                "/callback", "Callbacks are off: the server has no secret to sign them with (jobs.callback_secret)."
-            )
-        for name in callback.headers:
-            if name.lower() in _SIGNED:
-                _refuse("/callback/headers", f"The header {name} is written by the server itself.")
-        try:
-            self._outbound.check(callback.url, callback.headers)
-        except OutboundRefused as error:
-            _refuse("/callback", error.message)
-
     # -- life
 
     async def start(self) -> None:
@@ -215,6 +201,29 @@ class Callbacks:
         except ValueError:
             return None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - self._clock.now()
+
+
+def callback_check(settings: JobSettings) -> Callable[[Callback], None]:
+    """What to ask before a job with a callback is taken in: raises `ValidationFailed` for one that can never be sent.
+
+    Raises `ConfigError` for secrets or networks in the settings that cannot be used.
+    """
+    keys, outbound = keys_of(settings.callback_secret), Outbound(settings.callback_allow)
+
+    def check(callback: Callback) -> None:
+        if not keys:
+            _refuse(
+                "/callback", "Callbacks are off: the server has no secret to sign them with (jobs.callback_secret)."
+            )
+        for name in callback.headers:
+            if name.lower() in _SIGNED:
+                _refuse("/callback/headers", f"The header {name} is written by the server itself.")
+        try:
+            outbound.check(callback.url, callback.headers)
+        except OutboundRefused as error:
+            _refuse("/callback", error.message)
+
+    return check
 
 
 def _refuse(pointer: str, message: str) -> None:

@@ -158,6 +158,8 @@ class StoreSettings(Section, frozen=True):
 
     url: str = "sqlite:///.corral/corral.db"
     """`sqlite:///path/to/file.db`, or `postgresql://user:password@host/database` for many machines."""
+    hot: str = ""
+    """`redis://host:6379/0` (or `rediss://…`): wake-ups also travel through this Redis or Valkey; losing it costs only time."""
     pool_max: Count = 10
     """PostgreSQL connections of one worker."""
     sync: Literal["normal", "full"] = "normal"

@@ -1,0 +1,82 @@
+"""The stores of another engine, with Redis or Valkey beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corral.backends.redis.jobs import HotJobs
+
+if TYPE_CHECKING:
+    from corral.backends.stores import Stores
+    from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
+    from corral.observability.store import SpanStore
+    from corral.runtime.store import InvocationStore
+    from corral.sessions.store import SessionStore, TurnStore
+
+
+class HotStores:
+    """Everything is in `behind`; what is new in the queue is also told over Redis."""
+
+    def __init__(self, behind: Stores, url: str) -> None:
+        """`url` is `redis://…` or `rediss://…`; losing what it names loses no more than a little time."""
+        self._behind = behind
+        self.url = behind.url
+        self.jobs = HotJobs(behind.jobs, url)
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Conversations."""
+        return self._behind.sessions
+
+    @property
+    def turns(self) -> TurnStore:
+        """Whose turn it is."""
+        return self._behind.turns
+
+    @property
+    def invocations(self) -> InvocationStore:
+        """Answers by idempotency key."""
+        return self._behind.invocations
+
+    @property
+    def spans(self) -> SpanStore:
+        """Traces."""
+        return self._behind.spans
+
+    @property
+    def job_records(self) -> JobRecords:
+        """What people ask of jobs."""
+        return self._behind.job_records
+
+    @property
+    def schedules(self) -> ScheduleStore:
+        """Jobs that come again and again."""
+        return self._behind.schedules
+
+    @property
+    def outbox(self) -> OutboxStore:
+        """Callbacks that are still to be sent."""
+        return self._behind.outbox
+
+    @property
+    def blobs(self) -> BlobStore:
+        """Large values."""
+        return self._behind.blobs
+
+    async def start(self) -> None:
+        """Open the stores behind; Redis is connected to on the way."""
+        await self._behind.start()
+        self.jobs.hints.start()
+
+    async def check(self) -> None:
+        """Whether the stores behind answer; that Redis does not is no reason to refuse anything."""
+        await self._behind.check()
+
+    async def schema_version(self) -> tuple[int, int]:
+        """Of the stores behind."""
+        return await self._behind.schema_version()
+
+    async def stop(self) -> None:
+        """Close all."""
+        await self.jobs.hints.stop()
+        await self._behind.stop()
