@@ -325,6 +325,7 @@ def test_what_a_message_becomes(queue_of, client):
         "tags": {"DataType": "String", "StringValue": "a, b"},
         "shop": {"DataType": "String", "StringValue": "berlin"},
         "session_id": {"DataType": "String", "StringValue": "s1"},
+        "long": {"DataType": "String", "StringValue": "x" * 100},
     }
     client.send_message(QueueUrl=source.url, MessageBody='{"n": 1}', MessageAttributes=attributes)
     [message] = source.receive(1)

@@ -65,7 +65,13 @@ QUEUES = {
         }
     ],
 }
-END = b'event: end\ndata: {"status": "succeeded"}\n\n'
+END = b'id: 9.end\nevent: succeeded\ndata: {"status": "succeeded"}\n\n'
+
+
+def said(kind, data, seq=1, attempt=1):
+    """An event of a job, as it is sent."""
+    content = json.dumps({"seq": seq, "attempt": attempt, "kind": kind, "at": 1.0, "data": data})
+    return f"id: {seq}\nevent: {kind}\ndata: {content}\n\n".encode()
 
 
 def asked(server):
@@ -131,7 +137,7 @@ def test_submit_needs_an_input(corral, monkeypatch):
 
 
 def test_submit_and_wait_prints_what_it_says(corral, stub):
-    stream = event_stream(b'id: 1\nevent: piece\ndata: "Hel"\n\n', b'id: 2\nevent: piece\ndata: "lo"\n\n', END)
+    stream = event_stream(said("piece", "Hel"), said("piece", "lo", 2), END)
     server = stub(json_answer({"id": ID, "status": "queued"}, 202), stream, json_answer(JOB))
     done = corral("jobs", "submit", "main", "Hi", "--wait", "--url", server.url)
     assert (done.status, done.out, done.err) == (0, "Hello\n", "")
@@ -153,8 +159,8 @@ def test_submit_and_wait_for_one_that_fails(corral, stub):
 
 def test_a_batch(here, corral, stub):
     (here / "in.jsonl").write_text('{"n": 1}\n\n{"n": 2}\n')
-    batch = {"id": "b1", "total": 2, "created_at": 1.0, "counts": {"queued": 2}}
-    ended = batch | {"counts": {"succeeded": 2}}
+    batch = {"id": "b1", "total": 2, "jobs": ["x", "y"]}
+    ended = {"id": "b1", "total": 2, "created_at": 1.0, "counts": {"succeeded": 2}}
     server = stub(json_answer(batch, 202), json_answer(ended))
     done = corral("jobs", "submit", "main", "--batch", "in.jsonl", "--priority", "1", "--wait", "--url", server.url)
     assert (done.status, done.out, done.err) == (0, "b1\n", "2 succeeded\n")
@@ -189,9 +195,9 @@ def test_a_batch_and_an_input(here, corral):
 
 def test_tail_goes_on_where_the_connection_broke(corral, stub, monkeypatch):
     monkeypatch.setattr("corral.cli.jobs_follow._PAUSE_S", 0.001)
-    cut = event_stream(b'id: 7\nevent: piece\ndata: "Hel"\n\n', ended=False)
+    cut = event_stream(said("piece", "Hel", 7), ended=False)
     busy = json_answer({"code": "store_unavailable", "detail": "?"}, 503)
-    rest = event_stream(b'id: 8\nevent: piece\ndata: "lo"\n\n', END)
+    rest = event_stream(said("piece", "lo", 8), END)
     server = stub(cut, busy, rest, json_answer(JOB))
     done = corral("jobs", "tail", ID, "--url", server.url)
     assert (done.status, done.out) == (0, "Hello\n")
@@ -199,18 +205,25 @@ def test_tail_goes_on_where_the_connection_broke(corral, stub, monkeypatch):
 
 
 def test_tail_ends_with_a_stream_that_says_no_end(corral, stub):
-    server = stub(event_stream(b'id: 1\nevent: piece\ndata: {"n": 1}\n\n'), json_answer(JOB), json_answer(JOB))
+    server = stub(event_stream(said("piece", {"n": 1})), json_answer(JOB), json_answer(JOB))
     done = corral("jobs", "tail", ID, "--after", "3", "--url", server.url)
     assert (done.status, done.out) == (0, '{"n":1}\n')
     assert asked(server)[0][1]["last-event-id"] == "3"
 
 
 def test_tail_as_json(corral, stub):
-    stream = event_stream(b'id: 1\nevent: piece\ndata: "x"\n\n', END)
+    stream = event_stream(said("piece", "x"), END)
     server = stub(stream, json_answer(JOB | {"status": "cancelled"}))
     done = corral("jobs", "tail", ID, "--url", server.url, "--json")
     assert done.status == Exit.CANCELLED
-    assert [event["kind"] for event in done.json["events"]] == ["piece", "end"]
+    assert [event["kind"] for event in done.json["events"]] == ["piece"]
+
+
+def test_tail_of_a_job_that_is_removed(corral, stub):
+    gone = b'event: error\ndata: {"status": 404, "code": "job_not_found", "detail": "The job was removed."}\n\n'
+    done = corral("jobs", "tail", ID, "--url", stub(event_stream(gone)).url)
+    assert done.status == Exit.NOT_FOUND
+    assert "The job was removed." in done.err
 
 
 def test_tail_of_no_job(corral, stub):
@@ -238,7 +251,7 @@ class Scripted:
 def test_following_gives_up_in_the_end():
     clock = iter(range(0, 10_000, 50))
     gone = Failure("gone", code="unreachable")
-    api = Scripted([ServerEvent("piece", "x", "1")], *([gone] for _ in range(20)))
+    api = Scripted([ServerEvent("status", {}, "1")], *([gone] for _ in range(20)))
     follower = Follower(api, ID, now=lambda: next(clock), sleep=lambda _: None)
     with pytest.raises(Failure, match="gone"):
         list(follower.events())
@@ -247,7 +260,7 @@ def test_following_gives_up_in_the_end():
 
 def test_following_for_a_time():
     clock = iter(range(100))
-    api = Scripted([ServerEvent("piece", "x", str(n)) for n in range(50)])
+    api = Scripted([ServerEvent("status", {}, str(n)) for n in range(50)])
     with pytest.raises(Failure, match="goes on") as caught:
         list(Follower(api, ID, timeout_s=5, now=lambda: next(clock), sleep=lambda _: None).events())
     assert caught.value.code == "timeout"
@@ -256,19 +269,24 @@ def test_following_for_a_time():
 def test_pieces_and_what_stands_beside_them(capfd):
     printer = Printer()
     for name, data in (
-        ("piece", "He"),
+        ("status", {"id": ID, "status": "running"}),
+        ("piece", {"data": "He"}),
         ("piece", {"data": "llo"}),
         ("attempt", {"attempt": 2}),
         ("log", {"data": "hm"}),
-        ("progress", {"fraction": 0.5, "message": "half"}),
-        ("piece", {"n": 1}),
-        ("piece", "end"),
+        ("progress", {"data": {"fraction": 0.5, "message": "half"}}),
+        ("piece", {"data": {"n": 1}}),
+        ("piece", {"data": "end"}),
+        ("status", {"id": ID, "status": "waiting", "awaits": "approval"}),
+        ("status", {"id": ID, "status": "scheduled", "run_at": 1.0}),
     ):
         printer.show(ServerEvent(name, data))
     printer.end()
     out, err = capfd.readouterr()
     assert out == 'Hello\n{"n":1}\nend\n'
-    assert err == "Attempt 2 begins; what was said before does not count.\nhm\n"
+    assert err.splitlines()[:2] == ["Attempt 2 begins; what was said before does not count.", "hm"]
+    assert f"corral jobs signal {ID} approval" in err
+    assert "Due at 19" in err
 
 
 class Terminal(io.StringIO):
@@ -374,6 +392,12 @@ def test_by_filter_until_none_is_left(corral, stub):
     assert [(line, body) for line, _, body in asked(server)] == [
         ("POST /v1/jobs/cancel", {"queue": "q", "status": ["queued"]})
     ] * 3
+
+
+def test_every_job_there_is(corral, stub):
+    server = stub(json_answer({"ids": []}))
+    assert corral("jobs", "discard", "--all", "--yes", "--url", server.url).out == "Discarded 0 jobs.\n"
+    assert asked(server)[0][2] == {"all": True}
 
 
 def test_acting_on_many_is_confirmed_and_meant(corral):

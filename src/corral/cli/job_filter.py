@@ -27,6 +27,7 @@ Since = Annotated[
     str | None, typer.Option("--since", metavar="WHEN", help="Created since then: `2h` ago, or 2026-11-21T09:00.")
 ]
 Until = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="Created before then.")]
+All = Annotated[bool, typer.Option("--all", help="Every job, whatever else.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")]
 
@@ -34,7 +35,14 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def query_of(*, status: list[str] | None = None, since: str | None, until: str | None, **more: str | None) -> Any:
+def query_of(
+    *,
+    status: list[str] | None = None,
+    since: str | None,
+    until: str | None,
+    everything: bool = False,
+    **more: str | None,
+) -> dict[str, Any]:
     """The filter as the API takes it: what was given, and nothing else."""
     for state in status or ():
         if state not in STATES:
@@ -45,6 +53,8 @@ def query_of(*, status: list[str] | None = None, since: str | None, until: str |
                 status=Exit.USAGE,
             )
     query: dict[str, Any] = {name: value for name, value in more.items() if value is not None}
+    if everything:
+        query["all"] = True
     if status:
         query["status"] = list(status)
     for name, text in (("since", since), ("until", until)):

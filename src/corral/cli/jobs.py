@@ -10,6 +10,7 @@ from corral.cli.confirming import confirm
 from corral.cli.failure import Exit, Failure
 from corral.cli.job_filter import (
     Agent,
+    All,
     Batch,
     JobId,
     JobIds,
@@ -137,16 +138,10 @@ def tail(
     heard = follow_to_end(follower, quiet=as_json)
     info = api.job(job)
     if as_json:
-        show_json({**info, "events": [_event(event) for event in heard]})
+        show_json({**info, "events": [event.data for event in heard if event.data.get("kind")]})
     elif info["status"] != "succeeded":
         raise ending_failure(info)
     return exit_of(info)
-
-
-def _event(event: Any) -> dict[str, Any]:
-    if isinstance(event.data, dict) and "kind" in event.data:
-        return dict(event.data)
-    return {"seq": event.id, "kind": event.name, "data": event.data}
 
 
 @app.command()
@@ -178,6 +173,7 @@ def cancel(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     batch: Batch = None,
     since: Since = None,
     until: Until = None,
+    everything: All = False,
     yes: Yes = False,
     url: Url = None,
     api_key: Key = None,
@@ -188,6 +184,7 @@ def cancel(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         status=status,
         since=since,
         until=until,
+        everything=everything,
         agent=agent,
         queue=queue,
         tag=tag,
@@ -208,13 +205,23 @@ def redrive(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     batch: Batch = None,
     since: Since = None,
     until: Until = None,
+    everything: All = False,
     yes: Yes = False,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Have dead letters run again, by id or all that the flags describe, each from its last finished step."""
-    query = query_of(status=status, since=since, until=until, agent=agent, queue=queue, tag=tag, batch_id=batch)
+    query = query_of(
+        status=status,
+        since=since,
+        until=until,
+        everything=everything,
+        agent=agent,
+        queue=queue,
+        tag=tag,
+        batch_id=batch,
+    )
     _act("redrive", "Redriven", jobs, query, yes=yes, url=url, api_key=api_key, as_json=as_json)
 
 
@@ -227,13 +234,14 @@ def discard(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     batch: Batch = None,
     since: Since = None,
     until: Until = None,
+    everything: All = False,
     yes: Yes = False,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Put dead letters away for good, by id or all that the flags describe."""
-    query = query_of(since=since, until=until, agent=agent, queue=queue, tag=tag, batch_id=batch)
+    query = query_of(since=since, until=until, everything=everything, agent=agent, queue=queue, tag=tag, batch_id=batch)
     _act("discard", "Discarded", jobs, query, yes=yes, url=url, api_key=api_key, as_json=as_json)
 
 
@@ -261,8 +269,9 @@ def _act(
         one = "retry" if action == "redrive" else action
         ids = [str(api.act(job, one, {}).get("id", job)) for job in jobs]
     else:
-        described = ", ".join(f"{name} {_value(value)}" for name, value in query.items())
-        confirm(f"{action.capitalize()} all jobs of {described} on {api.url}?", otherwise="Nothing was done.", yes=yes)
+        described = ", ".join(f"{name} {_value(value)}" for name, value in query.items() if name != "all")
+        which = f"all jobs of {described}" if described else "ALL jobs"
+        confirm(f"{action.capitalize()} {which} on {api.url}?", otherwise="Nothing was done.", yes=yes)
         ids = _all(api, action, query)
     if as_json:
         show_json({"ids": ids, "count": len(ids)})

@@ -28,8 +28,7 @@ class JobsApi:
 
     def submit(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> dict[str, Any]:
         """`POST /v1/jobs`."""
-        headers = {} if idempotency_key is None else {"Idempotency-Key": header("idempotency key", idempotency_key)}
-        submitted: dict[str, Any] = self._client.ask("POST", "/v1/jobs", request, headers=headers)
+        submitted: dict[str, Any] = self._client.ask("POST", "/v1/jobs", request, headers=_keyed(idempotency_key))
         return submitted
 
     def job(self, job_id: str, *, wait_s: float | None = None) -> dict[str, Any]:
@@ -75,9 +74,9 @@ class JobsApi:
         answer: dict[str, Any] = self._client.ask("POST", f"/v1/jobs/{action}", dict(query))
         return answer
 
-    def submit_batch(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def submit_batch(self, request: Mapping[str, Any], *, idempotency_key: str | None = None) -> dict[str, Any]:
         """`POST /v1/jobs/batches`."""
-        answer: dict[str, Any] = self._client.ask("POST", "/v1/jobs/batches", request)
+        answer: dict[str, Any] = self._client.ask("POST", "/v1/jobs/batches", request, headers=_keyed(idempotency_key))
         return answer
 
     def batch(self, batch_id: str) -> dict[str, Any]:
@@ -117,3 +116,7 @@ def jobs_api(url: str | None, key: str | None) -> JobsApi:
 
 def _path(job_id: str) -> str:
     return f"/v1/jobs/{segment(job_id)}"
+
+
+def _keyed(idempotency_key: str | None) -> dict[str, str]:
+    return {} if idempotency_key is None else {"Idempotency-Key": header("idempotency key", idempotency_key)}

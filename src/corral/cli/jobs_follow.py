@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from corral.cli.client import ServerEvent
+from corral.cli.client import ServerEvent, problem_failure
 from corral.cli.failure import Exit, Failure
+from corral.cli.job_shown import when
 from corral.cli.jobs_api import JobsApi
 from corral.cli.output import note, write
 from corral.cli.progress import ProgressBar
@@ -21,9 +22,6 @@ _PATIENCE_S = 120.0
 """How long a server may be away that was there when the following began."""
 _PASSING = frozenset({"connection_lost", "unreachable", "timeout"})
 _SERVER_ERRORS = 500
-
-END = "end"
-"""The event after which a job says no more."""
 
 
 class Follower:
@@ -56,8 +54,11 @@ class Follower:
                 for event in self._api.events(self._job_id, after=self._after):
                     heard, pause_s = True, _PAUSE_S
                     self._after = event.id or self._after
+                    if event.name == "error":
+                        problem = event.data if isinstance(event.data, dict) else {}
+                        raise problem_failure(problem, int(problem.get("status") or 0))
                     yield event
-                    if event.name == END:
+                    if event.name in TERMINAL:
                         return
                     self._check_time()
                     away_since = self._now()
@@ -97,16 +98,20 @@ class Printer:
     def show(self, event: ServerEvent) -> None:
         """Show one event."""
         data = event.data if isinstance(event.data, dict) else {}
+        said: Any = data.get("data")
         match event.name:
             case "piece":
-                self._piece(data.get("data", event.data))
+                self._piece(said)
             case "progress":
-                said = data.get("data", data)
                 self._bar.draw(said.get("fraction"), str(said.get("message") or ""))
             case "log":
-                self._beside(_as_line(data.get("data", data)))
+                self._beside(_as_line(said))
             case "attempt":
-                self._beside(f"Attempt {data.get('attempt', '?')} begins; what was said before does not count.")
+                self._beside(f"Attempt {data['attempt']} begins; what was said before does not count.")
+            case "status" if data["status"] == "waiting":
+                self._beside(f"It waits for a signal: corral jobs signal {data['id']} {data['awaits']} …")
+            case "status" if data["status"] == "scheduled":
+                self._beside(f"Due at {when(data['run_at'])}.")
 
     def end(self) -> None:
         """Nothing more comes."""

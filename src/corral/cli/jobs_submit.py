@@ -19,7 +19,7 @@ from corral.cli.progress import ProgressBar
 from corral.jobs.states import OPEN
 
 _LOOK_S = 0.5
-_IN_ONE_REQUEST = 1000
+_IN_ONE_REQUEST = 10_000
 
 
 def submit(  # noqa: PLR0913, PLR0917 - one parameter for each flag
@@ -68,10 +68,10 @@ def submit(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     }
     request |= {name: value for name, value in given.items() if value is not None}
     if batch is not None:
-        if job_input is not None or idempotency_key is not None:
-            raise usage("A batch takes its inputs from its file alone.", "Give INPUT or --batch; keys are for one job.")
-        inputs = list(read_lines(batch))
-        return _submit_batch(jobs_api(url, api_key), request, inputs, wait=wait, timeout=timeout, as_json=as_json)
+        if job_input is not None:
+            raise usage("A batch takes its inputs from its file alone.", "Give INPUT or --batch.")
+        batches = _hand_in(jobs_api(url, api_key), request, list(read_lines(batch)), idempotency_key)
+        return _end_batches(jobs_api(url, api_key), batches, wait=wait, timeout=timeout, as_json=as_json)
     request["input"] = _input(job_input)
     api = jobs_api(url, api_key)
     job = api.submit(request, idempotency_key=idempotency_key)
@@ -105,40 +105,39 @@ def _wait(api: JobsApi, job_id: str, *, timeout: float | None, as_json: bool) ->
     return exit_of(job)
 
 
-def _submit_batch(
-    api: JobsApi,
-    request: dict[str, Any],
-    inputs: list[Any],
-    *,
-    wait: bool,
-    timeout: float | None,
-    as_json: bool,
-) -> int:
+def _hand_in(api: JobsApi, request: dict[str, Any], inputs: list[Any], key: str | None) -> list[dict[str, Any]]:
+    """One batch, or as many as it takes where the inputs are more than a request may bring."""
     if not inputs:
         raise usage("The file holds no inputs.", "Each line is the input of one job.")
-    bar = ProgressBar()
-    batches: list[dict[str, Any]] = []
+    bar, batches = ProgressBar(), []
+    parts = [inputs[start : start + _IN_ONE_REQUEST] for start in range(0, len(inputs), _IN_ONE_REQUEST)]
     try:
-        for start in range(0, len(inputs), _IN_ONE_REQUEST):
-            bar.draw(start / len(inputs), f"{start} of {len(inputs)} handed in")
-            part = inputs[start : start + _IN_ONE_REQUEST]
-            batches.append(api.submit_batch({**request, "inputs": part}))
+        for number, part in enumerate(parts):
+            bar.draw(number / len(parts), f"{number * _IN_ONE_REQUEST} of {len(inputs)} handed in")
+            own_key = f"{key}.{number}" if key is not None and len(parts) > 1 else key
+            batches.append(api.submit_batch({**request, "inputs": part}, idempotency_key=own_key))
     finally:
         bar.clear()
-        if batches and len(batches) * _IN_ONE_REQUEST < len(inputs):
+        if 0 < len(batches) < len(parts):
             note(f"Handed in were: {', '.join(str(batch['id']) for batch in batches)}")
-    ids = [str(batch["id"]) for batch in batches]
+    return batches
+
+
+def _end_batches(
+    api: JobsApi, batches: list[dict[str, Any]], *, wait: bool, timeout: float | None, as_json: bool
+) -> int:
+    ids, total = [str(batch["id"]) for batch in batches], sum(batch["total"] for batch in batches)
     if wait:
-        batches = _wait_for_all(api, ids, len(inputs), timeout)
+        batches = _wait_for_all(api, ids, total, timeout)
     counts = _counted(batches)
     if as_json:
-        show_json({"batches": batches, "total": len(inputs), "counts": counts})
+        show_json({"batches": batches, "total": total, "counts": counts})
     else:
         for batch_id in ids:
             show(batch_id)
         if wait:
             note(", ".join(f"{count} {state}" for state, count in counts.items() if count))
-    if not wait or counts.get("succeeded", 0) == len(inputs):
+    if not wait or counts.get("succeeded", 0) == total:
         return Exit.OK
     return Exit.FAILED if counts.get("failed") else Exit.CANCELLED
 

@@ -11,6 +11,7 @@ import msgspec
 
 from corral.errors import ConfigError
 from corral.jobs.bridges.port import Message, ShutOutError, TryAgainError
+from corral.jobs.request import TAGS_MAX
 
 _POLL_S = 20
 """The longest poll that SQS knows."""
@@ -18,6 +19,7 @@ _BATCH = 10
 _CONNECT_S = 10
 _ANSWER_S = 30
 _VISIBILITY_DEFAULT_S = 30
+_TAG_CHARS_MAX = 100
 _USELESS = (
     "AccessDenied",
     "AccessDeniedException",
@@ -175,7 +177,7 @@ class SqsDraft(msgspec.Struct, frozen=True, kw_only=True):
             "queue": self.queue,
             "priority": _priority(said.pop("priority", None), self.priority),
             "session_id": said.pop("session_id", None),
-            "tags": [f"sqs:{source.name}", *self.tags, *_tags(said)],
+            "tags": [f"sqs:{source.name}", *self.tags, *_tags(said)][:TAGS_MAX],
             # A message that comes again after its job was handed in is still the same job.
             "dedupe_s": source.retention_s,
             **_grouped(group, source),
@@ -214,6 +216,7 @@ def _priority(said: str | None, otherwise: int | None) -> int | None:
 
 
 def _tags(said: Mapping[str, str]) -> list[str]:
-    """`tags`, separated by commas, and every other attribute as `name:value`."""
-    listed = [tag.strip() for tag in said.get("tags", "").split(",") if tag.strip()]
-    return listed + [f"{name}:{value}" for name, value in said.items() if name != "tags" and value]
+    """`tags`, separated by commas, and every other attribute as `name:value`; what can be no tag is left out."""
+    listed = [tag.strip() for tag in said.get("tags", "").split(",")]
+    listed += [f"{name}:{value}" for name, value in said.items() if name != "tags" and value]
+    return [tag for tag in listed if 0 < len(tag) <= _TAG_CHARS_MAX and tag.isprintable()]
