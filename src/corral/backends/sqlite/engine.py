@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.backends.lines import Lines
 from corral.backends.sqlite.connection import path_of, translated
+from corral.backends.sqlite.job_hints import JobHints
+from corral.backends.sqlite.job_watcher import JobWatcher
 from corral.backends.sqlite.migrate import STEPS, version_of
 from corral.backends.sqlite.reader import Readers, View
 from corral.backends.sqlite.results import Job
@@ -34,11 +36,13 @@ class Engine:
         self.url = url
         self.path = path_of(url)
         self.lines = Lines()
+        self.job_hints = JobHints()
         self._sync = sync
         self._clock = clock
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._watcher: Watcher | None = None
+        self._job_watcher: JobWatcher | None = None
 
     async def start(self) -> None:
         """Open the file and bring its schema up to date."""
@@ -47,7 +51,16 @@ class Engine:
         # Whoever changes the working directory later does not change the database.
         self.path = await asyncio.to_thread(self.path.absolute)
         self._watcher = Watcher(self.path, self.lines, self._clock)
-        self._writer = Writer(self.path, self.url, sync=self._sync, clock=self._clock, moved=self.lines.moved)
+        self._job_watcher = JobWatcher(self.path, self.job_hints)
+        self.job_hints.rouse = self._job_watcher.rouse
+        self._writer = Writer(
+            self.path,
+            self.url,
+            sync=self._sync,
+            clock=self._clock,
+            moved=self.lines.moved,
+            told=self.job_hints.told,
+        )
         self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
         self._writer.start()
         try:
@@ -55,18 +68,18 @@ class Engine:
         except BaseException:
             await self.stop()
             raise
+        self.job_hints.rouse()
 
     async def stop(self) -> None:
         """Finish what was accepted, and close."""
-        writer, readers, watcher = self._writer, self._readers, self._watcher
-        if writer is None or readers is None or watcher is None:
-            return
-        self._writer = self._readers = self._watcher = None
+        parts = (self._writer, self._readers, self._watcher, self._job_watcher)
+        self._writer = self._readers = self._watcher = self._job_watcher = None
 
         def end() -> None:
-            for part in (writer, readers, watcher):
+            running = [part for part in parts if part is not None]
+            for part in running:
                 part.finish()
-            for part in (writer, readers, watcher):
+            for part in running:
                 part.join()
 
         await asyncio.to_thread(end)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from corral.backends.sqlite.blobs import SqliteBlobs
 from corral.backends.sqlite.engine import Engine
 from corral.backends.sqlite.invocations import SqliteInvocations
+from corral.backends.sqlite.job_records import SqliteJobRecords
+from corral.backends.sqlite.jobs import SqliteJobs
+from corral.backends.sqlite.outbox import SqliteOutbox
+from corral.backends.sqlite.schedules import SqliteSchedules
 from corral.backends.sqlite.sessions import SqliteSessions
 from corral.backends.sqlite.spans import SqliteSpans
 from corral.backends.sqlite.turns import SqliteTurns
@@ -29,6 +34,11 @@ class SqliteStores:
         self.turns = SqliteTurns(engine)
         self.invocations = SqliteInvocations(engine)
         self.spans = SqliteSpans(engine)
+        self.jobs = SqliteJobs(engine)
+        self.job_records = SqliteJobRecords(engine)
+        self.schedules = SqliteSchedules(engine)
+        self.outbox = SqliteOutbox(engine)
+        self.blobs = SqliteBlobs(engine)
 
     async def start(self) -> None:
         """Open the file, making it and its folder when they are not there, and bring the schema up to date."""

@@ -9,6 +9,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from corral.backends.sqlite.connection import open_database, translated
+from corral.backends.sqlite.job_news import JobNews
 from corral.backends.sqlite.lock import WriteLock
 from corral.backends.sqlite.migrate import migrate
 from corral.backends.sqlite.results import Job, deliver
@@ -28,26 +29,47 @@ _BATCH_MAX = 256
 class Transaction:
     """What an operation gets: a connection inside a transaction, the store's time, and a way to wake waiters."""
 
-    __slots__ = ("connection", "execute", "now", "woken")
+    __slots__ = ("_job_news", "connection", "execute", "now", "woken")
 
     def __init__(self, connection: sqlite3.Connection, now: float) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.now = now
         self.woken: list[SessionKey] = []
+        self._job_news: JobNews | None = None
+
+    @property
+    def job_news(self) -> JobNews:
+        """What to tell about jobs when this transaction is committed; none of its operations need be alone in it."""
+        if self._job_news is None:
+            self._job_news = JobNews()
+        return self._job_news
+
+    @property
+    def news(self) -> JobNews | None:
+        """What there is to tell, if anything is."""
+        return self._job_news
 
 
 class Writer:
     """Group commit. Each operation succeeds or fails alone; those of a batch become durable together."""
 
     def __init__(
-        self, path: Path, url: str, *, sync: str, clock: Clock, moved: Callable[[list[SessionKey]], None]
+        self,
+        path: Path,
+        url: str,
+        *,
+        sync: str,
+        clock: Clock,
+        moved: Callable[[list[SessionKey]], None],
+        told: Callable[[JobNews], None],
     ) -> None:
         self._path = path
         self._url = url
         self._sync = sync
         self._clock = clock
         self._moved = moved
+        self._told = told
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._gate = Lock()
         self._closed = False
@@ -138,6 +160,8 @@ class Writer:
                     raise  # It wrote and then failed: the transaction is undone, and each operation runs by itself.
                 job.fail(error)
         connection.execute("COMMIT")
+        if transaction.news is not None:
+            self._told(transaction.news)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -1,0 +1,24 @@
+"""What a transaction did that others may wait for; handed over when it is committed."""
+
+from __future__ import annotations
+
+
+class JobNews:
+    """Collected by the operations of one transaction."""
+
+    __slots__ = ("due", "moved", "outbox", "tops")
+
+    def __init__(self) -> None:
+        self.tops: dict[tuple[str, int], float] = {}
+        """Ranks of queues in which jobs got ready, and the highest pass given there."""
+        self.due: float | None = None
+        """The earliest time for which a job was put off."""
+        self.outbox = False
+        """A callback is to be sent."""
+        self.moved: dict[str, int] = {}
+        """Jobs that have new events, with the number of the newest; 0 for those that moved otherwise."""
+
+    def put_off(self, until: float) -> None:
+        """A job is due at that time."""
+        if self.due is None or until < self.due:
+            self.due = until

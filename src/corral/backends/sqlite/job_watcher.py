@@ -1,0 +1,179 @@
+"""Notice what other processes do to jobs that somebody waits for here: one look at `PRAGMA data_version`, mostly."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
+
+from corral.backends.encoding import encode
+from corral.backends.queries import read_queries
+from corral.backends.sqlite.connection import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from corral.backends.sqlite.job_hints import JobHints
+
+_SQL = read_queries(Path(__file__).with_name("job_watcher.sql"))
+
+_POLL_S = 0.002
+_CALM_POLL_S = 0.01
+_CALM_AFTER_S = 5.0
+_PARK_AFTER_S = 1.0
+_RECOVER_S = 1.0
+# Followed jobs are asked for so many at a time.
+_CHUNK = 500
+
+# Attempt, state and wish to cancel of a followed job, and the number of its newest event.
+_Look = tuple[object, int]
+
+
+class JobWatcher:
+    """A thread that looks on while somebody in this process waits for jobs, and sleeps while nobody does."""
+
+    def __init__(self, path: Path, hints: JobHints) -> None:
+        self._path = path
+        self._hints = hints
+        self._starting = Lock()
+        self._thread: Thread | None = None
+        self._awake = Event()
+        self._closed = False
+        self._tops: dict[tuple[str, int], float] | None = None
+        self._due: float | None = None
+        self._outbox: tuple[int, float] | None = None
+        self._known: dict[str, _Look] = {}
+        self._follows = -1
+
+    def rouse(self) -> None:
+        """Somebody waits: look on."""
+        if self._thread is None:
+            if self._hints.watched:
+                self._start()
+        elif not self._awake.is_set():
+            self._awake.set()
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None and not self._closed:
+                self._thread = Thread(target=self._work, name="corral-sqlite-job-watcher", daemon=True)
+                self._thread.start()
+
+    def finish(self) -> None:
+        """Let the thread end."""
+        with self._starting:
+            self._closed = True
+        self._awake.set()
+
+    def join(self) -> None:
+        """Wait, in a thread of the caller's, until it has ended."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        connection: sqlite3.Connection | None = None
+        while not self._closed:
+            try:
+                if connection is None:
+                    connection = connect(self._path, sync="normal")
+                    connection.execute("PRAGMA query_only = ON")
+                self._watch(connection)
+            except sqlite3.Error:
+                # A hint may be lost: who waits asks by itself as well. Open the file afresh, not in a hurry.
+                if connection is not None:
+                    connection.close()
+                    connection = None
+                time.sleep(_RECOVER_S)
+                continue
+            self._park()
+        if connection is not None:
+            connection.close()
+
+    def _park(self) -> None:
+        self._awake.clear()
+        if not self._hints.watched and not self._closed:
+            self._awake.wait()
+
+    def _watch(self, connection: sqlite3.Connection) -> None:
+        """Look on until nobody has waited for a while. What happened while nobody looked is not known: hint at it."""
+        self._tops = self._due = self._outbox = None
+        self._known = {}
+        seen: int | None = None
+        changed_at = watched_at = time.monotonic()
+        while not self._closed:
+            started = time.monotonic()
+            if self._hints.watched:
+                watched_at = started
+                (version,) = connection.execute("PRAGMA data_version").fetchone()
+                has_changed = version != seen
+                if has_changed:
+                    seen, changed_at = version, started
+                self._look(connection, has_changed=has_changed)
+            elif started - watched_at > _PARK_AFTER_S:
+                return
+            # Thousands of jobs take a while to look at: never spend more than a fifth of a core on it.
+            pause = _POLL_S if started - changed_at < _CALM_AFTER_S else _CALM_POLL_S
+            time.sleep(max(pause, 4 * (time.monotonic() - started)))
+
+    def _look(self, connection: sqlite3.Connection, *, has_changed: bool) -> None:
+        hints = self._hints
+        if hints.wants_work:
+            if has_changed or self._tops is None:
+                self._look_for_work(connection)
+        else:
+            self._tops = None
+        if hints.wants_outbox:
+            if has_changed or self._outbox is None:
+                self._look_for_callbacks(connection)
+        else:
+            self._outbox = None
+        follows = hints.follows
+        if has_changed or follows != self._follows:
+            self._follows = follows
+            self._look_at_jobs(connection, hints.followed(), has_changed=has_changed)
+
+    def _look_for_work(self, connection: sqlite3.Connection) -> None:
+        """Did anything get ready that this process did not make ready, or is anything due earlier than before?"""
+        tops = {(queue, rank): top for queue, rank, top in connection.execute(_SQL["tops"])}
+        first = connection.execute(_SQL["first_due"]).fetchone()
+        due = None if first is None else first[0]
+        known, ours = self._tops, self._hints.tops
+        is_earlier = due is not None and (self._due is None or due < self._due)
+        self._tops, self._due = tops, due
+        is_higher = any(
+            top > (known or {}).get(place, -1.0) and top > ours.get(place, -1.0) for place, top in tops.items()
+        )
+        if known is None or is_earlier or is_higher:
+            self._hints.work()
+
+    def _look_for_callbacks(self, connection: sqlite3.Connection) -> None:
+        """Did a callback come into the outbox, or is one due earlier than before?"""
+        last, due = connection.execute(_SQL["outbox"]).fetchone()
+        known = self._outbox
+        self._outbox = (last, due)
+        if known is None or last > known[0] or due < known[1]:
+            self._hints.outbox()
+
+    def _look_at_jobs(self, connection: sqlite3.Connection, followed: Sequence[str], *, has_changed: bool) -> None:
+        """Which followed jobs are not as they were; those seen for the first time count if anything changed meanwhile."""
+        known = self._known
+        asked = followed if has_changed else [job_id for job_id in followed if job_id not in known]
+        looks: dict[str, _Look] = {}
+        for start in range(0, len(asked), _CHUNK):
+            chunk = encode(asked[start : start + _CHUNK], "Ids").decode()
+            for job_id, look, seq in connection.execute(_SQL["looks"], (chunk,)):
+                looks[job_id] = (look, seq)
+        if has_changed:
+            self._known = looks
+            self._hints.moved(
+                [job_id for job_id, look in looks.items() if self._is_news(job_id, known.get(job_id), look)]
+            )
+        else:
+            known.update(looks)
+
+    def _is_news(self, job_id: str, before: _Look | None, look: _Look) -> bool:
+        if before is None or before[0] != look[0]:
+            return True
+        return before[1] != look[1] and look[1] > self._hints.seqs.get(job_id, 0)

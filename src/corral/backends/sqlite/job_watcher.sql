@@ -1,0 +1,21 @@
+-- name: tops
+-- The highest pass given in each rank of each queue: it rises whenever something gets ready.
+SELECT queue, rank, top FROM job_ranks;
+
+-- name: first_due
+-- When the next job that waits for a time is due.
+SELECT due_at FROM job_queue INDEXED BY job_queue_due
+WHERE state IN ('scheduled', 'waiting') AND due_at IS NOT NULL ORDER BY due_at LIMIT 1;
+
+-- name: outbox
+-- The newest callback, and when the next one is due.
+SELECT
+    coalesce((SELECT max(number) FROM job_outbox), 0),
+    coalesce((SELECT min(next_at) FROM job_outbox INDEXED BY job_outbox_due WHERE status = 'pending'), 9e99);
+
+-- name: looks
+-- How jobs stand, and their newest events.
+SELECT jobs.id,
+    coalesce(job_queue.attempt || state || cancel, status),
+    coalesce(job_queue.last_seq, jobs.last_seq)
+FROM json_each(?1) AS asked CROSS JOIN jobs ON jobs.id = asked.value LEFT JOIN job_queue USING (number);
