@@ -44,7 +44,7 @@ from corral.server.invocations import InvocationRoutes
 from corral.server.openapi import OpenApiRoute
 from corral.server.routes import Route, Router
 from corral.server.sessions import SessionRoutes
-from corral.server.websocket import WebSocketEndpoint
+from corral.server.websocket import APP_PATH, WebSocketEndpoint
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
@@ -243,7 +243,7 @@ class Service:
         return HttpApp(
             Router(self.routes),
             identity,
-            WebSocketEndpoint(self.app.websocket_handler, identity, self.observing.unexpected),
+            WebSocketEndpoint({APP_PATH: self.app.websocket_handler}, identity, self.observing.unexpected),
             body_max_bytes=settings.server.body_max_bytes,
             json_depth_max=settings.server.json_depth_max,
             watcher=self.observing,

@@ -17,6 +17,7 @@ class Described(msgspec.Struct, frozen=True):
     answers: dict[int, Answer]
     params: tuple[Param, ...] = ()
     body: dict[str, Any] | None = None
+    body_required: bool = True
 
 
 _ID: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": ID_PATTERN}

@@ -1,8 +1,8 @@
-"""`/ws`: the app's own WebSocket handler, with the same context as an invocation."""
+"""WebSockets: the app's own handler at `/ws` and the addresses of ours, with the same context as an invocation."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from corral.context import Context, enter_context
@@ -14,14 +14,21 @@ WebSocketHandler = Callable[[Any, Context], Awaitable[None]]
 _FAILED = 1011
 
 
+APP_PATH = "/ws"
+"""Where the handler registered with `@app.websocket` answers."""
+
+
 class WebSocketEndpoint:
-    """Serves the handler registered with `@app.websocket`, if there is one."""
+    """Serves a handler at each address that has one."""
 
     def __init__(
-        self, handler: WebSocketHandler | None, identity: Identity, failed: Callable[[BaseException], None]
+        self,
+        handlers: Mapping[str, WebSocketHandler | None],
+        identity: Identity,
+        failed: Callable[[BaseException], None],
     ) -> None:
-        """`failed` is told of an error in the handler."""
-        self._handler = handler
+        """`handlers` by path; `failed` is told of an error in one of them."""
+        self._handlers = {path.encode(): handler for path, handler in handlers.items()}
         self._identity = identity
         self._failed = failed
 
@@ -39,14 +46,15 @@ class WebSocketEndpoint:
         except CorralError:
             await send({"type": "websocket.close", "code": 1008})
             return
-        if self._handler is None or path.partition(b"?")[0] != b"/ws":
+        handler = self._handlers.get(path.partition(b"?")[0])
+        if handler is None:
             await send({"type": "websocket.close", "code": _FAILED})
             return
         websocket = WebSocket(scope, receive, send)
         context.attach_http(WebSocketView(scope, receive, websocket))
         enter_context(context)
         try:
-            await self._handler(websocket, context)
+            await handler(websocket, context)
         except WebSocketDisconnect:
             return
         except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it raises, the worker goes on

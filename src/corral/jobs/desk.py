@@ -1,0 +1,257 @@
+"""Where jobs are handed in and asked about: what the edge knows of this room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from corral.clock import SYSTEM_CLOCK, Clock, new_time_id
+from corral.errors import JobNotFound, JobStateConflict, NotFound, PayloadTooLarge, ValidationFailed
+from corral.jobs.drafting import Caller, CheckInput, Drafting, fingerprint_of
+from corral.jobs.follower import Follower
+from corral.jobs.hub import JobHub
+from corral.jobs.job import (
+    Attempt,
+    Batch,
+    Enqueued,
+    JobDraft,
+    JobEvent,
+    JobInfo,
+    JobQuery,
+    QueueStats,
+    Schedule,
+    WorkerInfo,
+)
+from corral.jobs.request import BatchRequest, JobRequest, is_queue, read_request
+from corral.jobs.states import TERMINAL
+from corral.jobs.store import JobRecords, JobStore
+from corral.jobs.submitting import Submissions
+from corral.messages import Page
+from corral.settings.sections import JobSettings
+
+SIGNAL_NAME_MAX = 200
+_ID_CHARS = 36
+_DRAFTED_TOGETHER = 500
+_WORKERS_WITHIN_S = 30.0
+_EVERYTHING = JobQuery()
+
+
+class SubmittedBatch(msgspec.Struct, frozen=True):
+    """What became of a request for many."""
+
+    id: str
+    jobs: list[str]
+    is_new: bool
+
+
+class QueueNow(msgspec.Struct, frozen=True, kw_only=True):
+    """One queue, and who works on it."""
+
+    queue: str
+    queued: int = 0
+    scheduled: int = 0
+    running: int = 0
+    waiting: int = 0
+    oldest_queued_s: float = 0.0
+    workers: list[WorkerInfo]
+    per_s: float
+    """What those workers end in a second, of all their queues."""
+
+
+class JobDesk:
+    """All that people may ask of jobs, each for one tenant. Raises errors that say what to do next."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        records: JobRecords,
+        hub: JobHub,
+        settings: JobSettings,
+        *,
+        check_input: CheckInput = lambda _agent, _input: None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`check_input` knows the agents: it raises for a name that is none, and for an input that does not fit."""
+        self._jobs = jobs
+        self._records = records
+        self._settings = settings
+        self._drafting = Drafting(settings, check_input, clock=clock)
+        self._submissions = Submissions(jobs, depth_max=settings.depth_max, clock=clock)
+        self._now = clock.now
+        self.hub = hub
+        """Tells what becomes of jobs."""
+
+    # -- handing in
+
+    async def submit(self, caller: Caller, request: JobRequest) -> Enqueued:
+        """Enqueue a job, durably. Raises `NotFound`, `ValidationFailed`, `QueueFull`, `IdempotencyKeyReused`."""
+        return await self._submissions.add(self._drafting.draft(caller, request))
+
+    async def submit_batch(self, caller: Caller, request: BatchRequest) -> SubmittedBatch:
+        """Enqueue a job for each input, all or none, under one handle."""
+        batch_id = new_time_id(self._now())
+        fingerprint = fingerprint_of(caller, request)
+        drafts: list[JobDraft] = []
+        for start in range(0, len(request.inputs), _DRAFTED_TOGETHER):
+            part = request.inputs[start : start + _DRAFTED_TOGETHER]
+            drafts += self._drafting.drafts(caller, request, part, batch_id, first=start, fingerprint=fingerprint)
+            await asyncio.sleep(0)  # others are being served meanwhile
+        await self._records.create_batch(caller.tenant, batch_id, len(drafts))
+        jobs = await self._submissions.add_all(drafts)
+        first = jobs[0]
+        if not first.is_new:  # the same request came before: its handle is the one
+            job = await self._records.get(caller.tenant, first.id)
+            batch_id = (job.batch_id if job is not None else None) or batch_id
+        return SubmittedBatch(batch_id, [job.id for job in jobs], first.is_new)
+
+    def drafts(self, schedule: Schedule, at: float) -> Sequence[JobDraft]:
+        """The jobs of a schedule for one of its times."""
+        del at
+        return [self.check(schedule.tenant, schedule.job)]
+
+    def check(self, tenant: str, body: object) -> JobDraft:
+        """The job that a request would become. Raises `NotFound`, `ValidationFailed`."""
+        return self._drafting.draft(Caller(tenant=tenant), read_request(body))
+
+    # -- asking
+
+    async def get(self, tenant: str, job_id: str, *, wait_s: float = 0.0) -> JobInfo:
+        """One job, whole; with `wait_s` as soon as it has ended, or after so long as it then is. Raises `JobNotFound`."""
+        _check_id(job_id)
+        if wait_s > 0:
+            known = await self.hub.wait(tenant, job_id, wait_s)
+            if known.status in TERMINAL:
+                return known
+        job = await self._records.get(tenant, job_id)
+        if job is None:
+            raise _unknown(job_id)
+        return job
+
+    async def find(self, tenant: str, query: JobQuery) -> Page[JobInfo]:
+        """List, newest first."""
+        return await self._records.find(tenant, query)
+
+    async def attempts(self, tenant: str, job_id: str) -> list[Attempt]:
+        """The attempts that did not end well."""
+        _check_id(job_id)
+        found = await self._records.attempts(tenant, job_id)
+        if not found:
+            await self.get(tenant, job_id)
+        return found
+
+    async def events(self, tenant: str, job_id: str, *, after: int, limit: int) -> list[JobEvent]:
+        """Events above a number."""
+        _check_id(job_id)
+        return await self._records.events(tenant, job_id, after=after, limit=limit)
+
+    async def follow(self, tenant: str, job_id: str, woken: Callable[[], None], *, after: int = 0) -> Follower:
+        """Be told what becomes of a job: see `JobHub.follow`."""
+        _check_id(job_id)
+        return await self.hub.follow(tenant, job_id, woken, after=after)
+
+    async def batch(self, tenant: str, batch_id: str) -> Batch:
+        """How far a batch is."""
+        found = await self._records.batch(tenant, batch_id) if is_job_id(batch_id) else None
+        if found is None:
+            raise NotFound(f"There is no batch {batch_id[:100]!r}.")
+        return found
+
+    async def queues(self) -> list[QueueStats]:
+        """All queues, of all tenants together."""
+        return await self._records.queues()
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Workers that were alive lately."""
+        return await self._records.workers(within_s=_WORKERS_WITHIN_S)
+
+    async def queue(self, name: str) -> QueueNow:
+        """One queue, empty where nobody uses it."""
+        if not is_queue(name):
+            raise NotFound(f"There is no queue {name[:100]!r}.")
+        found = [stats for stats in await self._records.queues() if stats.queue == name]
+        workers = [worker for worker in await self.workers() if not worker.queues or name in worker.queues]
+        return QueueNow(
+            **(msgspec.structs.asdict(found[0]) if found else {"queue": name}),
+            workers=workers,
+            per_s=round(sum(worker.per_s for worker in workers), 3),
+        )
+
+    # -- changing one
+
+    async def cancel(self, tenant: str, job_id: str) -> JobInfo:
+        """Cancel: what waits at once, what runs is asked to stop. Doing it twice is doing it once."""
+        _check_id(job_id)
+        done = await self._jobs.cancel(tenant, _EVERYTHING, job_id=job_id)
+        job = await self.get(tenant, job_id)
+        if not done and job.status != "cancelled":
+            raise JobStateConflict(f"The job has ended already: it is {job.status}.")
+        return job
+
+    async def retry(self, tenant: str, job_id: str, new_input: Any = msgspec.UNSET) -> JobInfo:
+        """Have a failed or cancelled job run again, from its journal, or with another input from the start."""
+        _check_id(job_id)
+        text: bytes | None = None
+        if new_input is not msgspec.UNSET:
+            self._drafting.check(await self._agent_of(tenant, job_id), new_input)
+            text = msgspec.json.encode(new_input)
+        done = await self._records.redrive(tenant, _EVERYTHING, job_id=job_id, new_input=text)
+        job = await self.get(tenant, job_id)
+        if not done:
+            raise JobStateConflict(f"Only a job that failed or was cancelled can run again; this one is {job.status}.")
+        return job
+
+    async def discard(self, tenant: str, job_id: str) -> JobInfo:
+        """Put a failed job away. Doing it twice is doing it once."""
+        _check_id(job_id)
+        done = await self._records.discard(tenant, _EVERYTHING, job_id=job_id)
+        job = await self.get(tenant, job_id)
+        if not done and job.status != "discarded":
+            raise JobStateConflict(f"Only a job that failed can be put away; this one is {job.status}.")
+        return job
+
+    async def signal(self, tenant: str, job_id: str, name: str, value: Any) -> None:
+        """Tell an open job what it waits for, or will."""
+        _check_id(job_id)
+        if not (0 < len(name) <= SIGNAL_NAME_MAX and name.isprintable()):
+            raise ValidationFailed(f"A signal's name is text of 1 to {SIGNAL_NAME_MAX} printable characters.")
+        text = msgspec.json.encode(value)
+        if len(text) > self._settings.inline_max_bytes:
+            raise PayloadTooLarge(
+                f"A signal has at most {self._settings.inline_max_bytes} bytes (`jobs.inline_max_bytes`): send a reference."
+            )
+        if not await self._jobs.signal(tenant, job_id, name, text):
+            raise JobStateConflict("The job has ended: there is nobody to tell.")
+
+    # -- changing many
+
+    async def cancel_all(self, tenant: str, query: JobQuery) -> list[str]:
+        """Cancel those that the query names and that are open; at most `query.limit`."""
+        return await self._jobs.cancel(tenant, query, limit=query.limit)
+
+    async def redrive_all(self, tenant: str, query: JobQuery) -> list[str]:
+        """Have those run again that the query names and that failed; cancelled ones where it names that status."""
+        return await self._records.redrive(tenant, query, limit=query.limit)
+
+    async def discard_all(self, tenant: str, query: JobQuery) -> list[str]:
+        """Put those away that the query names and that failed."""
+        return await self._records.discard(tenant, query, limit=query.limit)
+
+    async def _agent_of(self, tenant: str, job_id: str) -> str:
+        return (await self.get(tenant, job_id)).agent
+
+
+def is_job_id(text: str) -> bool:
+    """Whether this can be an id of ours: others are not even asked for."""
+    return len(text) == _ID_CHARS and text.isascii() and text.replace("-", "").isalnum()
+
+
+def _check_id(job_id: str) -> None:
+    if not is_job_id(job_id):
+        raise _unknown(job_id)
+
+
+def _unknown(job_id: str) -> JobNotFound:
+    return JobNotFound(f"There is no job {job_id[:100]!r}.")
