@@ -180,6 +180,20 @@ async def test_a_fault_cannot_be_swallowed(make_worker, enqueue, look, seen, eff
     assert (await look(job_id)).error.code == "determinism_fault"
 
 
+async def test_steps_that_nobody_asks_for_any_more_are_told(make_worker, enqueue, seen, effects, caplog):
+    @agent
+    async def run(context):
+        await context.step("a", effects.do, "a")
+        if context.attempt == 1:
+            await context.step("b", effects.do, "b")
+            raise Crash
+
+    await make_worker(run)
+    await enqueue(draft())
+    assert await seen.count(2) == ["retry", "succeeded"]
+    assert "without asking for 'b#1', which its journal has" in caplog.text
+
+
 async def test_a_failed_step_is_done_again_in_the_next_attempt(make_worker, enqueue, seen, effects):
     async def charge(attempt):
         effects.done.append(attempt)

@@ -114,7 +114,7 @@ class Claimer:
 
     async def _idle(self, next_due_s: float | None) -> None:
         """Wait until there may be work: woken, or something is due, or it is time to look whether a wake-up was lost."""
-        pause_s = self._settings.poll_s * (0.75 + self._chance() / 2)
+        pause_s = self._settings.poll_s * (0.75 + self._chance() / 4)
         if next_due_s is not None:
             pause_s = min(pause_s, max(0.0, next_due_s))
         if not self._draining:

@@ -145,7 +145,7 @@ class Worker:
 
     def cancel(self, job_id: str) -> None:
         """Look at once whether this job is to be cancelled. For whoever cancelled it in the same process."""
-        self._moved([job_id])
+        self._heartbeat.ask([job.claim.token for job in self._held.values() if job.id == job_id])
 
     # -- claiming ----------------------------------------------------------------------------------------------------
 
@@ -185,6 +185,14 @@ class Worker:
         is_over = isinstance(result, Outcome) and not (job.has_journal and job.journal.suspended)
         if not is_over and job.has_journal and job.journal.is_busy:
             await self._settle_down(job)
+        if isinstance(result, Outcome) and job.has_journal and (left_over := job.journal.left_over()):
+            _log.warning(
+                "Job %s of agent %r succeeded without asking for %s, which its journal has: the code around the steps "
+                "does not ask for the same ones each time.",
+                job.id,
+                job.claimed.agent,
+                ", ".join(map(repr, left_over[:5])),
+            )
         if isinstance(result, BaseException):
             self._end(job, ending_of(job, result, self._retrying))
         else:
@@ -311,6 +319,7 @@ class Worker:
         if self._watch is not None:
             self._followed[job.id] = job
             self._watch.follow(job.id)
+            self._heartbeat.ask([job.claim.token])  # somebody may have wanted it cancelled before
 
     def _leave_alone(self, job: RunningJob) -> None:
         """It does not stop. Write how it ended without it; the claim is gone then, and with it all it could write."""
