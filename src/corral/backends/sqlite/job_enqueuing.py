@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from corral.backends.encoding import encode
 from corral.backends.queries import read_queries
+from corral.backends.sqlite.job_drafts import NO_NUMBER
 from corral.backends.sqlite.job_moves import Moves
 from corral.errors import IdempotencyKeyReused, JobStateConflict, QueueFull
 from corral.jobs.job import Enqueued
@@ -107,23 +108,23 @@ def _insert(transaction: Transaction, rows: Sequence[DraftRow]) -> list[Enqueued
         if draft.id in jobs:
             continue
         number += 1
-        due_at: float | None = draft.run_at if draft.run_at is not None else now + draft.delay_s
-        deadline_at = None if draft.deadline_s is None else now + draft.deadline_s
+        due_at = draft.run_at if draft.run_at is not None else now + draft.delay_s
+        deadline_at = NO_NUMBER if draft.deadline_s is None else now + draft.deadline_s
         jobs[draft.id] = (number, draft.id, now, deadline_at, *row.jobs)
-        at: float | None = None
-        if due_at is not None and due_at > now:
+        at = NO_NUMBER
+        if due_at > now:
             state = "scheduled"
             moves.news.put_off(due_at)
         else:
-            due_at = None
-            if row.key is None or moves.has_slot(draft.tenant, row.key, row.queue[8]):
+            due_at = NO_NUMBER
+            if row.key is None or moves.has_slot(draft.tenant, row.key, row.limit):
                 state = "ready"
                 at = place(draft.queue, row.rank, draft.tenant, draft.fairness_key, draft.weight)
             else:
                 state = "parked"
         queued.append((number, state, at, now, due_at, deadline_at, *row.queue))
         moves.opened(draft.queue, 1)
-        answers.append(Enqueued(draft.id, is_new=True, state="queued" if due_at is None else "scheduled"))
+        answers.append(Enqueued(draft.id, is_new=True, state="scheduled" if state == "scheduled" else "queued"))
         if draft.idempotency_key is not None:
             key = (draft.tenant, draft.idempotency_key, draft.fingerprint, draft.id, now + draft.dedupe_s)
             requests.append(key)

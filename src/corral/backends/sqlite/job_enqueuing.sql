@@ -28,18 +28,23 @@ SELECT open FROM job_queues WHERE queue = ?1;
 SELECT coalesce(max(number), 0) FROM jobs;
 
 -- name: insert_job
--- Keep what was asked for.
+-- Keep what was asked for. Empty texts and endless numbers stand for nothing.
 INSERT INTO jobs (
     number, id, created_at, deadline_at, tenant, agent, version, session_id, user_id, tier, queue, priority, fairness_key,
     weight, concurrency_key, concurrency_limit, deadline_s, timeout_s, max_attempts, backoff, tags, batch_id, callback,
     traceparent, input
 ) VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25
+    ?1, ?2, ?3, nullif(?4, 9e999), ?5, ?6, ?7, nullif(?8, ''), nullif(?9, ''), ?10, ?11, ?12, ?13, ?14,
+    nullif(?15, ''), ?16, nullif(?17, 9e999), nullif(?18, 9e999), ?19, nullif(?20, ''), nullif(?21, ''),
+    nullif(?22, ''), nullif(?23, ''), ?24, ?25
 );
 
 -- name: insert_queued
--- Put a job into the queue.
+-- Put a job into the queue. Empty texts and endless numbers stand for nothing.
 INSERT INTO job_queue (
     number, state, pass, since, due_at, deadline_at, id, tenant, agent, queue, rank, fairness_key, weight,
     concurrency_key, concurrency_limit, max_attempts, has_callback
-) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17);
+) VALUES (
+    ?1, ?2, nullif(?3, 9e999), ?4, nullif(?5, 9e999), nullif(?6, 9e999), ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+    nullif(?14, ''), ?15, ?16, ?17
+);

@@ -35,7 +35,17 @@ def journal(transaction: Transaction, writes: Sequence[StepWrite]) -> list[bool]
         if row is None:
             continue
         step = write.step
-        rows.append((row.number, step.key, step.ordinal, step.kind, step.is_reference, step.failed, step.value))
+        rows.append(
+            (
+                row.number,
+                step.key,
+                step.ordinal,
+                step.kind,
+                int(step.is_reference),
+                int(step.failed),
+                bytearray(step.value),
+            )
+        )
         if not row.has_journal:
             first.add(row.number)
     transaction.connection.executemany(_SQL["write_step"], rows)
@@ -66,7 +76,7 @@ def emit(transaction: Transaction, drafts: Sequence[JobEventDraft], *, keep: int
             continue
         seq = last[token] = last.get(token, row.last_seq) + 1
         answers.append(seq)
-        events.append((row.number << SEQ_BITS | seq, row.attempt, draft.kind, transaction.now, draft.data))
+        events.append((row.number << SEQ_BITS | seq, row.attempt, draft.kind, transaction.now, bytearray(draft.data)))
         if draft.kind == "progress":
             progress[row.number] = draft.data
     many = transaction.connection.executemany

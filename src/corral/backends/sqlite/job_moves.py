@@ -147,8 +147,9 @@ class Moves:
             _SQL["keep"],
             [
                 (
-                    one.status, one.row.attempt, one.failures, one.row.started_at, now, one.row.worker,
-                    one.row.last_seq, one.row.has_journal, one.error, one.result, one.row.number,
+                    one.status, one.row.attempt, one.failures, one.row.started_at or 0.0, now, one.row.worker or "",
+                    one.row.last_seq, one.row.has_journal, bytearray(one.error or b""), bytearray(one.result or b""),
+                    one.row.number,
                 )
                 for one in ends
             ],

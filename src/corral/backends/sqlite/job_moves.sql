@@ -67,9 +67,9 @@ UPDATE job_queue SET state = ?1, pass = NULL, due_at = ?2, failures = ?3, awaits
 WHERE number = ?5;
 
 -- name: keep
--- What came of a job.
-UPDATE jobs SET status = ?1, attempt = ?2, failures = ?3, started_at = ?4, finished_at = ?5, worker = ?6, last_seq = ?7,
-    has_journal = ?8, error = ?9, result = ?10
+-- What came of a job. Empty values stand for nothing.
+UPDATE jobs SET status = ?1, attempt = ?2, failures = ?3, started_at = nullif(?4, 0.0), finished_at = ?5,
+    worker = nullif(?6, ''), last_seq = ?7, has_journal = ?8, error = nullif(?9, x''), result = nullif(?10, x'')
 WHERE number = ?11;
 
 -- name: leave
