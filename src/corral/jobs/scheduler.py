@@ -24,6 +24,9 @@ _LIMIT = 100
 _BROKEN_PAUSE_S = 3600.0
 """A schedule that can no longer be understood is looked at again after this long, so that it stands in nobody's way."""
 
+_BEHIND_PAUSE_S = 0.05
+"""Until the next look, when others had fired all that was due."""
+
 MakeDrafts = Callable[[Schedule, float], Sequence[JobDraft]]
 """The jobs of a schedule for one of its times. Raises `CorralError` where the request is none."""
 
@@ -100,22 +103,23 @@ class Scheduler:
         """Fire what is due; the seconds until the next look."""
         ready, next_s = await self._store.due(limit=_LIMIT)
         # Processes wake at the same moment: each begins elsewhere.
+        moved = False
         for schedule in sorted(ready, key=lambda _: self._chance()):
             if self._draining:
                 return 0.0
-            await self._fire(schedule)
-        if ready:
-            return 0.0  # some may be due once more
+            moved |= await self._fire(schedule)
+        if ready:  # some may be due once more; where all were moved by others, so are the next
+            return 0.0 if moved else _BEHIND_PAUSE_S
         return self._poll_s if next_s is None else min(self._poll_s, max(next_s, 0.001))
 
-    async def _fire(self, schedule: Schedule) -> None:
+    async def _fire(self, schedule: Schedule) -> bool:
+        """Enqueue what is due and move on; False: another process did."""
         now = self._clock.now()
         try:
             found = await asyncio.to_thread(due, schedule, now=now)
         except Exception as error:  # noqa: BLE001 - an expression of an older version, a time zone that is gone
             _log.error("The schedule %s cannot be understood any more: %s", _shown(schedule), error)
-            await self._store.fire(schedule, [], next_at=now + _BROKEN_PAUSE_S)
-            return
+            return await self._store.fire(schedule, [], next_at=now + _BROKEN_PAUSE_S)
         if found.left_out:
             _log.warning(
                 "The schedule %s missed more times than are made up for at once: %d come now, the others do not.",
@@ -124,12 +128,12 @@ class Scheduler:
             )
         drafts = self._drafts(schedule, found.times)
         try:
-            await self._store.fire(schedule, drafts, next_at=found.next_at)
+            return await self._store.fire(schedule, drafts, next_at=found.next_at)
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever is wrong with these jobs, the schedule goes on
             _log.error("The schedule %s is left out this time: %s", _shown(schedule), error)
-            await self._store.fire(schedule, [], next_at=found.next_at)
+            return await self._store.fire(schedule, [], next_at=found.next_at)
 
     def _drafts(self, schedule: Schedule, times: Sequence[float]) -> list[JobDraft]:
         drafts: list[JobDraft] = []

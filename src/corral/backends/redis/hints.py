@@ -59,6 +59,7 @@ class Hints:
         self._some = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._failing = False
+        self._stopping = False
         self.listening = asyncio.Event()
         """Set while what others say is heard."""
 
@@ -69,10 +70,13 @@ class Hints:
 
     async def stop(self) -> None:
         """End. Hints that were not sent yet are lost. Stopping twice is stopping once."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        self._stopping = True
+        tasks: set[asyncio.Task[None]] = set(self._tasks)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # The client may answer a cancellation with an error of its own, and then goes on: it is told again.
+            _, tasks = await asyncio.wait(tasks, timeout=0.1)
         self._tasks = []
         with contextlib.suppress(RedisError, OSError):  # it is closed, however it went
             await self._redis.aclose()
@@ -87,7 +91,7 @@ class Hints:
 
     async def _forever(self, part: Callable[[], Any]) -> None:
         pause_s = _PAUSE_S
-        while True:
+        while not self._stopping:
             try:
                 await part()
             except Exception as error:  # noqa: BLE001 - whatever ails it, the next attempt may succeed, and jobs go on
