@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
-from command_line import CORRAL, plain_environment
+from command_line import CORRAL, RunningServer, plain_environment
 from moto.server import ThreadedMotoServer
 
 from corral.cli.bridge import ApiDesk
@@ -545,3 +545,40 @@ def test_no_such_queue(corral, client, aws, api):
     arguments = ["--queue-url", f"{aws}/123456789012/none", "--agent", "main", "--endpoint-url", aws, "--json"]
     done = corral("bridge", "sqs", *arguments, "--url", api.url, "--region", "eu-west-1")
     assert (done.status, done.error["code"]) == (Exit.INVALID, "config_error")
+
+
+AGENTS = """
+from corral import App
+
+app = App()
+
+@app.entrypoint
+async def main(payload, context):
+    if payload == "poison":
+        raise ValueError("I cannot take that")
+    return payload
+"""
+
+
+def test_with_a_real_server(here, corral, client, queue_of):
+    """What succeeds is deleted; what fails ends among SQS's dead letters, and stays the same job all the way."""
+    (here / "agents.py").write_text(AGENTS)
+    (here / "corral.yaml").write_text("jobs: {attempts_max: 1}\n")
+    dead = client.create_queue(QueueName="real-dead")["QueueUrl"]
+    arn = client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "2"})
+    source = queue_of("real", visibility_s=1, RedrivePolicy=policy)
+    for body in ("1", '"poison"', "2", "3"):
+        client.send_message(QueueUrl=source.url, MessageBody=body)
+    server = RunningServer(here)
+    try:
+        desk = ApiDesk(Client(server.url, quiet=True))
+        with running(source, desk, mode="wait", visibility_s=1) as bridge:
+            wait_until(lambda: _count(client, dead) == "1")
+        assert bridge.tally.deleted == 3
+        jobs = corral("jobs", "list", "--tag", "sqs:real", "--json").json["items"]
+        assert sorted(job["status"] for job in jobs) == ["failed", "succeeded", "succeeded", "succeeded"]
+        [failed] = corral("jobs", "dead", "--json").json["items"]
+        assert failed["attempt"] == 2  # once for each time SQS sent it
+    finally:
+        assert server.stop() == 0

@@ -13,18 +13,20 @@ import httpx
 import pytest
 from command_line import CORRAL, RunningServer, plain_environment
 
+from corral.cli.failure import Exit
 from corral.server.runfile import RunFile
 from corral.settings.load import load_settings
 from processes import wait_until
 
 AGENTS = """
+import asyncio, os
 from corral import App
 
 app = App()
 
 @app.entrypoint
 async def main(payload, context):
-    return {"said": payload, "queue": "%s"}
+    return {"said": payload, "pid": os.getpid()}
 
 @app.entrypoint(name="talks")
 async def talks(payload, context):
@@ -33,7 +35,22 @@ async def talks(payload, context):
 
 @app.entrypoint(name="fails")
 async def fails(payload, context):
+    if os.path.exists("mended"):
+        return "mended"
     raise ValueError("no such page")
+
+@app.entrypoint(name="asks")
+async def asks(payload, context):
+    await context.progress(0.5, "waiting for a person")
+    answer = await context.wait_for("approval", timeout=60)
+    return {"approved": answer["ok"]}
+
+@app.entrypoint(name="long")
+async def long(payload, context):
+    open("begun", "a").close()
+    while not os.path.exists("released"):
+        await asyncio.sleep(0.01)
+    return "ended"
 """
 
 
@@ -166,5 +183,123 @@ def test_an_api_server_says_its_role(agents, corral):
     try:
         assert corral("status", "--json").json["servers"][0]["role"] == "api"
         assert corral("invoke", "Hi", "--json").json["reply"]["said"] == {"prompt": "Hi"}
+    finally:
+        assert server.stop() == 0
+
+
+# -- jobs, handed in on one process and run by another
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """A server that only answers and a worker that only works, with one store."""
+    folder = tmp_path_factory.mktemp("house")
+    (folder / "agents.py").write_text(AGENTS)
+    (folder / "corral.yaml").write_text("jobs: {retry_initial_s: 0.01, attempts_max: 2}\n")
+    server = RunningServer(folder, "--role", "api")
+    try:
+        with working(folder, "--concurrency", "8") as worker:
+            server.worker = worker
+            yield server
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.fixture
+def inside(house, monkeypatch):
+    monkeypatch.chdir(house.folder)
+    return house
+
+
+def test_what_one_process_takes_in_another_runs(inside, corral):
+    done = corral("jobs", "submit", "main", '{"n": 1}', "--wait", "--tag", "first")
+    result = json.loads(done.out)
+    assert (done.status, result["said"]) == (0, {"n": 1})
+    assert result["pid"] in inside.worker.said()["workers"]
+    [job] = corral("jobs", "list", "--tag", "first", "--json").json["items"]
+    assert "succeeded" in corral("jobs", "show", job["id"]).out
+    assert corral("jobs", "tail", job["id"]).status == 0
+
+
+def test_what_is_said_comes_live(inside, corral):
+    done = corral("jobs", "submit", "talks", "Hi", "--wait")
+    assert (done.status, done.out) == (0, "Hello\n")
+
+
+def test_a_job_that_waits_for_a_person(inside, corral):
+    job = corral("jobs", "submit", "asks", "{}", "--json").json["id"]
+    wait_until(lambda: corral("jobs", "show", job, "--json").json["status"] == "waiting")
+    assert "approval" in corral("jobs", "show", job).out
+    assert corral("jobs", "signal", job, "approval", '{"ok": true}').status == 0
+    tailed = corral("jobs", "tail", job, "--json").json
+    assert (tailed["status"], tailed["result"]) == ("succeeded", {"approved": True})
+    assert next(event["data"] for event in tailed["events"] if event["kind"] == "progress") == {
+        "fraction": 0.5,
+        "message": "waiting for a person",
+    }
+
+
+def test_dead_letters(inside, corral):
+    jobs = [corral("jobs", "submit", "fails", "{}", "--tag", "dying", "--json").json["id"] for _ in range(2)]
+    done = corral("jobs", "tail", jobs[0])
+    assert (done.status, done.out) == (Exit.FAILED, "")
+    assert "no such page" in done.err
+    assert corral("jobs", "tail", jobs[1]).status == Exit.FAILED
+    dead = corral("jobs", "dead", "--tag", "dying")
+    assert dead.out.count("no such page") == 2
+    assert len(corral("jobs", "show", jobs[0], "--json").json["attempts"]) == 2
+    assert corral("jobs", "discard", jobs[1]).out == "Discarded 1 job.\n"
+    (inside.folder / "mended").touch()
+    done = corral("jobs", "redrive", "--tag", "dying", "--yes", "--json")
+    assert done.json == {"ids": [jobs[0]], "count": 1}
+    assert corral("jobs", "tail", jobs[0]).status == 0
+    assert corral("jobs", "tail", jobs[1], "--json").status == Exit.CANCELLED
+
+
+def test_cancelling(inside, corral):
+    job = corral("jobs", "submit", "main", "{}", "--delay", "1h", "--json").json["id"]
+    assert corral("jobs", "cancel", job).out == "Cancelled 1 job.\n"
+    assert corral("jobs", "tail", job).status == Exit.CANCELLED
+    assert corral("jobs", "retry", job, '{"again": 1}').status == 0
+    assert json.loads(corral("jobs", "submit", "main", "{}", "--wait").out)["said"] == {}
+    assert corral("jobs", "tail", job, "--json").json["result"]["said"] == {"again": 1}
+
+
+def test_a_batch_and_what_is_to_be_seen_of_it(inside, corral):
+    (inside.folder / "inputs.jsonl").write_text("".join(f'{{"n": {n}}}\n' for n in range(20)))
+    done = corral("jobs", "submit", "main", "--batch", "inputs.jsonl", "--wait", "--json")
+    assert (done.status, done.json["counts"]["succeeded"]) == (0, 20)
+    batch = done.json["batches"][0]["id"]
+    assert len(corral("jobs", "list", "--batch", batch, "--json").json["items"]) == 20
+    assert corral("jobs", "submit", "main", "{}", "--delay", "1h", "--queue", "later").status == 0
+    queues = corral("queues", "--json").json
+    assert [queue["scheduled"] for queue in queues["queues"] if queue["queue"] == "later"] == [1]
+    assert [worker["slots"] for worker in queues["workers"]] == [8]
+    assert "later" in corral("jobs", "stats", "--once").out
+    assert corral("jobs", "cancel", "--queue", "later", "--yes").out == "Cancelled 1 job.\n"
+
+
+def test_schedules_come_and_go(inside, corral):
+    assert "due next" in corral("schedules", "set", "often", "@every 1h", "main", "Hi").out
+    assert [item["name"] for item in corral("schedules", "list", "--json").json["items"]] == ["often"]
+    assert corral("schedules", "set", "never", "every monday", "main").status == Exit.FAILED
+    assert corral("schedules", "remove", "often").status == 0
+    assert corral("schedules", "remove", "often").status == Exit.NOT_FOUND
+
+
+def test_a_job_goes_on_at_another_worker(agents, corral):
+    """SIGTERM hands back what does not end in time; nobody notices."""
+    (agents / "corral.yaml").write_text("server: {drain_s: 0.05}\n")
+    server = RunningServer(agents, "--role", "api")
+    try:
+        with working(agents) as worker:
+            job = corral("jobs", "submit", "long", "{}", "--json").json["id"]
+            wait_until((agents / "begun").exists)
+            assert worker.stop() == 0
+        assert corral("jobs", "show", job, "--json").json["status"] == "queued"
+        (agents / "released").touch()
+        with working(agents):
+            tailed = corral("jobs", "tail", job, "--json").json
+        assert (tailed["status"], tailed["result"], tailed["failures"]) == ("succeeded", "ended", 0)
     finally:
         assert server.stop() == 0
