@@ -13,6 +13,7 @@ DELETE FROM corral.job_events;
 DELETE FROM corral.job_attempts;
 DELETE FROM corral.job_queue;
 DELETE FROM corral.job_lanes;
+DELETE FROM corral.job_heads;
 DELETE FROM corral.job_slots;
 DELETE FROM corral.job_dedupe;
 DELETE FROM corral.job_batches;

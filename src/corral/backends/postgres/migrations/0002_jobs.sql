@@ -134,6 +134,19 @@ CREATE TABLE corral.job_lanes (
     PRIMARY KEY (queue, rank, lane)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 
+-- Where to begin to look for ready jobs of a queue and rank. What was claimed lately is still in the index, until it is
+-- vacuumed, and as long as anybody anywhere looks at an old state of the database: claims jump over it. `next_floor` was
+-- the first ready pass at `moved_at`, and is the floor a while later, when what was being written then is there.
+CREATE TABLE corral.job_heads (
+    queue      text COLLATE "C" NOT NULL,
+    rank       smallint         NOT NULL,
+    floor      double precision NOT NULL DEFAULT 0,
+    next_floor double precision NOT NULL DEFAULT 0,
+    moved_at   double precision NOT NULL DEFAULT 0,
+    check_at   double precision NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, rank)
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
 -- A row to lock per concurrency key: who holds it decides about the slots of that key.
 CREATE TABLE corral.job_slots (
     tenant text COLLATE "C" NOT NULL,

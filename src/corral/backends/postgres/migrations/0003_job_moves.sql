@@ -5,14 +5,48 @@
 -- Where new jobs of a queue and rank line up at the earliest: at the first that is ready, or behind all there were.
 CREATE FUNCTION corral.head_pass(p_queue text, p_rank smallint) RETURNS double precision LANGUAGE plpgsql AS $$
 DECLARE
+    v_floor double precision;
     v_pass double precision;
 BEGIN
+    SELECT floor INTO v_floor FROM corral.job_heads WHERE queue = p_queue AND rank = p_rank;
+    IF NOT FOUND THEN
+        INSERT INTO corral.job_heads (queue, rank) VALUES (p_queue, p_rank) ON CONFLICT DO NOTHING;
+        v_floor := 0;
+    END IF;
     SELECT pass INTO v_pass FROM corral.job_queue
-    WHERE queue = p_queue AND rank = p_rank AND state = 'queued' ORDER BY pass, id LIMIT 1;
+    WHERE queue = p_queue AND rank = p_rank AND state = 'queued' AND pass >= v_floor
+    ORDER BY queue, rank, pass, id LIMIT 1;
     IF NOT FOUND THEN
         SELECT max(last_pass) INTO v_pass FROM corral.job_lanes WHERE queue = p_queue AND rank = p_rank;
     END IF;
-    RETURN coalesce(v_pass, 0);
+    RETURN coalesce(v_pass, v_floor);
+END $$;
+
+-- Raise the floor of a queue and rank to where it was seen half a second ago. What took longer than that to be written
+-- and lies below it is found by looking at everything now and then: the rarer, the longer such a look takes.
+CREATE FUNCTION corral.raise_head(p_queue text, p_rank smallint) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_now double precision := corral.now();
+    v_head corral.job_heads;
+    v_pass double precision;
+    v_check boolean;
+BEGIN
+    SELECT * INTO v_head FROM corral.job_heads
+    WHERE queue = p_queue AND rank = p_rank AND moved_at <= v_now - 0.5 FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    v_check := v_head.check_at <= v_now;
+    SELECT pass INTO v_pass FROM corral.job_queue
+    WHERE queue = p_queue AND rank = p_rank AND state = 'queued' AND (pass >= CASE WHEN v_check THEN 0 ELSE v_head.floor END)
+    ORDER BY queue, rank, pass, id LIMIT 1;
+    IF NOT FOUND THEN
+        SELECT max(last_pass) INTO v_pass FROM corral.job_lanes WHERE queue = p_queue AND rank = p_rank;
+    END IF;
+    v_pass := coalesce(v_pass, v_head.floor);
+    UPDATE corral.job_heads SET floor = least(v_head.next_floor, v_pass), next_floor = v_pass, moved_at = v_now,
+        check_at = CASE WHEN v_check THEN v_now + 5 + 100 * (corral.now() - v_now) ELSE check_at END
+    WHERE queue = p_queue AND rank = p_rank;
 END $$;
 
 -- The passes of jobs that get ready now, in the order given. Locks their lanes.
@@ -98,16 +132,22 @@ BEGIN
     );
 END $$;
 
--- Tell idle workers that these queues got work, unless so much was ready before that none can be idle.
+-- Tell idle workers that these queues are about to get work, unless so much is ready already that none can be idle.
 CREATE FUNCTION corral.tell_work(p_queues text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_queues text[];
     v_payload text;
 BEGIN
     SELECT array_agg(queue) INTO v_queues FROM (SELECT DISTINCT queue FROM unnest(p_queues) AS queue) AS one
-    WHERE NOT EXISTS (
-        SELECT 1 FROM corral.job_queue AS job WHERE job.queue = one.queue AND state = 'queued'
-        ORDER BY rank, pass, id OFFSET 64 + (SELECT count(*) FROM unnest(p_queues) AS same WHERE same = one.queue) LIMIT 1);
+    WHERE 64 > (
+        SELECT sum(ready) FROM corral.job_heads AS head CROSS JOIN LATERAL (
+            SELECT count(*) AS ready FROM (
+                SELECT 1 FROM corral.job_queue AS job
+                WHERE job.queue = head.queue AND job.rank = head.rank AND state = 'queued' AND pass >= head.floor
+                ORDER BY queue, rank, pass, id LIMIT 64
+            ) AS few
+        ) AS counted WHERE head.queue = one.queue
+    ) IS NOT FALSE;
     IF v_queues IS NOT NULL THEN
         v_payload := 'w' || to_json(v_queues);
         PERFORM pg_notify('corral_jobs', CASE WHEN octet_length(v_payload) < 8000 THEN v_payload ELSE 'w' END);
@@ -173,6 +213,7 @@ BEGIN
     IF cardinality(v_ids) = 0 THEN
         RETURN;
     END IF;
+    PERFORM corral.tell_work(ARRAY(SELECT queue FROM corral.job_queue WHERE id = ANY (v_ids)));
     UPDATE corral.job_queue SET state = 'queued', token = NULL, worker = NULL, lease_until = NULL, run_at = NULL,
         awaits = NULL, ready_at = v_now, aged_at = v_now, pass = greatest(pass, corral.head_pass(queue, rank))
     WHERE id = ANY (v_ids) AND pass IS NOT NULL;
@@ -185,7 +226,6 @@ BEGIN
         FROM unnest(v_new, corral.take_passes(v_queues, v_ranks, v_lanes, v_weights)) AS placed(id, pass)
         WHERE job.id = placed.id;
     END IF;
-    PERFORM corral.tell_work(ARRAY(SELECT queue FROM corral.job_queue WHERE id = ANY (v_ids)));
     PERFORM corral.tell_jobs(v_ids);
 END $$;
 
@@ -220,8 +260,6 @@ DECLARE
     v_known boolean := false;
     v_as text[] := p_ids;
     v_fresh text[];
-    v_places double precision[];
-    v_plain boolean;
 BEGIN
     IF p_dedupe_keys IS NOT NULL THEN
         IF EXISTS (
@@ -258,6 +296,33 @@ BEGIN
         END IF;
     END IF;
 
+    -- The usual batch gets its passes first and is written once; one with times to wait for, keys or doubles is
+    -- written as it is and made ready then.
+    IF p_keys IS NULL AND p_run_at IS NULL AND p_delays IS NULL AND p_dedupe_keys IS NULL THEN
+        BEGIN
+            INSERT INTO corral.jobs (tenant, id, agent, queue, session_id, user_id, batch_id, tags, priority, lane, weight,
+                concurrency_limit, max_attempts, created_at, deadline_at, spec, callback, input)
+            SELECT tenant, id, agent, queue, session_id, user_id, batch_id, tags, 10 - rank, lane, weight,
+                key_limit, max_attempts, v_now, v_now + deadline_s, spec, callback, input
+            FROM unnest(p_ids, p_tenants, p_agents, p_queues, p_sessions, p_users, p_batches, p_tags, p_ranks, p_lanes,
+                p_weights, p_limits, p_max_attempts, p_deadlines, p_specs, p_callbacks, p_inputs)
+                AS one(id, tenant, agent, queue, session_id, user_id, batch_id, tags, rank, lane,
+                    weight, key_limit, max_attempts, deadline_s, spec, callback, input);
+            PERFORM corral.tell_work(p_queues);
+            INSERT INTO corral.job_queue (id, tenant, queue, agent, lane, state, weight, pass, ready_at, aged_at,
+                deadline_at, concurrency_limit, max_attempts, rank)
+            SELECT id, tenant, queue, agent, lane, 'queued', weight, pass, v_now, v_now,
+                v_now + deadline_s, key_limit, max_attempts, rank
+            FROM unnest(p_ids, p_tenants, p_queues, p_agents, p_lanes, p_weights,
+                corral.take_passes(p_queues, p_ranks, p_lanes, p_weights), p_deadlines, p_limits, p_max_attempts, p_ranks)
+                AS one(id, tenant, queue, agent, lane, weight, pass, deadline_s, key_limit, max_attempts, rank);
+            RETURN QUERY SELECT NULL::text, NULL::text, true, 'queued';
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN
+            NULL;  -- Some are here already: one by one, then.
+        END;
+    END IF;
+
     WITH fresh AS (
         INSERT INTO corral.jobs (tenant, id, agent, queue, session_id, user_id, batch_id, tags, priority, lane, weight,
             concurrency_key, concurrency_limit, max_attempts, created_at, deadline_at, spec, callback, input)
@@ -270,29 +335,19 @@ BEGIN
         WHERE known_as = id
         ON CONFLICT DO NOTHING RETURNING id
     ) SELECT array_agg(id) INTO v_fresh FROM fresh;
-
-    -- The usual batch gets its passes first and is written once; one with times to wait for, keys or doubles is
-    -- written as it is and made ready then.
-    v_plain := cardinality(v_fresh) = cardinality(p_ids) AND p_keys IS NULL AND p_run_at IS NULL AND p_delays IS NULL;
-    IF v_plain THEN
-        v_places := corral.take_passes(p_queues, p_ranks, p_lanes, p_weights);
-    END IF;
-    INSERT INTO corral.job_queue (id, tenant, queue, agent, lane, concurrency_key, state, weight, pass, run_at, ready_at,
-        aged_at, deadline_at, concurrency_limit, max_attempts, rank)
-    SELECT id, tenant, queue, agent, lane, key, CASE WHEN v_plain THEN 'queued' ELSE 'scheduled' END,
-        weight, pass, coalesce(run_at, v_now + delay_s), CASE WHEN v_plain THEN v_now END, CASE WHEN v_plain THEN v_now END,
+    INSERT INTO corral.job_queue (id, tenant, queue, agent, lane, concurrency_key, state, weight, run_at,
+        deadline_at, concurrency_limit, max_attempts, rank)
+    SELECT id, tenant, queue, agent, lane, key, 'scheduled', weight, coalesce(run_at, v_now + delay_s),
         v_now + deadline_s, key_limit, max_attempts, rank
-    FROM unnest(p_ids, p_tenants, p_queues, p_agents, p_lanes, p_keys, p_weights, v_places, p_run_at, p_delays,
+    FROM unnest(p_ids, p_tenants, p_queues, p_agents, p_lanes, p_keys, p_weights, p_run_at, p_delays,
         p_deadlines, p_limits, p_max_attempts, p_ranks)
-        WITH ORDINALITY AS one(id, tenant, queue, agent, lane, key, weight, pass, run_at, delay_s,
+        WITH ORDINALITY AS one(id, tenant, queue, agent, lane, key, weight, run_at, delay_s,
             deadline_s, key_limit, max_attempts, rank, ord)
-    WHERE v_plain OR id IN (SELECT unnest(v_fresh)) ORDER BY ord
+    WHERE id IN (SELECT unnest(v_fresh)) ORDER BY ord
     ON CONFLICT DO NOTHING;  -- One id twice in a batch.
-    IF v_plain THEN
-        PERFORM corral.tell_work(p_queues);
-        RETURN QUERY SELECT NULL::text, NULL::text, true, 'queued';
-        RETURN;
-    END IF;
+    -- Who waits for the next job that is due must hear of one that is due before it looks again by itself.
+    PERFORM corral.tell_work(array_agg(queue)) FROM corral.job_queue
+    WHERE id = ANY (v_fresh) AND run_at > v_now AND run_at < v_now + 2 HAVING count(*) > 0;
     v_fresh := coalesce(v_fresh, '{}');
     PERFORM corral.lock_keys(array_agg(tenant), array_agg(concurrency_key)) FROM corral.job_queue
     WHERE id = ANY (v_fresh) AND concurrency_key IS NOT NULL HAVING count(*) > 0;
@@ -328,7 +383,8 @@ BEGIN
 END $$;
 
 -- Take ready jobs, the most urgent first; the last row has no job, and says in how many seconds the next one is due.
--- A token is `p_call`, which never comes twice, a number, and the tenant: with it an ended job is found again.
+-- A token is `p_call`, which never comes twice, a number, `k` where there is a concurrency key, and the tenant: so that
+-- who carries it need not look for the one, and finds an ended job by the other.
 CREATE FUNCTION corral.claim_jobs(
     p_worker text, p_queues text[], p_limit integer, p_lease_s double precision, p_exclude text[], p_call text
 ) RETURNS TABLE (
@@ -340,9 +396,11 @@ CREATE FUNCTION corral.claim_jobs(
 DECLARE
     v_now double precision := corral.now();
     v_next double precision;
-    v_queues text[] := p_queues;
-    v_queue text := '';
-    v_ids text[];
+    v_rank smallint;
+    v_first text;
+    v_last text;
+    v_more text[];
+    v_ids text[] := '{}';
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);  -- A claim that a crash undoes was never used for a write.
     SELECT min(run_at) INTO v_next FROM corral.job_queue WHERE run_at IS NOT NULL;
@@ -350,37 +408,38 @@ BEGIN
         PERFORM corral.ready_due(1000);
         SELECT min(run_at) INTO v_next FROM corral.job_queue WHERE run_at IS NOT NULL;
     END IF;
-    IF cardinality(v_queues) = 0 THEN  -- All: hop along the index from queue to queue.
-        LOOP
-            SELECT queue INTO v_queue FROM corral.job_queue WHERE state = 'queued' AND queue > v_queue
-            ORDER BY queue, rank, pass, id LIMIT 1;
-            EXIT WHEN NOT FOUND;
-            v_queues := v_queues || v_queue;
-        END LOOP;
-    END IF;
-    IF cardinality(v_queues) = 1 THEN
-        v_ids := ARRAY(
-            SELECT id FROM corral.job_queue
-            WHERE queue = v_queues[1] AND state = 'queued' AND agent <> ALL (p_exclude)
-              AND (deadline_at IS NULL OR deadline_at > v_now)
-            ORDER BY queue, rank, pass, id LIMIT p_limit FOR UPDATE SKIP LOCKED);
-    ELSIF cardinality(v_queues) > 1 THEN
-        v_ids := ARRAY(
+    PERFORM corral.raise_head(queue, rank) FROM corral.job_heads
+    WHERE moved_at <= v_now - 0.5 AND (cardinality(p_queues) = 0 OR queue = ANY (p_queues));
+    -- Rank by rank; within a rank, queues take turns.
+    FOR v_rank IN
+        SELECT DISTINCT rank FROM corral.job_heads
+        WHERE cardinality(p_queues) = 0 OR queue = ANY (p_queues) ORDER BY rank
+    LOOP
+        v_more := ARRAY(
             SELECT id FROM (
-                SELECT head.id, head.rank, row_number() OVER (PARTITION BY one.queue, head.rank ORDER BY head.pass, head.id) AS turn
-                FROM unnest(v_queues) AS one(queue) CROSS JOIN LATERAL (
-                    SELECT id, rank, pass FROM corral.job_queue AS job
-                    WHERE job.queue = one.queue AND state = 'queued' AND agent <> ALL (p_exclude)
-                      AND (deadline_at IS NULL OR deadline_at > v_now)
-                    ORDER BY job.queue, rank, pass, id LIMIT p_limit FOR UPDATE SKIP LOCKED
-                ) AS head
-            ) AS line ORDER BY rank, turn, id LIMIT p_limit);
-    END IF;
+                SELECT line.id, row_number() OVER (PARTITION BY head.queue ORDER BY line.pass, line.id) AS turn
+                FROM corral.job_heads AS head CROSS JOIN LATERAL (
+                    SELECT id, pass FROM corral.job_queue AS job
+                    WHERE job.queue = head.queue AND job.rank = head.rank AND state = 'queued' AND pass >= head.floor
+                      AND agent <> ALL (p_exclude) AND (deadline_at IS NULL OR deadline_at > v_now)
+                    ORDER BY queue, rank, pass, id LIMIT p_limit - cardinality(v_ids) FOR UPDATE SKIP LOCKED
+                ) AS line
+                WHERE head.rank = v_rank AND (cardinality(p_queues) = 0 OR head.queue = ANY (p_queues))
+            ) AS ready ORDER BY turn LIMIT p_limit - cardinality(v_ids));
+        v_ids := v_ids || v_more;
+        EXIT WHEN cardinality(v_ids) >= p_limit;
+    END LOOP;
     IF cardinality(v_ids) > 0 THEN
-        UPDATE corral.job_queue AS job SET state = 'running', token = p_call || '.' || one.ord || ':' || tenant, worker = p_worker,
-            lease_until = v_now + p_lease_s, started_at = v_now, attempt = attempt + 1
-        FROM unnest(v_ids) WITH ORDINALITY AS one(id, ord) WHERE job.id = one.id;
-        RETURN QUERY SELECT * FROM corral.claimed_jobs(v_ids);
+        SELECT min(id), max(id) INTO v_first, v_last FROM unnest(v_ids) AS id;
+        RETURN QUERY
+            UPDATE corral.job_queue AS job SET state = 'running', worker = p_worker, lease_until = v_now + p_lease_s,
+                token = p_call || '.' || one.ord || CASE WHEN job.concurrency_key IS NULL THEN ':' ELSE 'k:' END
+                    || job.tenant, started_at = v_now, attempt = job.attempt + 1
+            FROM unnest(v_ids) WITH ORDINALITY AS one(id, ord), corral.jobs AS kept
+            WHERE job.id = one.id AND kept.tenant = job.tenant AND kept.id = job.id AND kept.id BETWEEN v_first AND v_last
+            RETURNING job.id, job.token, job.tenant, job.agent, kept.input, kept.session_id, kept.user_id, job.queue,
+                (10 - job.rank)::smallint, job.attempt, job.failures, job.max_attempts, job.deadline_at,
+                kept.created_at, v_now, job.has_journal, kept.tags, kept.spec, NULL::double precision;
         PERFORM corral.tell_jobs(v_ids);
     END IF;
     o_next_due_s := greatest(0, v_next - v_now);
@@ -409,31 +468,37 @@ BEGIN
 END $$;
 
 -- THE way to an end: the caller holds the jobs. Their keys are for the caller to give on. Each gets its callback into
--- the outbox and leaves the queue.
+-- the outbox and leaves the queue. (The bounds of ids spare us the partitions of other days.)
 CREATE FUNCTION corral.end_jobs(p_ids text[], p_states text[], p_results bytea[], p_errors bytea[], p_ended_by text[])
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_now double precision := corral.now();
+    v_first text;
+    v_last text;
     v_called boolean;
 BEGIN
-    WITH ended AS (
+    SELECT min(id), max(id) INTO v_first, v_last FROM unnest(p_ids) AS id;
+    WITH gone AS (
+        DELETE FROM corral.job_queue AS job
+        USING unnest(p_ids, p_states, p_results, p_errors, p_ended_by) AS one(id, state, result, error, ended_by)
+        WHERE job.id = one.id
+        RETURNING job.id, job.tenant, one.state, one.result, one.error, one.ended_by, job.started_at, job.attempt,
+            job.failures, job.worker, job.last_seq, job.progress
+    ), ended AS (
         UPDATE corral.jobs AS kept SET
-            state = one.state, result = one.result, error = one.error, ended_by = one.ended_by,
-            dead = one.state = 'failed', finished_at = v_now, started_at = job.started_at, attempt = job.attempt,
-            failures = job.failures, worker = job.worker, last_seq = job.last_seq, progress = job.progress
-        FROM unnest(p_ids, p_states, p_results, p_errors, p_ended_by) AS one(id, state, result, error, ended_by)
-            JOIN corral.job_queue AS job ON job.id = one.id
-        WHERE kept.tenant = job.tenant AND kept.id = job.id
-        RETURNING kept.callback IS NOT NULL AS called
-    ) SELECT bool_or(called) INTO v_called FROM ended;
-    IF v_called THEN
+            state = gone.state, result = gone.result, error = gone.error, ended_by = gone.ended_by,
+            dead = gone.state = 'failed', finished_at = v_now, started_at = gone.started_at, attempt = gone.attempt,
+            failures = gone.failures, worker = gone.worker, last_seq = gone.last_seq, progress = gone.progress
+        FROM gone WHERE kept.tenant = gone.tenant AND kept.id = gone.id AND kept.id BETWEEN v_first AND v_last
+        RETURNING kept.tenant, kept.id, kept.callback
+    ), called AS (
         INSERT INTO corral.job_outbox (id, tenant, job_id, status, created_at, next_at, callback)
-        SELECT gen_random_uuid()::text, kept.tenant, kept.id, 'pending', v_now, v_now, kept.callback
-        FROM corral.job_queue AS job JOIN corral.jobs AS kept ON kept.tenant = job.tenant AND kept.id = job.id
-        WHERE job.id = ANY (p_ids) AND kept.callback IS NOT NULL;
+        SELECT gen_random_uuid()::text, tenant, id, 'pending', v_now, v_now, callback FROM ended
+        WHERE callback IS NOT NULL RETURNING 1
+    ) SELECT count(*) > 0 INTO v_called FROM called;
+    IF v_called THEN
         PERFORM pg_notify('corral_jobs', 'o');
     END IF;
-    DELETE FROM corral.job_queue WHERE id = ANY (p_ids);
     PERFORM corral.tell_jobs(p_ids);
 END $$;
 
@@ -449,7 +514,9 @@ DECLARE
     v_settled boolean[];
     v_others boolean;
 BEGIN
-    PERFORM corral.lock_jobs(p_ids);
+    IF EXISTS (SELECT 1 FROM unnest(p_tokens) AS token WHERE split_part(token, ':', 1) LIKE '%k') THEN
+        PERFORM corral.lock_jobs(p_ids);
+    END IF;
     SELECT array_agg(kind ORDER BY ord), array_agg(tenant ORDER BY ord) FILTER (WHERE concurrency_key IS NOT NULL),
         array_agg(concurrency_key ORDER BY ord) FILTER (WHERE concurrency_key IS NOT NULL),
         array_agg(kind IS NOT NULL ORDER BY ord),
@@ -459,9 +526,12 @@ BEGIN
         SELECT ord, job.tenant, job.concurrency_key, CASE
             WHEN job.id IS NULL THEN NULL
             WHEN job.cancel_requested AND kind NOT IN ('succeeded', 'failed') THEN 'cancelled' ELSE kind END AS kind
-        FROM unnest(p_ids, p_tokens, p_kinds) WITH ORDINALITY AS one(id, token, kind, ord)
-            LEFT JOIN corral.job_queue AS job
-            ON job.id = one.id AND job.token = one.token AND job.state = 'running'
+        FROM (
+            SELECT * FROM unnest(p_ids, p_tokens, p_kinds) WITH ORDINALITY AS given(id, token, kind, ord) ORDER BY id
+        ) AS one LEFT JOIN LATERAL (
+            SELECT id, tenant, concurrency_key, cancel_requested FROM corral.job_queue AS held
+            WHERE held.id = one.id AND held.token = one.token AND held.state = 'running' FOR UPDATE
+        ) AS job ON true
     ) AS held;
 
     IF NOT v_settled @> ARRAY[false] AND NOT v_others AND p_errors IS NULL THEN  -- All ended, and well.
@@ -492,6 +562,7 @@ CREATE FUNCTION corral.let_go_jobs(
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_now double precision := corral.now();
+    v_soon text[];
     v_ready text[];
 BEGIN
     INSERT INTO corral.job_attempts (job_id, attempt, worker, started_at, ended_at, error)
@@ -522,13 +593,16 @@ BEGIN
         FROM unnest(p_ids, p_tokens, p_kinds, p_becomes, p_delays, p_awaits, p_wait_until)
             AS one(id, token, kind, becomes, delay_s, awaits, wait_until)
         WHERE job.id = one.id AND becomes IN ('retry', 'released', 'waiting')
-        RETURNING job.id, job.state, job.run_at, job.awaits
+        RETURNING job.id, job.queue, job.state, job.run_at, job.awaits
     )
-    SELECT array_agg(id) FILTER (WHERE CASE state
+    SELECT array_agg(queue) FILTER (WHERE run_at < v_now + 2), array_agg(id) FILTER (WHERE CASE state
         WHEN 'scheduled' THEN coalesce(run_at, 0) <= v_now
         ELSE run_at <= v_now OR EXISTS (
             SELECT 1 FROM corral.job_steps AS step WHERE step.job_id = gone.id AND step.key = gone.awaits) END)
-    INTO v_ready FROM gone;
+    INTO v_soon, v_ready FROM gone;
+    IF v_soon IS NOT NULL THEN
+        PERFORM corral.tell_work(v_soon);
+    END IF;
     PERFORM corral.ready_jobs(coalesce(v_ready, '{}'), coalesce(p_tenants, '{}'), coalesce(p_keys, '{}'));
     PERFORM corral.tell_jobs(p_ids);
 END $$;
@@ -804,7 +878,7 @@ BEGIN
     v_gone := v_gone + v_count;
     DELETE FROM corral.job_lanes WHERE (queue, rank, lane) IN (
         SELECT queue, rank, lane FROM corral.job_lanes
-        WHERE moved_at <= v_now - 60 AND last_pass <= corral.head_pass(queue, rank)
+        WHERE moved_at <= v_now - 60 AND last_pass < corral.head_pass(queue, rank)
         LIMIT p_limit FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_gone := v_gone + v_count;
@@ -888,7 +962,7 @@ DO $$
 DECLARE
     v_function text;
 BEGIN
-    FOREACH v_function IN ARRAY ARRAY['head_pass', 'lock_keys', 'lock_jobs', 'try_lock_jobs', 'tell_work', 'tell_jobs',
+    FOREACH v_function IN ARRAY ARRAY['head_pass', 'raise_head', 'lock_keys', 'lock_jobs', 'try_lock_jobs', 'tell_work', 'tell_jobs',
         'ready_jobs', 'ready_due', 'claimed_jobs', 'claim_jobs', 'claimed_by_call', 'renew_jobs', 'end_jobs',
         'settle_jobs', 'let_go_jobs', 'journal_steps', 'emit_events', 'signal_job', 'cancel_jobs', 'reap_jobs',
         'age_jobs']
