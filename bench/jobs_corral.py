@@ -123,12 +123,13 @@ async def measure(options: argparse.Namespace) -> Figures:
 
 
 async def one_by_one(stores: Stores, count: int) -> float:
-    """Single enqueues, 32 at a time."""
-    waiting = iter(drafts(count))
+    """Single jobs handed in, 32 at a time."""
+    desk = JobDesk(stores.jobs, stores.job_records, JobHub(stores.jobs, stores.job_records), JobSettings())
+    waiting = iter(range(count))
 
     async def producer() -> None:
-        for draft in waiting:
-            await stores.jobs.enqueue([draft])
+        for _ in waiting:
+            await desk.submit(Caller(tenant="default"), JobRequest(agent="main", input={}))
 
     started = time.perf_counter()
     await asyncio.gather(*(producer() for _ in range(32)))

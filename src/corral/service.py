@@ -41,15 +41,17 @@ from corral.server.health import HealthRoutes
 from corral.server.http import Receive, Scope, Send
 from corral.server.identity import Identity
 from corral.server.invocations import InvocationRoutes
+from corral.server.job_check import AgentCheck
+from corral.server.jobs import JobRoutes
 from corral.server.openapi import OpenApiRoute
 from corral.server.routes import Route, Router
 from corral.server.sessions import SessionRoutes
-from corral.server.websocket import APP_PATH, WebSocketEndpoint
+from corral.server.websocket import APP_PATH, WebSocketEndpoint, WebSocketHandler
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
 from corral.version import VERSION
-from corral.working import JobRuns, Part, Working, check_input
+from corral.working import JobRuns, Part, Working
 
 _log = logging.getLogger("corral")
 
@@ -127,7 +129,10 @@ class Service:
             self.stores.job_records,
             self.hub,
             settings.jobs,
-            check_input=functools.partial(check_input, app.agents),
+            check_input=AgentCheck(app.agents),
+        )
+        self._job_routes = JobRoutes(
+            self.desk, self.stores.schedules, self.stores.outbox, batch_max=settings.jobs.batch_max
         )
         self.working = self._working()
         self._http = self._http_app()
@@ -225,11 +230,14 @@ class Service:
             compatible=app.compatible,
             debug=debug,
         )
+        if not settings.answers:
+            return health.routes(with_metrics=settings.observability.metrics)
         about = OpenApiRoute(app.name or settings.name, VERSION, app.agents)
         routes = [
             *runs.routes(settings.server.aliases),
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
+            *self._job_routes.routes(),
             *health.routes(with_metrics=settings.observability.metrics),
             about.route(),
         ]
@@ -243,11 +251,16 @@ class Service:
         return HttpApp(
             Router(self.routes),
             identity,
-            WebSocketEndpoint({APP_PATH: self.app.websocket_handler}, identity, self.observing.unexpected),
+            WebSocketEndpoint(self._sockets(), identity, self.observing.unexpected),
             body_max_bytes=settings.server.body_max_bytes,
             json_depth_max=settings.server.json_depth_max,
             watcher=self.observing,
         )
+
+    def _sockets(self) -> dict[str, WebSocketHandler | None]:
+        if not self.settings.answers:
+            return {}
+        return {APP_PATH: self.app.websocket_handler, **self._job_routes.sockets()}
 
     # -- life
 

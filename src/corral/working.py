@@ -23,13 +23,6 @@ from corral.runtime.registry import Agent, Agents
 from corral.runtime.reply import Reply
 
 
-def check_input(agents: Agents, name: str, value: Any) -> None:
-    """Raise `NotFound` for an agent that does not exist, `ValidationFailed` for an input that it cannot take."""
-    entrypoint = agents.find(name).entrypoint
-    if entrypoint is not None and entrypoint.payload is not None:
-        entrypoint.payload.convert(value)
-
-
 class JobRuns:
     """Runs jobs: the handler of a worker."""
 

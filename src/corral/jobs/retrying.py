@@ -7,6 +7,8 @@ import math
 import random
 import traceback
 from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 import msgspec
@@ -20,6 +22,7 @@ RETRY_AFTER_MAX_S = 86_400.0
 MESSAGE_MAX = 2_000
 TRACEBACK_MAX = 8_000
 _FRAMES_MAX = 20
+_OURS = str(Path(__file__).parents[1])
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -116,12 +119,20 @@ def _traceback(error: BaseException) -> str:
     if error.__traceback__ is None:
         return ""
     try:
-        lines = traceback.format_exception(error, limit=-_FRAMES_MAX)
+        lines = traceback.format_exception(type(error), error, _from_the_agent(error.__traceback__), limit=-_FRAMES_MAX)
     except Exception:  # noqa: BLE001 - it shows the user's own error, whose __str__ may raise anything
         return ""
     text = _carriable(redacted_text("".join(lines)))
     # The end says where it happened.
     return text if len(text) <= TRACEBACK_MAX else f"…{text[-TRACEBACK_MAX + 1 :]}"
+
+
+def _from_the_agent(trace: TracebackType) -> TracebackType:
+    """The part that begins in the user's code; all of it where none of it is the user's."""
+    begin: TracebackType | None = trace
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(_OURS):
+        begin = begin.tb_next
+    return begin or trace
 
 
 def _carriable(text: str) -> str:
