@@ -76,8 +76,9 @@ class JobHints:
         if news.outbox:
             self.outbox()
         if news.moved and self._followed:
-            ours = self._followed.keys() & news.moved.keys()
-            self.seqs.update((job_id, seq) for job_id in ours if (seq := news.moved[job_id]))
+            with self._lock:
+                ours = self._followed.keys() & news.moved.keys()
+                self.seqs.update((job_id, seq) for job_id in ours if (seq := news.moved[job_id]))
             self.moved(ours)
 
     def work(self) -> None:

@@ -21,6 +21,7 @@ from corral.backends.sqlite.job_sweeping import reap
 from corral.clock import new_id
 from corral.errors import JobNotFound
 from corral.jobs.job import Claimed, JobQuery
+from corral.jobs.states import OPEN
 from corral.jobs.store import Renewed
 
 if TYPE_CHECKING:
@@ -123,9 +124,8 @@ class SqliteJobs:
     async def cancel(self, tenant: str, query: JobQuery, *, job_id: str | None = None, limit: int = 1000) -> list[str]:
         """Cancel."""
         check_limit(limit)
-        states = ("scheduled", "queued", "running", "waiting")
-        status = tuple(state for state in states if not query.status or state in query.status)
-        wanted = finding(tenant, query, status=status, job_id=job_id, limit=limit)  # type: ignore[arg-type] # ty
+        status = [state for state in OPEN if not query.status or state in query.status]
+        wanted = finding(tenant, query, status=status, job_id=job_id, limit=limit)
         if wanted is None or not status:
             return []
 
