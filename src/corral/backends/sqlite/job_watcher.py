@@ -40,6 +40,8 @@ class JobWatcher:
         self._starting = Lock()
         self._thread: Thread | None = None
         self._awake = Event()
+        self.parked = False
+        """Whether the thread sleeps because nobody waits."""
         self._closed = False
         self._tops: dict[tuple[str, int], float] | None = None
         self._due: float | None = None
@@ -52,7 +54,7 @@ class JobWatcher:
         if self._thread is None:
             if self._hints.watched:
                 self._start()
-        elif not self._awake.is_set():
+        elif self.parked:
             self._awake.set()
 
     def _start(self) -> None:
@@ -93,8 +95,10 @@ class JobWatcher:
 
     def _park(self) -> None:
         self._awake.clear()
+        self.parked = True
         if not self._hints.watched and not self._closed:
             self._awake.wait()
+        self.parked = False
 
     def _watch(self, connection: sqlite3.Connection) -> None:
         """Look on until nobody has waited for a while. What happened while nobody looked is not known: hint at it."""
