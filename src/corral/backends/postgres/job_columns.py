@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,6 +31,8 @@ _spec = msgspec.json.Decoder(Spec)
 _tags = msgspec.json.Decoder(tuple[str, ...])
 _PLAIN = Spec()
 
+_COUNT_MAX = 2**31 - 1
+
 
 def columns_of(drafts: Sequence[JobDraft]) -> list[Any]:
     """The arguments of `enqueue_jobs`. What no draft has is none as a whole, which the function takes as a hint."""
@@ -48,7 +51,7 @@ def columns_of(drafts: Sequence[JobDraft]) -> list[Any]:
         _unless_none([draft.batch_id for draft in drafts]),
         _unless_none([_tags_of(draft) for draft in drafts]),
         [PRIORITY_MAX - draft.priority for draft in drafts],
-        [draft.fairness_key or draft.tenant for draft in drafts],
+        [_lane(draft) for draft in drafts],
         [draft.weight for draft in drafts],
         _unless_none(keys),
         [draft.concurrency_limit if draft.concurrency_key is not None else 1 for draft in drafts],
@@ -134,25 +137,52 @@ def _check(draft: JobDraft) -> None:
     check_id("tenant", draft.tenant)
     check_id("agent", draft.agent)
     check_id("queue", draft.queue)
-    if draft.fairness_key:
-        check_id("fairness key", draft.fairness_key)
-    if draft.session_id is not None:
-        check_id("session id", draft.session_id)
-    if draft.user_id is not None:
-        check_id("user id", draft.user_id)
-    if draft.batch_id is not None:
-        check_id("batch id", draft.batch_id)
-    if draft.concurrency_key is not None:
-        check_id("concurrency key", draft.concurrency_key)
-    if draft.idempotency_key is not None:
-        check_id("idempotency key", draft.idempotency_key)
-        check_id("fingerprint", draft.fingerprint, empty=True)
+    for what, value in (
+        ("session id", draft.session_id),
+        ("user id", draft.user_id),
+        ("batch id", draft.batch_id),
+        ("concurrency key", draft.concurrency_key),
+        ("idempotency key", draft.idempotency_key),
+    ):
+        if value is not None:
+            check_id(what, value)
+    for what, value in (
+        ("version", draft.version),
+        ("tier", draft.tier),
+        ("fairness key", draft.fairness_key),
+        ("fingerprint", draft.fingerprint),
+        ("traceparent", draft.traceparent),
+    ):
+        if value:
+            check_id(what, value)
     for tag in draft.tags:
         check_id("tag", tag)
+    _check_numbers(draft)
+
+
+def _check_numbers(draft: JobDraft) -> None:
     if not 0 <= draft.priority <= PRIORITY_MAX:
-        raise ValidationFailed(f"A priority is 0 to {PRIORITY_MAX}, not {draft.priority}.")
-    if not draft.weight > 0:
-        raise ValidationFailed(f"A weight is more than 0, not {draft.weight}.")
+        raise ValidationFailed(f"A priority of {draft.priority} is not known; take 0 to {PRIORITY_MAX}.")
+    if not 0 < draft.weight < math.inf:
+        raise ValidationFailed(f"A weight of {draft.weight:g} cannot share; take a number above 0.")
+    if not 1 <= draft.concurrency_limit <= _COUNT_MAX:
+        raise ValidationFailed(f"A concurrency limit of {draft.concurrency_limit} lets nothing run; take at least 1.")
+    if not 1 <= draft.max_attempts <= _COUNT_MAX:
+        raise ValidationFailed(f"A job of {draft.max_attempts} attempts cannot run; take at least 1.")
+    for what, number in (
+        ("run_at", draft.run_at),
+        ("delay_s", draft.delay_s),
+        ("deadline_s", draft.deadline_s),
+        ("timeout_s", draft.timeout_s),
+        ("dedupe_s", draft.dedupe_s),
+    ):
+        if number and not math.isfinite(number):
+            raise ValidationFailed(f"`{what}` is {number}; it has to be a number of seconds.")
+
+
+def _lane(draft: JobDraft) -> str:
+    """Who shares with whom. Keys are a tenant's own: nobody gets more turns by taking somebody else's."""
+    return f"{draft.tenant}\x1f{draft.fairness_key}" if draft.fairness_key else draft.tenant
 
 
 def _key(draft: JobDraft) -> str | None:

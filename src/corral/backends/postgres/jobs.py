@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,7 @@ from corral.backends.postgres.job_columns import claimed_of, columns_of
 from corral.backends.postgres.job_watch import WatchedJobs
 from corral.backends.queries import read_queries
 from corral.clock import new_id
-from corral.errors import IdempotencyKeyReused, JobNotFound
+from corral.errors import CorralError, IdempotencyKeyReused, JobNotFound, JobStateConflict, QueueFull
 from corral.jobs.job import Claimed, Enqueued, JobError, Step
 from corral.jobs.states import OPEN
 from corral.jobs.store import Reaped, Renewed
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from corral.jobs.store import JobWatch
 
 _SQL = read_queries(Path(__file__).with_name("jobs.sql"))
+
+# Where in the arguments of `enqueue_jobs` these are.
+_IDS, _TENANTS, _QUEUES, _KEYS = 0, 1, 3, 20
 
 # As far as the migration makes them.
 _DAYS_AHEAD = 7
@@ -55,14 +58,24 @@ class PostgresJobs:
             return []
         columns = columns_of(drafts)
         if depth_max is not None:
-            await self._depths.check(columns[3], depth_max)
+            try:
+                await self._depths.check(columns[_QUEUES], depth_max)
+            except QueueFull:
+                if not await self._known(columns):
+                    raise
         rows = await self._engine.fetch(_SQL["enqueue"], *columns)
         if rows[0][0]:
-            raise IdempotencyKeyReused
+            raise refused_of(rows[0][0])
         self._watched.worked()
         if rows[0][1] is None:  # The usual batch: all are new and ready.
             return [Enqueued(draft.id, True, "queued") for draft in drafts]
         return [Enqueued(job_id, is_new, state) for _, job_id, is_new, state in rows]
+
+    async def _known(self, columns: Sequence[Any]) -> bool:
+        """Whether all these drafts are jobs already, so that they take no room."""
+        asked = (columns[_IDS], columns[_TENANTS], columns[_KEYS])
+        (fresh,) = await self._engine.fetch_one(_SQL["count_fresh"], *asked)
+        return not fresh
 
     async def signal(self, tenant: str, job_id: str, name: str, value: bytes) -> bool:
         """Write the next signal of that name."""
@@ -196,6 +209,7 @@ class PostgresJobs:
 
     async def reap(self, *, limit: int = 1000, ageing_s: float = 60.0) -> Reaped:
         """Sweep."""
+        await self._engine.fetch(_SQL["ready_due"], limit)
         requeued, failed, cancelled = await self._engine.fetch_one(_SQL["reap"], limit, _LOST, _LATE)
         (aged,) = await self._engine.fetch_one(_SQL["age"], limit, ageing_s)
         (removed,) = await self._engine.fetch_one(_SQL["tidy"], limit)
@@ -213,6 +227,13 @@ class PostgresJobs:
     def watch_jobs(self, moved: Callable[[Sequence[str]], None]) -> JobWatch:
         """Be told of jobs that move."""
         return self._watched.watch_jobs(moved)
+
+
+def refused_of(word: str) -> CorralError:
+    """Why `enqueue_jobs` enqueued nothing."""
+    if word == "reused":
+        return IdempotencyKeyReused()
+    return JobStateConflict("One of these job ids is taken; take fresh ones.")
 
 
 async def prepare(engine: Engine) -> None:

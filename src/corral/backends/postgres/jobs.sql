@@ -3,6 +3,14 @@
 SELECT o_refused, o_id, o_is_new, o_state FROM corral.enqueue_jobs(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23);
 
+-- name: count_fresh
+-- How many of these drafts are no jobs yet.
+SELECT count(*) FROM unnest($1::text[], $2::text[], $3::text[]) AS one(id, tenant, key)
+WHERE NOT EXISTS (SELECT 1 FROM corral.jobs WHERE tenant = one.tenant AND id = one.id)
+  AND NOT EXISTS (
+    SELECT 1 FROM corral.job_dedupe AS known
+    WHERE known.tenant = one.tenant AND known.key = one.key AND known.expires_at > corral.now());
+
 -- name: claim
 -- Take ready jobs; the last row says when the next one is due.
 SELECT * FROM corral.claim_jobs($1, $2, $3, $4, $5, $6);
@@ -59,6 +67,10 @@ WHERE job.tenant = $1
   AND ($9::double precision IS NULL OR kept.created_at >= $9)
   AND ($10::double precision IS NULL OR kept.created_at < $10)
 LIMIT $11;
+
+-- name: ready_due
+-- Make ready whose time has come.
+SELECT corral.ready_due($1);
 
 -- name: reap
 -- Take away what was lost and give up what is too late.

@@ -9,9 +9,9 @@ import msgspec
 
 from corral.backends.encoding import check_id, encode, findable
 from corral.backends.postgres.job_columns import columns_of
+from corral.backends.postgres.jobs import refused_of
 from corral.backends.queries import read_queries
 from corral.clock import new_id
-from corral.errors import IdempotencyKeyReused
 from corral.jobs.job import Schedule
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class PostgresSchedules:
         """Enqueue and move on."""
         was = (schedule.tenant, schedule.name, schedule.next_at, _rule_of(schedule))
         (outcome,) = await self._engine.fetch_one(_SQL["fire"], *was, next_at, new_id(), *columns_of(drafts))
-        if outcome == "reused":
-            raise IdempotencyKeyReused
+        if outcome not in {"fired", "moved"}:
+            raise refused_of(outcome)
         if outcome == "fired" and drafts:
             self._engine.jobs.worked()
         return bool(outcome == "fired")

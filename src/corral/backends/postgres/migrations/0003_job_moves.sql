@@ -261,6 +261,13 @@ DECLARE
     v_as text[] := p_ids;
     v_fresh text[];
 BEGIN
+    IF EXISTS (
+        SELECT 1 FROM unnest(p_ids, p_tenants) AS one(id, tenant) JOIN corral.job_queue AS job ON job.id = one.id
+        WHERE job.tenant <> one.tenant
+    ) THEN
+        RETURN QUERY SELECT 'taken', NULL::text, NULL::boolean, NULL::text;
+        RETURN;
+    END IF;
     IF p_dedupe_keys IS NOT NULL THEN
         IF EXISTS (
             SELECT 1 FROM unnest(p_tenants, p_dedupe_keys, p_fingerprints) AS one(tenant, key, fingerprint)
@@ -575,7 +582,7 @@ BEGIN
 
     PERFORM corral.end_jobs(
         array_agg(id), array_agg(becomes), array_agg(CASE becomes WHEN 'succeeded' THEN result END),
-        array_agg(CASE becomes WHEN 'failed' THEN error END), array_agg(token || ' ' || kind))
+        array_agg(CASE WHEN becomes <> 'succeeded' THEN error END), array_agg(token || ' ' || kind))
     FROM unnest(p_ids, p_tokens, p_kinds, p_becomes, p_results, p_errors)
         AS one(id, token, kind, becomes, result, error)
     WHERE becomes IN ('succeeded', 'failed', 'cancelled') HAVING count(*) > 0;
