@@ -115,11 +115,28 @@ async def test_an_attempt_may_take_only_so_long(make_worker, enqueue, look, seen
     assert agent.jobs[0].cancelled
 
 
-async def test_a_job_may_take_only_so_long(make_worker, enqueue, look, seen):
+async def test_a_job_may_take_only_so_long(make_worker, enqueue, look):
     await make_worker(Agent())
-    (job_id,) = await enqueue(draft(deadline_s=0.1))
-    assert await seen.count(1) == ["failed"]
-    assert (await look(job_id)).error.code == "deadline_exceeded"
+    (job_id,) = await enqueue(draft(deadline_s=0.3))
+
+    async def ended():
+        job = await look(job_id)
+        return job if job.status == "failed" else None
+
+    job = await until(ended)
+    assert (job.error.code, job.error.retryable) == ("deadline_exceeded", False)
+
+
+async def test_a_worker_can_be_told_of_a_cancellation(make_worker, enqueue, seen, stores, monkeypatch):
+    monkeypatch.setattr(worker_module, "_FOLLOW_AFTER_S", 3600.0)
+    agent = Agent()
+    worker = await make_worker(agent, lease_s=3600)
+    (job_id,) = await enqueue(draft())
+    await agent.began.wait()
+    await stores.jobs.cancel(TENANT, JobQuery(), job_id=job_id)
+    worker.cancel("another")
+    worker.cancel(job_id)
+    assert await seen.count(1) == ["cancelled"]
 
 
 async def test_a_result_that_is_too_large_says_so(make_worker, enqueue, look, seen):
