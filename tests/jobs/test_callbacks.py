@@ -41,6 +41,7 @@ class Told:
     def __init__(self, outbox) -> None:
         self._outbox = outbox
         self.cut = 0
+        self.broken = 0
         self.settled: asyncio.Queue = asyncio.Queue()
 
     def __getattr__(self, name):
@@ -50,6 +51,9 @@ class Told:
         if self.cut:
             self.cut -= 1
             raise StoreUnavailable
+        if self.broken:
+            self.broken -= 1
+            raise RuntimeError("a row like no other")
         return await self._outbox.take(**options)
 
     async def settle(self, outcomes):
@@ -107,11 +111,11 @@ async def begin(stores, clock):
     """Starts deliverers; each sees the outbox through `Told`."""
     made = []
 
-    async def begin_one(*, outbox=None, **settings):
+    async def begin_one(*, outbox=None, records=None, **settings):
         options = {"callback_secret": SECRET, "callback_allow": ["127.0.0.1"]} | settings
         told = outbox or Told(stores.outbox)
         callbacks = Callbacks(
-            told, stores.job_records, JobSettings(**options), clock=clock, chance=lambda: 0.5, poll_s=3600.0
+            told, records or stores.job_records, JobSettings(**options), clock=clock, chance=lambda: 0.5, poll_s=3600.0
         )
         made.append(callbacks)
         await callbacks.start()
@@ -298,6 +302,59 @@ async def test_a_store_that_is_away_is_waited_for(stores, receiver, address, beg
     told = Told(stores.outbox)
     told.cut = 2
     await begin(outbox=told)
+    assert (await settled(told)).ok
+
+
+async def test_whatever_goes_wrong_it_looks_again(stores, receiver, address, begin, caplog):
+    told = Told(stores.outbox)
+    told.broken = 1
+    await begin(outbox=told)
+    await ended(stores, address)  # rings
+    assert (await settled(told)).ok
+    assert "a row like no other" in caplog.text
+
+
+class Records:
+    """Knows no job, for the reason it is given."""
+
+    def __init__(self, reason) -> None:
+        self.reason = reason
+        self.asked = asyncio.Event()
+
+    async def get(self, tenant, job_id):
+        self.asked.set()
+        if self.reason is None:
+            return
+        raise self.reason
+
+
+async def test_a_job_that_is_gone_is_told_to_nobody(stores, receiver, address, begin):
+    await ended(stores, address)
+    _, told = await begin(records=Records(None))
+    outcome = await settled(told)
+    assert (outcome.ok, outcome.retry_in_s) == (False, None)
+    assert "gone" in outcome.answer
+
+
+async def test_a_fault_of_ours_is_noted_and_tried_again(stores, receiver, address, begin, caplog):
+    await ended(stores, address)
+    _, told = await begin(records=Records(RuntimeError("ours")))
+    outcome = await settled(told)
+    assert (outcome.ok, outcome.answer, outcome.retry_in_s) == (False, "RuntimeError", 5.0)
+    assert "ours" in caplog.text
+
+
+async def test_a_store_that_goes_away_meanwhile_has_it_sent_when_its_lease_is_over(
+    stores, receiver, address, begin, clock
+):
+    await ended(stores, address)
+    records = Records(StoreUnavailable())
+    callbacks, _ = await begin(records=records)
+    async with asyncio.timeout(10):
+        await records.asked.wait()
+    await callbacks.drain()
+    clock.at += 61
+    _, told = await begin()
     assert (await settled(told)).ok
 
 

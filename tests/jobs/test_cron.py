@@ -94,6 +94,11 @@ def test_where_the_clock_is_changed(cron, zone, start, expected):
     assert times(cron, start, len(expected), zone) == expected
 
 
+@pytest.mark.parametrize("cron", ["0 * 29 2 *", "0 5 29 2 *"])
+def test_time_ends(cron):
+    assert parse_cron(cron).after(at("9996-03-01"), UTC) is None
+
+
 def test_times_between_two_moments():
     cron = parse_cron("@daily")
     assert len(list(cron.between(at("2026-01-01"), at("2026-01-04"), UTC))) == 3

@@ -9,7 +9,7 @@ import pytest
 
 from corral.backends.sqlite.stores import SqliteStores
 from corral.clock import new_time_id
-from corral.errors import StoreUnavailable, ValidationFailed
+from corral.errors import IdempotencyKeyReused, StoreUnavailable, ValidationFailed
 from corral.jobs.job import JobDraft, JobQuery
 from corral.jobs.scheduler import Scheduler
 from corral.jobs.schedules import RESERVED_PREFIX, Planned, plan
@@ -37,6 +37,8 @@ class Told:
     def __init__(self, store) -> None:
         self._store = store
         self.cut = 0
+        self.broken = 0
+        self.refused = False
         self.looked = asyncio.Event()
         self.fired: asyncio.Queue = asyncio.Queue()
 
@@ -48,9 +50,14 @@ class Told:
         if self.cut:
             self.cut -= 1
             raise StoreUnavailable
+        if self.broken:
+            self.broken -= 1
+            raise RuntimeError("a row like no other")
         return await self._store.due(**options)
 
     async def fire(self, schedule, drafts, *, next_at):
+        if self.refused and drafts:
+            raise IdempotencyKeyReused
         done = await self._store.fire(schedule, drafts, next_at=next_at)
         self.fired.put_nowait((schedule.name, len(drafts), done))
         return done
@@ -195,6 +202,26 @@ async def test_a_store_that_is_away_is_waited_for(stores, clock, begin, caplog):
     assert await fired(told) == [("report", 1, True)]
     assert caplog.text.count("WARNING") == 1
     assert "answers again" in caplog.text
+
+
+async def test_jobs_that_the_store_refuses_are_left_out_this_time(stores, clock, begin, caplog):
+    await stores.schedules.save(schedule("report"))
+    scheduler, told = await begin()
+    told.refused = True
+    clock.at = T0 + HOUR
+    scheduler.wake()
+    assert await fired(told) == [("report", 0, True)]
+    assert "report (tenant acme) is left out this time" in caplog.text
+
+
+async def test_whatever_goes_wrong_it_looks_again(stores, clock, begin, caplog):
+    await stores.schedules.save(schedule("report", now=T0 - HOUR))
+    told = Told(stores.schedules)
+    told.broken = 1
+    scheduler, _ = await begin(store=told)
+    scheduler.wake()
+    assert await fired(told) == [("report", 1, True)]
+    assert "a row like no other" in caplog.text
 
 
 async def test_nothing_is_fired_after_a_drain(stores, clock, begin):
