@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from corral.backends.encoding import encode
 from corral.backends.queries import read_queries
-from corral.backends.sqlite.job_moves import Moves, QueueRow
+from corral.backends.sqlite.job_moves import Moves, QueueRow, numbers_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from corral.backends.sqlite.writer import Transaction
     from corral.jobs.job import Claim
@@ -34,11 +34,6 @@ def _read_token(token: str) -> tuple[str, int]:
     except ValueError:
         return "", -1
     return nonce, number if number < 1 << 63 else -1
-
-
-def numbers_text(numbers: Iterable[int]) -> str:
-    """Numbers as the queries take them."""
-    return f"[{','.join(map(str, numbers))}]"
 
 
 def held(transaction: Transaction, claims: Sequence[Claim]) -> dict[str, QueueRow]:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _SQL = read_queries(Path(__file__).with_name("job_moves.sql"))
 
 
+def numbers_text(numbers: Iterable[int]) -> str:
+    """Numbers as the queries take them."""
+    return f"[{','.join(map(str, numbers))}]"
+
+
 class QueueRow(NamedTuple):
     """An open job, as far as its next step depends on it."""
 
@@ -154,7 +159,7 @@ class Moves:
                 for one in ends
             ],
         )  # fmt: skip
-        self._many(_SQL["leave"], [(one.row.number,) for one in ends])
+        self._execute(_SQL["leave"], (numbers_text(one.row.number for one in ends),))
         moved = self.news.moved
         for one in ends:
             row = one.row

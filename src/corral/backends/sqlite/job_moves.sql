@@ -73,8 +73,8 @@ UPDATE jobs SET status = ?1, attempt = ?2, failures = ?3, started_at = nullif(?4
 WHERE number = ?11;
 
 -- name: leave
--- An ended job leaves the queue.
-DELETE FROM job_queue WHERE number = ?1;
+-- Ended jobs leave the queue.
+DELETE FROM job_queue WHERE number IN (SELECT value FROM json_each(?1));
 
 -- name: call_back
 -- Put a job's callback into the outbox.

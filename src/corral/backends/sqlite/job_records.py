@@ -10,9 +10,8 @@ import msgspec
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import check_id, encode, findable
 from corral.backends.queries import read_queries
-from corral.backends.sqlite.job_claiming import numbers_text
 from corral.backends.sqlite.job_finding import finding, info_rows
-from corral.backends.sqlite.job_moves import Moves, QueueRow
+from corral.backends.sqlite.job_moves import Moves, QueueRow, numbers_text
 from corral.backends.sqlite.job_rows import error_of, job_info
 from corral.errors import ValidationFailed
 from corral.jobs.job import Attempt, Batch, JobEvent, QueueStats, WorkerInfo

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from corral.backends.cursor import check_limit
 from corral.backends.encoding import check_id, encode, findable
 from corral.backends.queries import read_queries
-from corral.backends.sqlite.job_claiming import Claiming, held, make_due_ready, numbers_text
+from corral.backends.sqlite.job_claiming import Claiming, held, make_due_ready
 from corral.backends.sqlite.job_drafts import draft_rows
 from corral.backends.sqlite.job_enqueuing import enqueue
 from corral.backends.sqlite.job_finding import finding
 from corral.backends.sqlite.job_log import emit, journal, signal, steps
-from corral.backends.sqlite.job_moves import End, Moves, QueueRow
+from corral.backends.sqlite.job_moves import End, Moves, QueueRow, numbers_text
 from corral.backends.sqlite.job_rows import claimed_job
 from corral.backends.sqlite.job_settling import ending_rows, settle
 from corral.backends.sqlite.job_sweeping import reap
