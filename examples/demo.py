@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,7 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     corral = find_corral()
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    say("\nCorral serves a file with two agents, remembers what was said, and shows what it did.\n")
+    say("\nCorral serves a file with three agents, remembers what was said, and shows what it did.\n")
     with served(corral) as (server, url):
         port = url.rpartition(":")[2]
         log, store = kept(port)
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def show_requests(corral: str, url: str) -> None:
-    """A stream, a conversation, a failure, and what was kept."""
+    """A stream, a conversation, a failure, a job, and what was kept."""
     session = f"demo-{time.strftime('%H%M%S')}"
     step(2, "A streamed answer", f'curl -N {url}/invocations -d \'{{"prompt": "What is 12 * 7?"}}\'')
     stream(f"{url}/invocations", {"prompt": "What is 12 * 7?"})
@@ -84,7 +84,17 @@ def show_requests(corral: str, url: str) -> None:
     status = run(corral, "invoke", "--agent", "fragile", "--payload", '{"after": 2}', expected=1)
     say(f"   {dim(f'exit status {status}: a stream that breaks off never looks like one that ended')}")
 
-    step(5, "What was kept", "corral sessions list")
+    step(5, "A job that waits for a person", 'corral jobs submit order \'{"item": "saddle"}\'')
+    job = told(corral, "jobs", "submit", "order", '{"item": "saddle"}')
+    say(f"   {dim('handed in as')} {job}")
+    until(lambda: '"waiting"' in told(corral, "jobs", "show", job, "--json"))
+    say(f"   {dim('waits for approval, without a worker')}")
+    say(f"   {dim(f'$ corral jobs signal {job} approval true')}")
+    told(corral, "jobs", "signal", job, "approval", "true")
+    run(corral, "jobs", "tail", job)
+    run(corral, "jobs", "list", "--limit", "1")
+
+    step(6, "What was kept", "corral sessions list")
     run(corral, "sessions", "list", "--limit", "5")
 
 
@@ -180,6 +190,25 @@ def run(*command: str, expected: int = 0) -> int:
     if done.returncode != expected:
         sys.exit(f"{' '.join(command)} ended with status {done.returncode}; the server's log is in {KEPT}.")
     return done.returncode
+
+
+def told(*command: str) -> str:
+    """What a command says."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, env={**plain_environment(), **SERVER}, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with status {done.returncode}; the server's log is in {KEPT}.")
+    return done.stdout.strip()
+
+
+def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Ask again and again."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"This took too long; the server's log is in {KEPT}.")
+        time.sleep(0.05)
 
 
 def plain_environment() -> dict[str, str]:

@@ -35,7 +35,8 @@ def test_without_a_terminal_it_shows_everything_and_ends():
     assert 'data: "84."' in done.stdout
     assert "Your name is Ada." in done.stdout
     assert "The barn door was left open." in done.stdout
-    sessions = done.stdout.partition("5. What was kept")[2]
+    assert "One saddle reserved, and paid." in done.stdout
+    sessions = done.stdout.partition("6. What was kept")[2]
     assert "demo-" in sessions
     assert "\x1b" not in done.stdout
 

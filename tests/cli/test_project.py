@@ -91,11 +91,15 @@ def test_the_projects_own_tests_pass(project):
 def test_validate_a_good_project(project, corral):
     done = corral("validate")
     assert (done.status, done.err) == (0, "")
-    assert "main, fragile" in done.out
+    assert "main, fragile, order" in done.out
     content = corral("validate", "--json").json
     assert content["ok"]
     assert content["entrypoint"] == "agents.py"
-    assert [(agent["name"], agent["streaming"]) for agent in content["agents"]] == [("main", True), ("fragile", True)]
+    assert [(agent["name"], agent["streaming"]) for agent in content["agents"]] == [
+        ("main", True),
+        ("fragile", True),
+        ("order", False),
+    ]
     assert not Path(".corral/corral.db").exists()  # nothing was started
 
 
@@ -150,7 +154,7 @@ def test_validate_knows_what_does_not_fit_together(project, corral):
     assert "no keys are configured" in found["corral.yaml:2"]
     assert "mysql" in found["corral.yaml:7"]
     messages = " ".join(p["message"] for p in corral("validate", "--json").json["problems"])
-    assert "there is: fragile, main" in messages
+    assert "there is: fragile, main, order" in messages
     assert "'odd' is not a path" in messages
 
 

@@ -94,6 +94,8 @@ class Printer:
         """Nothing is shown yet."""
         self._bar = ProgressBar()
         self._last = "\n"
+        self._said = False
+        """Whether this attempt has said something; of one that says nothing, the result is shown."""
 
     def show(self, event: ServerEvent) -> None:
         """Show one event."""
@@ -106,7 +108,10 @@ class Printer:
                 self._bar.draw(said.get("fraction"), str(said.get("message") or ""))
             case "log":
                 self._beside(_as_line(said))
-            case "attempt":
+            case "succeeded" if not self._said and data.get("result") is not None:
+                self._piece(data["result"])
+            case "attempt" if self._said:
+                self._said = False
                 self._beside(f"Attempt {data['attempt']} begins; what was said before does not count.")
             case "status" if data["status"] == "waiting":
                 self._beside(f"It waits for a signal: corral jobs signal {data['id']} {data['awaits']} …")
@@ -121,6 +126,7 @@ class Printer:
 
     def _piece(self, piece: Any) -> None:
         self._bar.clear()
+        self._said = True
         fresh = "" if self._last.endswith("\n") else "\n"
         text = piece if isinstance(piece, str) else f"{fresh}{_as_line(piece)}\n"
         if text:

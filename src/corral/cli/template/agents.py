@@ -1,4 +1,4 @@
-"""Two agents that need no account and no key. Edit and save: `corral dev` reloads by itself."""
+"""Three agents that need no account and no key. Edit and save: `corral dev` reloads by itself."""
 
 from __future__ import annotations
 
@@ -45,6 +45,27 @@ async def fragile(payload: dict[str, Any]) -> AsyncIterator[str]:
     for number in range(int(payload.get("after", 0))):
         yield f"Piece {number + 1}. "
     raise RuntimeError("The barn door was left open.")
+
+
+@app.entrypoint(name="order")
+async def order(payload: dict[str, Any], context: Context) -> str:
+    """As a job: reserve, wait for a person, charge. It survives restarts, and no finished step is done twice."""
+    item = str(payload.get("item", "hay"))
+    reserved = await context.step("reserve", reserve, item)
+    await context.progress(0.5, "waiting for approval")
+    if not await context.wait_for("approval", timeout=3600):  # costs no worker, however long it takes
+        return f"{reserved}, and let go again."
+    return await context.step("charge", charge, reserved)
+
+
+def reserve(item: str) -> str:
+    """Put something aside: for this, nobody wants to pay twice."""
+    return f"One {item} reserved"
+
+
+def charge(reserved: str) -> str:
+    """Take the money."""
+    return f"{reserved}, and paid."
 
 
 def answer(prompt: str, memory: dict[str, Any], *, remembers: bool = True) -> str:
