@@ -103,6 +103,7 @@ def read_batch(body: object, *, batch_max: int) -> BatchRequest:
 
 def moment(value: float | str, pointer: str) -> float:
     """A time in seconds since 1970, also from a text such as `2026-11-21T09:00:00Z`."""
+    name = pointer.rpartition("/")[2]
     if isinstance(value, str):
         try:
             said = datetime.fromisoformat(value)
@@ -110,14 +111,14 @@ def moment(value: float | str, pointer: str) -> float:
             said = None
         if said is None or said.tzinfo is None:
             raise fault(
-                pointer, "A time is seconds since 1970, or a text such as `2026-11-21T09:00:00Z` with its zone."
+                pointer, f"`{name}` is seconds since 1970, or a text such as `2026-11-21T09:00:00Z` with its zone."
             )
         try:
             value = said.timestamp()
         except (OverflowError, ValueError):
             value = math.inf
     if not 0 <= value <= MOMENT_MAX:
-        raise fault(pointer, "A time is seconds since 1970, up to the year 3000.")
+        raise fault(pointer, f"`{name}` is a time in seconds since 1970, up to the year 3000.")
     return float(value)
 
 

@@ -94,7 +94,7 @@ class _Connection:
         if len(text) > _MESSAGE_MAX:
             raise ValidationFailed(f"The message has more than {_MESSAGE_MAX} characters: subscribe in parts.")
         body = check_fields(parse_json(text.encode("utf-8", "surrogatepass"), _DEPTH_MAX), ("subscribe", "unsubscribe"))
-        leaving, coming = body.get("unsubscribe") or [], body.get("subscribe") or []
+        leaving, coming = body.get("unsubscribe", []), body.get("subscribe", [])
         for name, given in (("unsubscribe", leaving), ("subscribe", coming)):
             if not isinstance(given, list):
                 raise fault(f"/{name}", f"`{name}` is a list of jobs.")

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+from job_scene import JobScene, key_of
+
+from serving import Served
+
+
+@pytest.fixture
+async def make_jobs(tmp_path):
+    """Scenes on stores of their own: `await make_jobs(depth_max=2)`."""
+    made = []
+
+    async def make(**options):
+        scene = JobScene(f"sqlite:///{tmp_path}/corral.db", **options)
+        made.append(scene)
+        await scene.start()
+        return scene
+
+    yield make
+    for scene in made:
+        await scene.stop()
+
+
+@pytest.fixture
+async def jobs(make_jobs):
+    return await make_jobs()
+
+
+@pytest.fixture
+async def client_of(jobs):
+    """A client with a tenant's key."""
+    clients = []
+
+    def make(tenant):
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(jobs), base_url="http://corral", headers=key_of(tenant), timeout=20
+        )
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+async def client(client_of):
+    return client_of("acme")
+
+
+@pytest.fixture
+async def serve_jobs(tmp_path):
+    """Scenes on real sockets of this loop: `server = await serve_jobs(heartbeat_s=0.05)`."""
+    servers = []
+
+    async def make(**options):
+        server = Served(JobScene(f"sqlite:///{tmp_path}/corral.db", **options))
+        servers.append(server)
+        await server.start()
+        server.client.headers.update(key_of("acme"))
+        return server
+
+    yield make
+    for server in servers:
+        await server.stop()
