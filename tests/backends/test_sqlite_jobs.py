@@ -12,7 +12,19 @@ from corral.backends.sqlite import job_moves
 from corral.backends.sqlite import migrate as on_sqlite
 from corral.backends.sqlite.stores import SqliteStores
 from corral.errors import JobStateConflict, QueueFull, ValidationFailed
-from corral.jobs.job import Callback, Claim, Ending, JobDraft, JobError, JobEventDraft, JobQuery, Step, StepWrite
+from corral.jobs.job import (
+    Callback,
+    Claim,
+    Delivered,
+    Ending,
+    JobDraft,
+    JobError,
+    JobEventDraft,
+    JobQuery,
+    Schedule,
+    Step,
+    StepWrite,
+)
 
 FOLDER = Path(job_moves.__file__).parent
 LEASE_S = 10.0
@@ -391,3 +403,34 @@ async def test_a_file_of_the_first_version_takes_jobs_in(tmp_path):
     await enqueued(stores, draft("a"))
     assert await names(stores) == ["a"]
     await stores.stop()
+
+
+async def test_schedules_fire_once_and_callbacks_are_leased(stores, clock):
+    await enqueued(stores, draft("called", callback=Callback("https://example.com", {"x": "y"})))
+    (job,) = await claimed(stores)
+    await end(stores, job)
+    schedule = Schedule(tenant="acme", name="n", cron="@hourly", job={"agent": "main"}, next_at=clock.time)
+    await stores.schedules.save(schedule)
+    assert await stores.schedules.due() == ([schedule], None)
+    assert await stores.schedules.fire(schedule, [draft("fired")], next_at=clock.time + 60)
+    assert not await stores.schedules.fire(schedule, [draft("twice")], next_at=clock.time + 60)
+    assert (await names(stores), await stores.schedules.due()) == (["fired"], ([], 60.0))
+    (delivery,), next_s = await stores.outbox.take(limit=9, lease_s=30)
+    assert (delivery.callback.headers, delivery.attempts, next_s) == ({"x": "y"}, 1, 30.0)
+    assert await stores.outbox.take(limit=9, lease_s=30) == ([], 30.0)
+    clock.time += 31
+    ((again,), _) = await stores.outbox.take(limit=9, lease_s=30)
+    outcomes = [Delivered(id=one.id, token=one.token, ok=True, answer="204") for one in (delivery, again)]
+    assert await stores.outbox.settle(outcomes) == [False, True]
+    assert await stores.outbox.replay("acme", delivery.id)
+    assert not await stores.outbox.replay("other", delivery.id)
+    assert [one.status for one in await stores.outbox.deliveries("acme")] == ["pending"]
+
+
+async def test_blobs_are_kept_by_tenant_and_removed_by_prefix(stores):
+    for tenant, name in (("acme", "a/1"), ("acme", "a/2"), ("acme", "A/1"), ("acme", "a%1"), ("other", "a/1")):
+        await stores.blobs.put(tenant, name, b"1")
+    await stores.blobs.put("acme", "a/2", b"2")
+    assert (await stores.blobs.get("acme", "a/2"), await stores.blobs.get("acme", "b")) == (b"2", None)
+    assert await stores.blobs.delete("acme", "a/") == 2
+    assert await stores.blobs.get("other", "a/1") == b"1"

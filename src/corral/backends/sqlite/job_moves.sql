@@ -58,12 +58,13 @@ UPDATE job_queue SET state = 'ready', pass = ?1, since = ?2 WHERE number = ?3;
 -- name: queue
 -- A job that ran or was put off is queued again.
 UPDATE job_queue SET state = ?1, pass = ?2, since = ?3, failures = ?4, due_at = NULL, lease_until = NULL, token = NULL,
-    awaits = ''
+    worker = NULL, awaits = ''
 WHERE number = ?5;
 
 -- name: put_off
 -- A job that ran waits for a time or a signal.
-UPDATE job_queue SET state = ?1, pass = NULL, due_at = ?2, failures = ?3, awaits = ?4, lease_until = NULL, token = NULL
+UPDATE job_queue SET state = ?1, pass = NULL, due_at = ?2, failures = ?3, awaits = ?4, lease_until = NULL, token = NULL,
+    worker = NULL
 WHERE number = ?5;
 
 -- name: keep

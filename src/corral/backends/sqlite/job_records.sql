@@ -72,7 +72,7 @@ WHERE status IN (SELECT value FROM json_each(?2)) ORDER BY number;
 
 -- name: reopen
 -- An ended job is open again.
-UPDATE jobs SET status = NULL, finished_at = NULL, error = NULL, result = NULL, input = coalesce(?2, input),
+UPDATE jobs SET status = NULL, finished_at = NULL, worker = NULL, error = NULL, result = NULL, input = coalesce(?2, input),
     has_journal = CASE WHEN ?2 IS NULL THEN has_journal ELSE 0 END, deadline_at = ?3 + deadline_s
 WHERE number = ?1;
 
@@ -84,10 +84,10 @@ DELETE FROM job_steps WHERE job = ?1;
 -- Put a job that is open again into the queue; it is made ready next.
 INSERT INTO job_queue (
     number, state, since, deadline_at, started_at, id, tenant, agent, queue, rank, fairness_key, weight, concurrency_key,
-    concurrency_limit, attempt, worker, max_attempts, has_callback, has_journal, last_seq
+    concurrency_limit, attempt, max_attempts, has_callback, has_journal, last_seq
 )
 SELECT number, 'scheduled', ?2, deadline_at, started_at, id, tenant, agent, queue, 10 - priority, fairness_key, weight,
-    concurrency_key, concurrency_limit, attempt, worker, max_attempts, callback IS NOT NULL, has_journal, last_seq
+    concurrency_key, concurrency_limit, attempt, max_attempts, callback IS NOT NULL, has_journal, last_seq
 FROM jobs WHERE number = ?1
 RETURNING number, id, tenant, queue, rank, state, token, attempt, failures, max_attempts, worker, started_at,
     deadline_at, fairness_key, weight, concurrency_key, cancel, has_callback, has_journal, last_seq, awaits;

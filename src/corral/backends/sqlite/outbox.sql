@@ -28,4 +28,4 @@ WHERE tenant = ?1 AND job = (SELECT number FROM jobs WHERE id = ?3) ORDER BY num
 
 -- name: replay
 -- Send a callback once more, from now.
-UPDATE job_outbox SET status = 'pending', next_at = ?1, token = NULL WHERE tenant = ?2 AND id = ?3;
+UPDATE job_outbox SET status = 'pending', next_at = ?1, token = NULL, attempts = 0 WHERE tenant = ?2 AND id = ?3;

@@ -81,8 +81,7 @@ class SqliteSchedules:
                 return False
             if rows:
                 enqueue(transaction, rows)
-            last_at = transaction.now if rows else schedule.last_at
-            transaction.execute(_SQL["move_on"], (next_at, last_at, schedule.tenant, schedule.name))
+            transaction.execute(_SQL["move_on"], (next_at, schedule.tenant, schedule.name))
             return True
 
         return await self._engine.write(run)

@@ -34,4 +34,4 @@ WHERE tenant = ?1 AND name = ?2 AND cron = ?3 AND timezone = ?4 AND catch_up = ?
 
 -- name: move_on
 -- A schedule has fired.
-UPDATE job_schedules SET next_at = ?1, last_at = ?2 WHERE tenant = ?3 AND name = ?4;
+UPDATE job_schedules SET last_at = next_at, next_at = ?1 WHERE tenant = ?2 AND name = ?3;
