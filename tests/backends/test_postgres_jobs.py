@@ -217,8 +217,8 @@ async def test_settling_and_enqueueing_the_same_keys_from_many_sides_ends(postgr
     async def work(stores):
         while True:
             if jobs := await claim(stores, 3):
-                await finish(stores, jobs[:1], "released")
-                await finish(stores, jobs[1:])
+                await finish(stores, jobs[1:], "released")
+                await finish(stores, jobs[:1])
             elif producers.done() and await stores.job_records.depth("default", limit=1) == 0:
                 return
             else:
@@ -421,7 +421,7 @@ async def heard(postgres_url):
 
 async def test_many_jobs_are_one_notification_and_a_backlog_none(postgres_stores, heard):
     await enqueue(postgres_stores, *(draft(queue=queue) for queue in "ab" for _ in range(70)))
-    assert await heard() == ['w["a", "b"]'] or await heard() == []
+    assert await heard() == ['w["a","b"]']
     await enqueue(postgres_stores, draft(queue="a"), draft(queue="b"))
     assert await heard() == []
     jobs = await claim(postgres_stores, 1000)

@@ -229,7 +229,7 @@ CREATE FUNCTION corral.id_at(p_at double precision) RETURNS text LANGUAGE sql IM
     FROM lpad(to_hex(greatest(0, floor(p_at * 1000))::bigint), 12, '0') AS hex
 $$;
 
--- Make the partitions of the days from yesterday on, `p_ahead` days ahead; how many were made. Rows of a day that
+-- Make the partitions of today and of `p_ahead` days ahead; how many were made. Rows of a day that
 -- came before its partition lie in the default one, and the day stays there.
 CREATE FUNCTION corral.make_job_days(p_ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
@@ -238,7 +238,7 @@ DECLARE
     v_table text;
     v_made integer := 0;
 BEGIN
-    FOR v_day IN v_today - 1 .. v_today + p_ahead LOOP
+    FOR v_day IN v_today .. v_today + p_ahead LOOP
         CONTINUE WHEN to_regclass(format('corral.jobs_%s', v_day)) IS NOT NULL;
         BEGIN
             FOREACH v_table IN ARRAY ARRAY['jobs', 'job_steps', 'job_events', 'job_attempts'] LOOP
@@ -249,8 +249,8 @@ BEGIN
                     CASE v_table WHEN 'jobs' THEN 70 ELSE 100 END);
             END LOOP;
             v_made := v_made + 1;
-        EXCEPTION WHEN check_violation OR duplicate_table THEN
-            NULL;  -- Its rows are in the default partition, or somebody else makes it now.
+        EXCEPTION WHEN check_violation OR duplicate_table OR lock_not_available OR insufficient_privilege THEN
+            NULL;  -- Its rows are in the default partition, somebody else makes it, it is busy, or not ours to make.
         END;
     END LOOP;
     RETURN v_made;

@@ -138,7 +138,7 @@ DECLARE
     v_queues text[];
     v_payload text;
 BEGIN
-    SELECT array_agg(queue) INTO v_queues FROM (SELECT DISTINCT queue FROM unnest(p_queues) AS queue) AS one
+    SELECT array_agg(queue ORDER BY queue) INTO v_queues FROM (SELECT DISTINCT queue FROM unnest(p_queues) AS queue) AS one
     WHERE 64 > (
         SELECT sum(ready) FROM corral.job_heads AS head CROSS JOIN LATERAL (
             SELECT count(*) AS ready FROM (
@@ -910,6 +910,7 @@ DECLARE
     v_gone integer := 0;
     v_table text;
     v_part record;
+    v_rows integer;
     v_tenants text[];
     v_ids text[];
 BEGIN
@@ -930,6 +931,8 @@ BEGIN
         ) THEN
             BEGIN
                 PERFORM set_config('lock_timeout', '200ms', true);
+                EXECUTE format('SELECT count(*) FROM (SELECT 1 FROM corral.%I LIMIT 1) AS one', v_part.relname)
+                INTO v_rows;
                 FOREACH v_table IN ARRAY ARRAY['jobs', 'job_steps', 'job_events', 'job_attempts'] LOOP
                     EXECUTE format('DROP TABLE corral.%I', v_table || '_' || v_day);
                 END LOOP;
@@ -937,7 +940,7 @@ BEGIN
                 WHERE name >= corral.id_at(v_day * 86400.0) AND name < corral.id_at((v_day + 1) * 86400.0);
                 DELETE FROM corral.job_outbox
                 WHERE job_id >= corral.id_at(v_day * 86400.0) AND job_id < corral.id_at((v_day + 1) * 86400.0);
-                v_gone := v_gone + 1;
+                v_gone := v_gone + v_rows;
                 CONTINUE;
             EXCEPTION WHEN lock_not_available OR insufficient_privilege OR undefined_table THEN
                 NULL;  -- Busy, or not ours to drop: job by job, then.
