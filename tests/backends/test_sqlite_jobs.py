@@ -107,6 +107,14 @@ async def test_a_key_has_as_many_slots_as_its_limit(stores):
     assert await names(stores) == ["d"]
 
 
+async def test_a_parked_job_that_goes_makes_way_for_one_with_a_higher_limit(stores):
+    await enqueued(stores, draft("a", concurrency_key="k"), draft("b", concurrency_key="k"))
+    await enqueued(stores, draft("c", concurrency_key="k", concurrency_limit=2))
+    assert await names(stores) == ["a"]
+    await stores.jobs.cancel("acme", JobQuery(), job_id="b")
+    assert await names(stores) == ["c"]
+
+
 async def test_tenants_do_not_share_slots(stores):
     await enqueued(stores, draft("a", concurrency_key="k"), draft("b", concurrency_key="k", tenant="other"))
     assert sorted(await names(stores)) == ["a", "b"]

@@ -186,7 +186,8 @@ class Moves:
         self._opened[queue] = self._opened.get(queue, 0) + jobs
 
     def _let_go(self, row: QueueRow) -> None:
-        if row.key is not None and row.state in {"ready", "running"}:
+        # A parked job that goes may have stood before one whose limit is higher.
+        if row.key is not None and row.state in {"ready", "running", "parked"}:
             self.wants_slot(row.tenant, row.key)
 
     # -- at the end of the operation ----------------------------------------------------------------------------------
