@@ -5,10 +5,11 @@ import threading
 
 import msgspec
 import pytest
-from working_scene import TENANT, draft, until
+from working_scene import TENANT, Interposed, draft, until
 
 from corral.context import Context
 from corral.errors import CorralError, StepNotKept, WaitTimeout
+from corral.jobs.job import JobQuery
 from corral.jobs.running import Outcome
 
 
@@ -248,6 +249,76 @@ async def test_a_failure_for_good_stays(make_worker, enqueue, look, seen, effect
     await enqueue(draft(max_attempts=2))
     assert await seen.count(2) == ["retry", "failed"]
     assert effects.done == ["charge"]
+
+
+async def test_a_step_that_made_its_job_fail_is_done_again_when_a_person_asks(
+    make_worker, enqueue, seen, effects, stores
+):
+    async def charge():
+        effects.done.append("charge")
+        if len(effects.done) == 1:
+            raise StepNotKept("for good")
+
+    @agent
+    async def run(context):
+        await context.step("charge", charge)
+
+    await make_worker(run)
+    (job_id,) = await enqueue(draft())
+    assert await seen.count(1) == ["failed"]
+    assert await stores.job_records.redrive(TENANT, JobQuery(), job_id=job_id) == [job_id]
+    assert await seen.count(2) == ["failed", "succeeded"]
+    assert effects.done == ["charge", "charge"]
+
+
+async def test_who_was_stopped_for_longer_than_its_lease_asks_before_it_begins_a_step(
+    make_worker, enqueue, seen, effects, stores
+):
+    class Gone(Interposed):
+        lost: tuple = ()
+
+        async def renew(self, claims, **lease):
+            renewed = await self._store.renew(claims, **lease)
+            self.calls["renew"].append(claims)
+            return msgspec.structs.replace(renewed, lost=list(self.lost))
+
+    store = Gone(stores.jobs)
+
+    @agent
+    async def run(context):
+        job = context._job
+        job.renewed_at -= 3600
+        await context.step("ours", effects.do, "ours")
+        await context.step("ours still", effects.do, "ours still")
+        assert len(store.calls["renew"]) == 1
+        job.renewed_at -= 3600
+        store.lost = (job.claim.token,)
+        await context.step("not ours", effects.do, "not ours")
+
+    await make_worker(run, store=store)
+    await enqueue(draft())
+    assert await seen.count(1) == ["lost"]
+    assert effects.done == ["ours", "ours still"]
+
+
+async def test_a_step_that_the_store_refuses_is_not_paid_twice(make_worker, enqueue, look, seen, effects, stores):
+    store = Interposed(stores.jobs)
+
+    async def refuse():
+        raise ValueError("not this")
+
+    @agent
+    async def run(context):
+        await context.step("charge", effects.do, "charge")
+
+    store.before["journal"] = refuse
+    await make_worker(run, store=store)
+    (job_id,) = await enqueue(draft())
+    assert await seen.count(1) == ["failed"]
+    assert effects.done == ["charge"]
+    assert (
+        await look(job_id)
+    ).error.message == "Step 'charge#1' is done, but the store does not take its result: not this"
 
 
 async def test_a_large_value_is_kept_apart(make_worker, enqueue, look, seen, effects, stores):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from corral.jobs.job import EventKind, JobEventDraft
 if TYPE_CHECKING:
     from corral.jobs.grouping import Grouping
     from corral.jobs.running import RunningJob
+
+_log = logging.getLogger("corral.jobs")
 
 _TEXT_MAX_BYTES = 65_536
 """Text is joined into events of up to about this size."""
@@ -102,7 +105,9 @@ class Pieces:
         self._waiting_bytes = sum(len(draft.data) for draft in self._waiting)
         if self._room is not None:
             self._room.set()
-        if answer is False:
+        if isinstance(answer, Exception):
+            _log.warning("Job %s said what the store does not take: %s", self._job.id, answer)
+        elif not answer:
             self._job.lose()
         if self._waiting or self._texts:
             self._queue()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from corral.jobs.outage import Outage
     from corral.jobs.pieces import Pieces
     from corral.jobs.retrying import Retrying
+    from corral.jobs.running import RunningJob
     from corral.jobs.store import BlobStore, JobStore
     from corral.settings.sections import JobSettings
 
@@ -39,6 +40,7 @@ class Scribe:
         self._store = store
         self._outage = outage
         self._events_max = settings.events_max
+        self._lease_s = settings.lease_s
         self.retrying = retrying
         self.large = LargeValues(blobs, outage, inline_max_bytes=settings.inline_max_bytes)
         self.endings: Grouping[Ending, bool] = Grouping("endings", store.settle, outage)
@@ -48,6 +50,19 @@ class Scribe:
     async def steps(self, job_id: str) -> Sequence[Step]:
         """The journal of a job, however long the store takes."""
         return await self._outage.outlast("journal", lambda: self._store.steps(job_id))
+
+    async def is_ours(self, job: RunningJob) -> bool:
+        """Whether the job is still ours, before it does something that costs.
+
+        Known without asking while the lease is good. A process that was stopped for a while asks: another worker may be
+        doing the same already.
+        """
+        asked_at = job.now()
+        if asked_at - job.renewed_at < self._lease_s:
+            return True
+        renewed = await self._outage.outlast("renew", lambda: self._store.renew([job.claim], lease_s=self._lease_s))
+        job.renewed_at = max(job.renewed_at, asked_at)
+        return job.claim.token not in renewed.lost
 
     async def finish(self, within_s: float) -> None:
         """Wait until all is written, what was said before how it ended; at most so long."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import msgspec
 
 from corral.context import is_asynchronous
-from corral.errors import ClaimLost, CorralError, DeterminismFault, WaitTimeout
+from corral.errors import ClaimLost, CorralError, DeterminismFault, StepNotKept, WaitTimeout
 from corral.jobs.job import Step, StepWrite
 from corral.jobs.journal_values import as_replayed, from_failure, from_value, to_failure, to_value
 
@@ -68,7 +68,7 @@ class Journal:
         self._places: dict[int, str] = {}
         self._loading: asyncio.Task[None] | None = None
         self._loaded = not job.claimed.has_journal
-        self._failures: list[Step] = []
+        self._failures: list[tuple[Step, bool]] = []
         self._afoot: set[asyncio.Task[Any]] = set()
         self._running = 0
         self._quiet = asyncio.Event()
@@ -207,6 +207,8 @@ class Journal:
         step = self._recorded.get(place.key)
         if step is not None:
             return step, await self._scribe.large.read(self._job.claimed, step)
+        if not await self._scribe.is_ours(self._job):
+            self._job.lose()
         self._check_open()
         self._running += 1
         return None
@@ -241,7 +243,7 @@ class Journal:
             raise Suspended(self.suspended.awaits, self.suspended.until)
         if self.fault is not None:
             raise self.fault
-        if self._closed:
+        if self._closed or self._job.stop_reason == "lost":
             raise ClaimLost("This run is over: it was cancelled, ran out of time, or lost its job to another worker.")
 
     async def _load(self) -> None:
@@ -270,23 +272,37 @@ class Journal:
         return as_replayed(result, body)
 
     async def _failed(self, place: Place, error: Exception) -> None:
-        """Kept at once where trying again is useless; else only if the agent goes on all the same."""
+        """Not kept yet: only if the agent goes on all the same, or if the job runs again and trying again is useless.
+
+        So a step that made its job fail is done again once a person has the job run again.
+        """
         failure = Step(key=place.key, ordinal=place.ordinal, value=to_failure(error), failed=True)
-        try:
-            if self._scribe.retrying.is_retryable(error):
-                self._failures.append(failure)
-            else:
-                await self._write(failure)
-        finally:
-            self._end()
+        self._failures.append((failure, self._scribe.retrying.is_retryable(error)))
+        self._end()
+
+    def keep_failures(self, then: Callable[[], None]) -> None:
+        """The job runs again: write down which steps are not to be tried again, and call `then`."""
+        useless = [failure for failure, retryable in self._failures if not retryable]
+        self._failures.clear()
+        if not useless:
+            then()
+            return
+        claim = self._job.claim
+        for failure in useless[:-1]:
+            self._scribe.journal.put(StepWrite(claim, failure), self._noted)
+        self._scribe.journal.put(StepWrite(claim, useless[-1]), lambda _: then())
 
     async def _write(self, step: Step) -> None:
         """Durable when it returns, and with it all failures that the agent went on from."""
         claim = self._job.claim
-        for failure in self._failures:
+        for failure, _ in self._failures:
             self._scribe.journal.put(StepWrite(claim, failure), self._noted)
         self._failures.clear()
-        if not await self._scribe.journal.add(StepWrite(claim, step)):
+        try:
+            is_ours = await self._scribe.journal.add(StepWrite(claim, step))
+        except Exception as error:
+            raise StepNotKept(f"Step {step.key!r} is done, but the store does not take its result: {error}") from error
+        if not is_ours:
             self._job.lose()
             raise ClaimLost
 

@@ -219,11 +219,18 @@ class Worker:
             job.journal.close()
         if ending is None:
             self._let_go(job, None)
-        elif job.has_said:
+        elif job.has_journal and ending.kind in {"retry", "released"}:
+            job.journal.keep_failures(lambda: self._hand_in(job, ending))
+        else:
+            self._hand_in(job, ending)
+        self._claimer.made_room()
+
+    def _hand_in(self, job: RunningJob, ending: Ending) -> None:
+        """What the job said is written before how it ended: afterwards its claim is gone."""
+        if job.has_said:
             job.pieces.close(lambda: self._write(job, ending))
         else:
             self._write(job, ending)
-        self._claimer.made_room()
 
     def _write(self, job: RunningJob, ending: Ending) -> None:
         def answered(answer: bool | Exception) -> None:
@@ -244,7 +251,7 @@ class Worker:
     def _let_go(self, job: RunningJob, ending: Ending | None) -> None:
         """How the job ended is written, or nobody wants to know."""
         self._heartbeat.remove(job)
-        del self._held[job.claim.token]
+        self._held.pop(job.claim.token, None)
         if self._followed.pop(job.id, None) is not None and self._watch is not None:
             self._watch.unfollow(job.id)
         if ending is None:
