@@ -100,6 +100,11 @@ class Bench:
         options = self._options
         return run(sys.executable, "jobs_corral.py", "--store", self.store(engine), "--jobs", str(options.jobs * 4))
 
+    def fair(self, engine: str) -> Figures:
+        """What a small tenant feels while another one has a hundred thousand jobs in the queue."""
+        args = ("--store", self.store(engine), "--jobs", "100000", "--idle", "200", "--fair")
+        return run(sys.executable, "jobs_corral.py", *args)
+
     def flat(self, engine: str) -> Figures:
         """Ours again, with many jobs waiting behind."""
         depths = [depth for depth in FLAT_DEPTHS if depth <= self._options.depth_max]
@@ -163,6 +168,9 @@ def measure(options: argparse.Namespace) -> dict[str, Figures]:
         for engine in ("sqlite", "postgresql") if options.depth_max else ():
             say(f"corral {engine}, with many jobs waiting behind …")
             found[f"{engine}, jobs/s by jobs behind"] = bench.flat(engine)
+        for engine in ("sqlite", "postgresql"):
+            say(f"corral {engine}, one tenant floods …")
+            found[f"{engine}, one tenant floods"] = bench.fair(engine)
     return found
 
 

@@ -65,10 +65,10 @@ class Counted:
         return number
 
 
-def drafts(count: int, **more: Any) -> list[JobDraft]:
+def drafts(count: int, *, tenant: str = "default", **more: Any) -> list[JobDraft]:
     """So many trivial jobs."""
     now = time.time()
-    return [JobDraft(id=new_time_id(now), tenant="default", agent="main", input=b"{}", **more) for _ in range(count)]
+    return [JobDraft(id=new_time_id(now), tenant=tenant, agent="main", input=b"{}", **more) for _ in range(count)]
 
 
 async def fill(stores: Stores, count: int, **more: Any) -> float:
@@ -181,6 +181,32 @@ async def steps(service: Service) -> float:
     return RUNS * STEPS / (time.perf_counter() - started)
 
 
+async def fairness(options: argparse.Namespace) -> Figures:
+    """How long one tenant's jobs wait until they run, alone and while another tenant floods the queue."""
+    counted = Counted()
+    stores = open_stores(options.store)
+    await stores.start()
+    async with serving(counted, options.store) as service:
+        figures = {"idle_p99_ms": await pickup_p99(service, options.idle)}
+    await fill(stores, options.jobs, tenant="flood")
+    async with serving(counted, options.store) as service:
+        figures["flooded_p99_ms"] = await pickup_p99(service, options.idle)
+        figures["still_queued"] = float(await stores.job_records.depth("default", limit=options.jobs))
+    await stores.stop()
+    return figures
+
+
+async def pickup_p99(service: Service, count: int) -> float:
+    """The 99th percentile of milliseconds from being handed in to being run."""
+    waits = []
+    for _ in range(count):
+        job = await service.desk.submit(Caller(tenant="small"), JobRequest(agent="main", input={}))
+        found = await service.desk.get("small", job.id, wait_s=60)
+        waits.append(((found.started_at or 0.0) - found.created_at) * 1000)
+        await asyncio.sleep(0.01)
+    return statistics.quantiles(waits, n=100)[98]
+
+
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser()
@@ -189,9 +215,11 @@ def main() -> None:
     parser.add_argument("--behind", type=int, default=0)
     parser.add_argument("--idle", type=int, default=50)
     parser.add_argument("--only-drain", action="store_true")
+    parser.add_argument("--fair", action="store_true", help="only what one tenant feels of another's flood")
     parser.add_argument("--ask", action="store_true", help="only the latency, of a worker in another process")
     options = parser.parse_args()
-    print(json.dumps(uvloop.run(ask(options) if options.ask else measure(options))))
+    task = ask if options.ask else fairness if options.fair else measure
+    print(json.dumps(uvloop.run(task(options))))
 
 
 if __name__ == "__main__":
