@@ -260,7 +260,7 @@ async def test_floors_rise_and_new_work_lines_up_behind_them(postgres_stores, po
 async def test_a_plan_made_for_an_empty_table_serves_a_full_one(postgres_stores, postgres_url):
     plan = (
         "SELECT id FROM corral.job_queue WHERE queue = 'default' AND rank = 5 AND state = 'queued' AND pass >= 0 "
-        "ORDER BY queue, rank, pass, id LIMIT 10"
+        "ORDER BY queue, rank, pass, place LIMIT 10"
     )
     connection = await asyncpg.connect(postgres_url)
     await connection.execute("SET enable_seqscan = off; SET enable_sort = off; SET enable_bitmapscan = off")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 _SQL = read_queries(Path(__file__).with_name("job_depth.sql"))
 
 _COUNT_EVERY_S = 1.0
-# Who would be refused is counted for anew, but not each of those who storm a full queue.
-_RECOUNT_EVERY_S = 0.1
 _RETRY_AFTER_S = 1.0
 
 
@@ -29,13 +27,15 @@ class Depths:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._counts: dict[str, tuple[float, int]] = {}
+        self._took_s = 0.0
 
     async def check(self, queues: Sequence[str], depth_max: int) -> None:
         """Refuse when a queue would hold more than `depth_max` with one more job for each time it is named."""
         for queue, more in Counter(queues).items():
             depth = await self._depth(queue, depth_max, _COUNT_EVERY_S)
             if depth + more > depth_max:
-                depth = await self._depth(queue, depth_max, _RECOUNT_EVERY_S)
+                # Counted anew for who would be refused; but who storms a full queue must not have us count all the time.
+                depth = await self._depth(queue, depth_max, self._took_s)
             if depth + more > depth_max:
                 raise QueueFull(
                     f"Queue {queue!r} holds {depth} jobs and may hold {depth_max}; try again later.",
@@ -49,9 +49,11 @@ class Depths:
         return int((await self._engine.fetch_one(_SQL["depth"], queue, limit))[0])
 
     async def _depth(self, queue: str, depth_max: int, age_s: float) -> int:
-        now = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        now = clock()
         at, depth = self._counts.get(queue, (0.0, 0))
         if not at or now - at > age_s:
             depth = await self.count(queue, depth_max + 1)
-            self._counts[queue] = now, depth
+            self._counts[queue] = clock(), depth
+            self._took_s = clock() - now
         return depth

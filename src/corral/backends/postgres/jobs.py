@@ -132,10 +132,10 @@ class PostgresJobs:
             await self._engine.fetch(_SQL["note_worker"], worker.worker, _encode(worker))
         if not claims:
             return Renewed([], [])
-        ids, tokens = [claim.job_id for claim in claims], [claim.token for claim in claims]
+        ids, tokens = _claims(claims)
         held = dict(await self._engine.fetch(_SQL["renew"], ids, tokens, lease_s))
         return Renewed(
-            [token for token in tokens if token not in held],
+            [claim.token for claim in claims if claim.token not in held],
             [token for token in tokens if held.get(token)],
         )
 
@@ -143,12 +143,14 @@ class PostgresJobs:
         """Let jobs go."""
         if not endings:
             return []
+        if len({ending.claim.token for ending in endings}) < len(endings):
+            return await self._settle_first(endings)
         errors = [None if ending.error is None else _encode(ending.error) for ending in endings]
-        ids = [ending.claim.job_id for ending in endings]
+        ids, tokens = _claims([ending.claim for ending in endings])
         (settled,) = await self._engine.fetch_one(
             _SQL["settle"],
             ids,
-            [ending.claim.token for ending in endings],
+            tokens,
             [ending.kind for ending in endings],
             [ending.result for ending in endings],
             errors if any(errors) else None,
@@ -161,6 +163,14 @@ class PostgresJobs:
             self._watched.worked()
         return list(settled)
 
+    async def _settle_first(self, endings: Sequence[Ending]) -> list[bool]:
+        """Of several endings of one claim the first one holds, and the others find it gone."""
+        firsts: dict[str, Ending] = {}
+        for ending in endings:
+            firsts.setdefault(ending.claim.token, ending)
+        settled = dict(zip(firsts, await self.settle(list(firsts.values())), strict=True))
+        return [settled.pop(ending.claim.token, False) for ending in endings]
+
     async def journal(self, writes: Sequence[StepWrite]) -> list[bool]:
         """Write finished steps."""
         if not writes:
@@ -169,8 +179,7 @@ class PostgresJobs:
             check_id("step", write.step.key)
         (held,) = await self._engine.fetch_one(
             _SQL["journal"],
-            [write.claim.job_id for write in writes],
-            [write.claim.token for write in writes],
+            *_claims([write.claim for write in writes]),
             [write.step.key for write in writes],
             [write.step.ordinal for write in writes],
             [write.step.kind for write in writes],
@@ -194,11 +203,11 @@ class PostgresJobs:
         """Append to logs."""
         if not drafts:
             return []
-        ids = [draft.claim.job_id for draft in drafts]
+        ids, tokens = _claims([draft.claim for draft in drafts])
         (seqs,) = await self._engine.fetch_one(
             _SQL["emit"],
             ids,
-            [draft.claim.token for draft in drafts],
+            tokens,
             [draft.kind for draft in drafts],
             [draft.data for draft in drafts],
             keep,
@@ -227,6 +236,14 @@ class PostgresJobs:
     def watch_jobs(self, moved: Callable[[Sequence[str]], None]) -> JobWatch:
         """Be told of jobs that move."""
         return self._watched.watch_jobs(moved)
+
+
+def _claims(claims: Sequence[Claim]) -> tuple[list[str], list[str]]:
+    """Ids and tokens; one that was never kept becomes one that nobody has."""
+    if all(findable(claim.job_id, claim.token) for claim in claims):
+        return [claim.job_id for claim in claims], [claim.token for claim in claims]
+    real = [(claim.job_id, claim.token) if findable(claim.job_id, claim.token) else ("", "") for claim in claims]
+    return [job_id for job_id, _ in real], [token for _, token in real]
 
 
 def refused_of(word: str) -> CorralError:

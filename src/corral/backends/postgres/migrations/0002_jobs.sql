@@ -115,7 +115,7 @@ CREATE TABLE corral.job_queue (
     autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000,
     autovacuum_analyze_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0
 );
-CREATE INDEX job_queue_ready ON corral.job_queue (queue, rank, pass, id) WHERE state = 'queued';
+CREATE INDEX job_queue_ready ON corral.job_queue (queue, rank, pass, place) WHERE state = 'queued';
 CREATE INDEX job_queue_due ON corral.job_queue (run_at) WHERE run_at IS NOT NULL;
 CREATE INDEX job_queue_leases ON corral.job_queue (lease_until) WHERE state = 'running';
 CREATE INDEX job_queue_deadlines ON corral.job_queue (deadline_at) WHERE deadline_at IS NOT NULL;

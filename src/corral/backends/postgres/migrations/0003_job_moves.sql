@@ -15,11 +15,11 @@ BEGIN
     END IF;
     SELECT pass INTO v_pass FROM corral.job_queue
     WHERE queue = p_queue AND rank = p_rank AND state = 'queued' AND pass >= v_floor
-    ORDER BY queue, rank, pass, id LIMIT 1;
+    ORDER BY queue, rank, pass, place LIMIT 1;
     IF NOT FOUND THEN
         SELECT max(last_pass) INTO v_pass FROM corral.job_lanes WHERE queue = p_queue AND rank = p_rank;
     END IF;
-    RETURN coalesce(v_pass, v_floor);
+    RETURN greatest(v_pass, v_floor);
 END $$;
 
 -- Raise the floor of a queue and rank to where it was seen half a second ago. What took longer than that to be written
@@ -39,11 +39,11 @@ BEGIN
     v_check := v_head.check_at <= v_now;
     SELECT pass INTO v_pass FROM corral.job_queue
     WHERE queue = p_queue AND rank = p_rank AND state = 'queued' AND (pass >= CASE WHEN v_check THEN 0 ELSE v_head.floor END)
-    ORDER BY queue, rank, pass, id LIMIT 1;
+    ORDER BY queue, rank, pass, place LIMIT 1;
     IF NOT FOUND THEN
-        SELECT max(last_pass) INTO v_pass FROM corral.job_lanes WHERE queue = p_queue AND rank = p_rank;
+        SELECT greatest(max(last_pass), v_head.floor) INTO v_pass FROM corral.job_lanes
+        WHERE queue = p_queue AND rank = p_rank;
     END IF;
-    v_pass := coalesce(v_pass, v_head.floor);
     UPDATE corral.job_heads SET floor = least(v_head.next_floor, v_pass), next_floor = v_pass, moved_at = v_now,
         check_at = CASE WHEN v_check THEN v_now + 5 + 100 * (corral.now() - v_now) ELSE check_at END
     WHERE queue = p_queue AND rank = p_rank;
@@ -144,7 +144,7 @@ BEGIN
             SELECT count(*) AS ready FROM (
                 SELECT 1 FROM corral.job_queue AS job
                 WHERE job.queue = head.queue AND job.rank = head.rank AND state = 'queued' AND pass >= head.floor
-                ORDER BY queue, rank, pass, id LIMIT 64
+                ORDER BY queue, rank, pass, place LIMIT 64
             ) AS few
         ) AS counted WHERE head.queue = one.queue
     ) IS NOT FALSE;
@@ -361,7 +361,8 @@ BEGIN
     PERFORM corral.ready_jobs(
         ARRAY(SELECT id FROM corral.job_queue WHERE id = ANY (v_fresh) AND coalesce(run_at, 0) <= v_now), '{}', '{}');
     RETURN QUERY
-        SELECT NULL::text, one.known_as, one.known_as = one.id AND one.id = ANY (v_fresh),
+        SELECT NULL::text, one.known_as, one.known_as = one.id AND one.id = ANY (v_fresh)
+                AND row_number() OVER (PARTITION BY one.id ORDER BY ord) = 1,
             coalesce(CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END, ended.state, 'succeeded')
         FROM unnest(p_ids, v_as, p_tenants) WITH ORDINALITY AS one(id, known_as, tenant, ord)
             LEFT JOIN corral.job_queue AS job ON job.id = one.known_as
@@ -424,12 +425,12 @@ BEGIN
     LOOP
         v_more := ARRAY(
             SELECT id FROM (
-                SELECT line.id, row_number() OVER (PARTITION BY head.queue ORDER BY line.pass, line.id) AS turn
+                SELECT line.id, row_number() OVER (PARTITION BY head.queue ORDER BY line.pass, line.place) AS turn
                 FROM corral.job_heads AS head CROSS JOIN LATERAL (
-                    SELECT id, pass FROM corral.job_queue AS job
+                    SELECT id, pass, place FROM corral.job_queue AS job
                     WHERE job.queue = head.queue AND job.rank = head.rank AND state = 'queued' AND pass >= head.floor
                       AND agent <> ALL (p_exclude) AND (deadline_at IS NULL OR deadline_at > v_now)
-                    ORDER BY queue, rank, pass, id LIMIT p_limit - cardinality(v_ids) FOR UPDATE SKIP LOCKED
+                    ORDER BY queue, rank, pass, place LIMIT p_limit - cardinality(v_ids) FOR UPDATE SKIP LOCKED
                 ) AS line
                 WHERE head.rank = v_rank AND (cardinality(p_queues) = 0 OR head.queue = ANY (p_queues))
             ) AS ready ORDER BY turn LIMIT p_limit - cardinality(v_ids));
@@ -835,12 +836,12 @@ DECLARE
 BEGIN
     FOR v_line IN
         WITH RECURSIVE line(queue, rank) AS (
-            (SELECT queue, rank FROM corral.job_queue WHERE state = 'queued' ORDER BY queue, rank, pass, id LIMIT 1)
+            (SELECT queue, rank FROM corral.job_queue WHERE state = 'queued' ORDER BY queue, rank, pass, place LIMIT 1)
             UNION ALL
             SELECT next.queue, next.rank FROM line CROSS JOIN LATERAL (
                 SELECT queue, rank FROM corral.job_queue AS job
                 WHERE state = 'queued' AND (job.queue, job.rank) > (line.queue, line.rank)
-                ORDER BY queue, rank, pass, id LIMIT 1
+                ORDER BY queue, rank, pass, place LIMIT 1
             ) AS next
         ) SELECT queue, rank FROM line WHERE rank > 0
     LOOP
@@ -848,7 +849,7 @@ BEGIN
             SELECT id FROM (
                 SELECT id, aged_at FROM corral.job_queue
                 WHERE queue = v_line.queue AND rank = v_line.rank AND state = 'queued'
-                ORDER BY pass, id LIMIT p_limit
+                ORDER BY pass, place LIMIT p_limit
             ) AS head WHERE aged_at <= v_now - p_ageing_s LIMIT p_limit - cardinality(v_ids));
     END LOOP;
     v_ids := ARRAY(SELECT id FROM corral.job_queue WHERE id = ANY (v_ids) AND state = 'queued' FOR UPDATE SKIP LOCKED);
@@ -885,7 +886,7 @@ BEGIN
     v_gone := v_gone + v_count;
     DELETE FROM corral.job_lanes WHERE (queue, rank, lane) IN (
         SELECT queue, rank, lane FROM corral.job_lanes
-        WHERE moved_at <= v_now - 60 AND last_pass < corral.head_pass(queue, rank)
+        WHERE moved_at <= v_now - 60 AND last_pass <= corral.head_pass(queue, rank)
         LIMIT p_limit FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_gone := v_gone + v_count;
