@@ -102,7 +102,7 @@ class JobSettings(Section, frozen=True):
     """Work that waits in a queue."""
 
     worker: bool = True
-    """Run jobs in the processes that answer requests; `corral serve --role api` sets it to false."""
+    """Run jobs in processes whose `server.role` is `all` or `worker`."""
     concurrency: Count = 64
     """Jobs that one worker process runs at once."""
     queues: list[str] = []
