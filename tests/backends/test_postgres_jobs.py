@@ -272,11 +272,13 @@ async def test_a_plan_made_for_an_empty_table_serves_a_full_one(postgres_stores,
     await connection.close()
 
 
-async def test_a_success_rewrites_no_index(postgres_stores, postgres_url):
-    await enqueue(postgres_stores, *(draft() for _ in range(10)))
+async def test_a_success_rewrites_no_index(fresh_postgres_url):
+    stores = open_stores(fresh_postgres_url)
+    await stores.start()
+    await enqueue(stores, *(draft() for _ in range(10)))
     count = "SELECT sum(pg_stat_get_xact_tuples_hot_updated(oid)) FROM pg_class WHERE relname LIKE 'jobs_%'"
-    connection = await asyncpg.connect(postgres_url)
-    jobs = await claim(postgres_stores)
+    connection = await asyncpg.connect(fresh_postgres_url)
+    jobs = await claim(stores)
     async with connection.transaction():
         await connection.fetch(
             "SELECT corral.settle_jobs($1, $2, $3, $4, NULL, NULL, NULL, NULL)",
@@ -287,6 +289,7 @@ async def test_a_success_rewrites_no_index(postgres_stores, postgres_url):
         )
         assert await connection.fetchval(count) == 10
     await connection.close()
+    await stores.stop()
 
 
 async def test_jobs_of_many_queues_are_taken_in_turns(postgres_stores):

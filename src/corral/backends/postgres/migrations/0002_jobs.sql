@@ -72,7 +72,7 @@ CREATE TABLE corral.job_attempts (
     PRIMARY KEY (job_id, attempt)
 ) PARTITION BY RANGE (job_id);
 
-CREATE TABLE corral.jobs_default PARTITION OF corral.jobs DEFAULT WITH (fillfactor = 70);
+CREATE TABLE corral.jobs_default PARTITION OF corral.jobs DEFAULT WITH (fillfactor = 50);
 CREATE TABLE corral.job_steps_default PARTITION OF corral.job_steps DEFAULT;
 CREATE TABLE corral.job_events_default PARTITION OF corral.job_events DEFAULT;
 CREATE TABLE corral.job_attempts_default PARTITION OF corral.job_attempts DEFAULT;
@@ -246,7 +246,7 @@ BEGIN
                     'CREATE TABLE corral.%1$s_%2$s PARTITION OF corral.%1$s FOR VALUES FROM (%3$L) TO (%4$L) '
                         'WITH (fillfactor = %5$s)',
                     v_table, v_day, corral.id_at(v_day * 86400.0), corral.id_at((v_day + 1) * 86400.0),
-                    CASE v_table WHEN 'jobs' THEN 70 ELSE 100 END);
+                    CASE v_table WHEN 'jobs' THEN 50 ELSE 100 END);
             END LOOP;
             v_made := v_made + 1;
         EXCEPTION WHEN check_violation OR duplicate_table OR lock_not_available OR insufficient_privilege THEN
