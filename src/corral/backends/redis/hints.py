@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from redis import __version__
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -16,6 +17,13 @@ from redis.exceptions import RedisError
 
 from corral.clock import new_id
 from corral.errors import ConfigError
+
+# The client tells the server its version, which newer ones would read from disk for each connection.
+_TOLD: dict[str, Any] = {}
+with contextlib.suppress(ImportError):  # before 7.2
+    from redis.driver_info import DriverInfo
+
+    _TOLD["driver_info"] = DriverInfo(lib_version=__version__)
 
 _log = logging.getLogger("corral.backends")
 
@@ -51,7 +59,7 @@ class Hints:
                 socket_timeout=_TIMEOUT_S,
                 decode_responses=True,
                 protocol=2,
-                driver_info=None,  # to tell the server its version, it would read that from disk for each connection
+                **_TOLD,
             )
         except ValueError as error:
             raise ConfigError(f"{error} (setting `store.hot`, environment `CORRAL_STORE_HOT`, flag `--hot`).") from None
