@@ -8,7 +8,7 @@ from working_scene import TENANT, Agent, Interposed, Seen, draft, echo, until
 
 from corral.context import Context
 from corral.errors import Draining, Interrupted, Overloaded, ValidationFailed
-from corral.jobs import worker as worker_module
+from corral.jobs import minding
 from corral.jobs.job import JobQuery
 from corral.jobs.running import Outcome
 from corral.jobs.store import Renewed
@@ -128,7 +128,7 @@ async def test_a_job_may_take_only_so_long(make_worker, enqueue, look):
 
 
 async def test_a_worker_can_be_told_of_a_cancellation(make_worker, enqueue, seen, stores, monkeypatch):
-    monkeypatch.setattr(worker_module, "_FOLLOW_AFTER_S", 3600.0)
+    monkeypatch.setattr(minding, "_FOLLOW_AFTER_S", 3600.0)
     agent = Agent()
     worker = await make_worker(agent, lease_s=3600)
     (job_id,) = await enqueue(draft())
@@ -166,7 +166,7 @@ async def test_a_context_follows_its_job(make_worker, enqueue, seen, stores):
 
 
 async def test_a_running_job_is_cancelled_soon(make_worker, enqueue, look, seen, stores, monkeypatch):
-    monkeypatch.setattr(worker_module, "_FOLLOW_AFTER_S", 0.0)
+    monkeypatch.setattr(minding, "_FOLLOW_AFTER_S", 0.0)
     agent = Agent()
     await make_worker(agent, lease_s=3600)
     (job_id,) = await enqueue(draft())
@@ -179,7 +179,7 @@ async def test_a_running_job_is_cancelled_soon(make_worker, enqueue, look, seen,
 
 
 async def test_an_agent_that_does_not_stop_is_left_alone(make_worker, enqueue, look, seen, monkeypatch, caplog):
-    monkeypatch.setattr(worker_module, "_GRACE_S", 0.05)
+    monkeypatch.setattr(minding, "GRACE_S", 0.05)
     go_on = asyncio.Event()
 
     async def run(job):
@@ -206,7 +206,7 @@ async def test_a_lost_claim_ends_the_run_and_writes_nothing(make_worker, enqueue
     worker = await make_worker(agent, store=store)
     (job_id,) = await enqueue(draft())
     await agent.began.wait()
-    worker._renewed(Renewed(lost=[agent.jobs[0].claim.token], cancelled=["unknown"]))
+    worker._minder.renewed(Renewed(lost=[agent.jobs[0].claim.token], cancelled=["unknown"]))
     assert await seen.count(1) == ["lost"]
     assert agent.stopped.is_set()
     assert not store.calls["settle"]

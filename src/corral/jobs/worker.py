@@ -15,22 +15,18 @@ from corral.jobs.claiming import Claimer
 from corral.jobs.ending import ending_of, refused, released, succeeded
 from corral.jobs.heartbeat import Heartbeat, HeartbeatStores
 from corral.jobs.job import ClaimedJob, Ending, WorkerInfo
+from corral.jobs.minding import GRACE_S, Minder
 from corral.jobs.outage import Outage
 from corral.jobs.reaper import Reaper
 from corral.jobs.retrying import Retrying
-from corral.jobs.running import Handler, JobObserver, Outcome, RunningJob, StopReason
+from corral.jobs.running import Handler, JobObserver, Outcome, RunningJob
 from corral.jobs.scribe import InThread, Scribe
 
 if TYPE_CHECKING:
-    from corral.jobs.store import BlobStore, JobRecords, JobStore, JobWatch, Renewed
+    from corral.jobs.store import BlobStore, JobRecords, JobStore, Renewed
     from corral.settings.sections import JobSettings
 
 _log = logging.getLogger("corral.jobs")
-
-_GRACE_S = 5.0
-"""A run that was asked to stop may take so long over it; then it is left to itself, and the fence keeps it out."""
-_FOLLOW_AFTER_S = 0.5
-"""A job that runs longer is followed, so that a wish to cancel it is heard of at once."""
 
 
 class Worker:
@@ -58,7 +54,6 @@ class Worker:
         `in_thread` is where steps run that are plain functions.
         """
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
-        self._store = store
         self._handler = run
         self._settings = settings
         self._observer = observer
@@ -84,13 +79,11 @@ class Worker:
             report=self._renewed,
             describe=self._describe,
         )
-        self.reaper = Reaper(store, records, settings, self._outage, clock=clock, chance=chance)
         self._held: dict[str, RunningJob] = {}
+        self._minder = Minder(store, self._held, self._heartbeat.ask, self._leave_alone, clock)
+        self.reaper = Reaper(store, records, settings, self._outage, clock=clock, chance=chance)
         self._running = 0
-        self._followed: dict[str, RunningJob] = {}
-        self._watch: JobWatch | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._is_started = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._left_alone: set[asyncio.Task[None]] = set()
@@ -104,8 +97,9 @@ class Worker:
 
     async def start(self) -> None:
         """Begin to work."""
-        if self._watch is None and not self._draining:
-            self._watch = self._store.watch_jobs(self._moved)
+        if not self._is_started and not self._draining:
+            self._is_started = True
+            self._minder.start()
             self._heartbeat.start()
             await self.reaper.start()
             self._claimer.start()
@@ -128,15 +122,11 @@ class Worker:
         await self._claimer.drain()
         await self.reaper.stop()
         for job in list(self._held.values()):
-            self._stop(job, "draining")
-        await self.drain(_GRACE_S + 1)
+            self._minder.stop(job, "draining")
+        await self.drain(GRACE_S + 1)
         await self._scribe.finish(self._settings.lease_s)
         await self._heartbeat.stop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._watch is not None:
-            self._watch.close()
+        self._minder.close()
 
     @property
     def running(self) -> int:
@@ -172,7 +162,7 @@ class Worker:
             if self._observer is not None:
                 self._observer.claimed(claimed, max(0.0, claimed.claimed_at - claimed.created_at))
             job.task = loop.create_task(self._run(job))
-            self._watch_until(min(job.deadline, now + _FOLLOW_AFTER_S))
+            self._minder.begun(job)
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -252,8 +242,7 @@ class Worker:
         """How the job ended is written, or nobody wants to know."""
         self._heartbeat.remove(job)
         self._held.pop(job.claim.token, None)
-        if self._followed.pop(job.id, None) is not None and self._watch is not None:
-            self._watch.unfollow(job.id)
+        self._minder.ended(job)
         if ending is None:
             _log.info("Job %s is not ours any more: nothing of this run was kept but its steps.", job.id)
         elif ending.kind in {"succeeded", "waiting"}:
@@ -267,77 +256,11 @@ class Worker:
             self._idle.set()
         self._claimer.made_room()
 
-    # -- stopping single jobs ----------------------------------------------------------------------------------------
-
-    def _stop(self, job: RunningJob, reason: StopReason) -> None:
-        if not job.ended:
-            job.stop(reason)
-            self._watch_until(job.stopped_at + _GRACE_S)
-
     def _renewed(self, renewed: Renewed) -> None:
-        """The heartbeat has news."""
-        for token in renewed.lost:
-            if (job := self._held.get(token)) is not None:
-                self._stop(job, "lost")
-        for token in renewed.cancelled:
-            if (job := self._held.get(token)) is not None:
-                self._stop(job, "cancelled")
-
-    def _moved(self, job_ids: Sequence[str]) -> None:
-        """Something happened to jobs of ours; it may have been us."""
-        tokens = [job.claim.token for job in map(self._followed.get, job_ids) if job is not None and not job.ended]
-        if tokens:
-            self._heartbeat.ask(tokens)
-
-    # One timer for the nearest of all that has a time, instead of one per job: most jobs are over long before.
-
-    def _watch_until(self, at: float) -> None:
-        if self._timer is not None:
-            if self._timer_at <= at:
-                return
-            self._timer.cancel()
-        self._timer_at = at
-        pause_s = max(0.0, at - self._clock.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(pause_s, self._look_after)
-
-    def _look_after(self) -> None:
-        self._timer = None
-        now = self._clock.monotonic()
-        for job in list(self._held.values()):
-            if job.ended:
-                continue
-            if job.stop_reason is not None:
-                if now >= job.stopped_at + _GRACE_S:
-                    self._leave_alone(job)
-                else:
-                    self._watch_until(job.stopped_at + _GRACE_S)
-            elif now >= job.deadline:
-                self._stop(job, "deadline" if job.is_past_its_deadline() else "timeout")
-            else:
-                at = job.deadline
-                if job.id not in self._followed:
-                    if now >= job.started_at + _FOLLOW_AFTER_S:
-                        self._follow(job)
-                    else:
-                        at = min(at, job.started_at + _FOLLOW_AFTER_S)
-                self._watch_until(at)
-
-    def _follow(self, job: RunningJob) -> None:
-        if self._watch is not None:
-            self._followed[job.id] = job
-            self._watch.follow(job.id)
-            self._heartbeat.ask([job.claim.token])  # somebody may have wanted it cancelled before
+        self._minder.renewed(renewed)
 
     def _leave_alone(self, job: RunningJob) -> None:
         """It does not stop. Write how it ended without it; the claim is gone then, and with it all it could write."""
-        _log.warning(
-            "Job %s of agent %r did not stop within %.0f s (%s); it is left to itself. Agents must let "
-            "`asyncio.CancelledError` through, or look at `context.cancelled`.",
-            job.id,
-            job.claimed.agent,
-            _GRACE_S,
-            job.stop_reason,
-        )
         if job.task is not None:
             self._left_alone.add(job.task)
             job.task.add_done_callback(self._left_alone.discard)
