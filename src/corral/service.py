@@ -318,6 +318,7 @@ class Service:
     def retire(self) -> None:
         """Answer as before, but have every client close its connection: another worker took over."""
         self._http.closing = True
+        self.hub.drain()  # who follows a job would stay for as long as it runs
         self.working.begin_drain()
 
     def cancel_running(self) -> None:
