@@ -21,6 +21,8 @@ from corral.server.websocket import WebSocketEndpoint
 from corral.settings.sections import ApiKey, JobSettings, SecuritySettings
 
 TENANTS = ("acme", "other")
+UNKNOWN = "01900000-0000-7000-8000-000000000000"
+SCHEDULE = {"cron": "0 6 * * *", "timezone": "Europe/Berlin", "job": {"agent": "main", "input": {"kind": "daily"}}}
 
 
 def key_of(tenant):
