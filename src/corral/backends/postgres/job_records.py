@@ -10,6 +10,7 @@ import msgspec
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import check_id, findable
 from corral.backends.postgres.job_columns import spec_of, tags_of
+from corral.backends.postgres.job_days import make_days
 from corral.backends.queries import read_queries
 from corral.jobs.job import Attempt, Batch, Callback, JobError, JobEvent, JobInfo, QueueStats, WorkerInfo
 from corral.messages import Page
@@ -142,7 +143,14 @@ class PostgresJobRecords:
 
     async def forget(self, *, before: float, limit: int = 1000) -> int:
         """Remove what is old."""
-        return int((await self._engine.fetch_one(_SQL["forget"], before, limit))[0])
+        gone = 0
+        while gone < limit:
+            (day,) = await self._engine.fetch_one(_SQL["forget_day"], before)
+            if day is None:
+                break
+            gone += day
+        await make_days(self._engine)
+        return gone + int((await self._engine.fetch_one(_SQL["forget"], before, limit - gone))[0])
 
     async def _ended(self, tenant: str, query: JobQuery, job_id: str | None, limit: int) -> list[str]:
         if not findable(tenant, job_id):

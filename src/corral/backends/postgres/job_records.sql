@@ -101,6 +101,10 @@ FROM corral.job_batches AS batch
     LEFT JOIN corral.job_queue AS job ON job.id = kept.id
 WHERE batch.tenant = $1 AND batch.id = $2 GROUP BY 1, 2, 3;
 
+-- name: forget_day
+-- Drop a day that is over.
+SELECT corral.forget_day($1);
+
 -- name: forget
--- Remove ended jobs of before a time.
+-- Remove ended jobs of before a time, one by one.
 SELECT corral.forget_jobs($1, $2);

@@ -31,9 +31,6 @@ _SQL = read_queries(Path(__file__).with_name("jobs.sql"))
 # Where in the arguments of `enqueue_jobs` these are.
 _IDS, _TENANTS, _QUEUES, _KEYS = 0, 1, 3, 20
 
-# As far as the migration makes them.
-_DAYS_AHEAD = 7
-
 _encode = msgspec.json.Encoder().encode
 # These may be claimed again, now or at a time that who claims has to know.
 _AGAIN = frozenset({"retry", "released", "waiting"})
@@ -251,10 +248,3 @@ def refused_of(word: str) -> CorralError:
     if word == "reused":
         return IdempotencyKeyReused()
     return JobStateConflict("One of these job ids is taken; take fresh ones.")
-
-
-async def prepare(engine: Engine) -> None:
-    """Make the partitions of the coming days, if we may; without them, rows go into the default ones."""
-    (missing,) = await engine.fetch_one(_SQL["missing_days"], _DAYS_AHEAD)
-    if missing:
-        await engine.fetch(_SQL["make_days"], _DAYS_AHEAD)

@@ -13,9 +13,10 @@ except ModuleNotFoundError as error:
 
 from corral.backends.postgres.blobs import PostgresBlobs
 from corral.backends.postgres.invocations import PostgresInvocations
+from corral.backends.postgres.job_days import make_days
 from corral.backends.postgres.job_depth import Depths
 from corral.backends.postgres.job_records import PostgresJobRecords
-from corral.backends.postgres.jobs import PostgresJobs, prepare
+from corral.backends.postgres.jobs import PostgresJobs
 from corral.backends.postgres.outbox import PostgresOutbox
 from corral.backends.postgres.schedules import PostgresSchedules
 from corral.backends.postgres.sessions import PostgresSessions
@@ -47,7 +48,7 @@ class PostgresStores:
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""
         await self._engine.start()
-        await prepare(self._engine)
+        await make_days(self._engine)
 
     async def check(self) -> None:
         """Ask the database something, within two seconds."""
