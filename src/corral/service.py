@@ -84,7 +84,7 @@ class Service:
         """Wire everything; nothing is opened yet."""
         self.app = app
         self.settings = settings
-        self.stores = self._open_stores()
+        self.stores = self._open_stores(settings.store.hot)
         self.invocations = Invocations()
         self.cancel_notes = CancelNotes(run_folder if settings.server.workers > 1 else None, self.invocations)
         self.door = Door()
@@ -131,17 +131,23 @@ class Service:
             settings.jobs,
             check_input=AgentCheck(app.agents),
         )
+        self._scheduler: Scheduler | None = None
         self._job_routes = JobRoutes(
-            self.desk, self.stores.schedules, self.stores.outbox, batch_max=settings.jobs.batch_max
+            self.desk,
+            self.stores.schedules,
+            self.stores.outbox,
+            batch_max=settings.jobs.batch_max,
+            schedule_saved=self._wake_scheduler,
         )
         self.working = self._working()
         self._http = self._http_app()
         self._asgi = app.wrapped(self._http)
         self._lifespan = AsyncExitStack()
 
-    def _open_stores(self) -> Stores:
+    def _open_stores(self, hot: str = "") -> Stores:
+        """Wake-ups by way of `hot` are for who waits for them: heartbeats do not."""
         store = self.settings.store
-        return open_stores(store.url, sync=store.sync, pool_max=store.pool_max)
+        return open_stores(store.url, sync=store.sync, pool_max=store.pool_max, hot=hot)
 
     # -- the two lists that say what happens
 
@@ -169,6 +175,10 @@ class Service:
             ],
             runner.run,
         )
+
+    def _wake_scheduler(self) -> None:
+        if self._scheduler is not None:
+            self._scheduler.wake()
 
     def _session_stage(self) -> Stage:
         if self.app.compatible:
@@ -201,8 +211,9 @@ class Service:
             counting.slots(jobs.concurrency)
         parts: list[Part] = []
         if settings.keeps_house:
+            self._scheduler = Scheduler(stores.schedules, self.desk.drafts, jobs.schedules)
             parts += [
-                Scheduler(stores.schedules, self.desk.drafts, jobs.schedules),
+                self._scheduler,
                 Callbacks(stores.outbox, stores.job_records, jobs),
             ]
             if worker is None:

@@ -26,6 +26,9 @@ Config = Annotated[
     typer.Option("--config", envvar="CORRAL_CONFIG", show_envvar=True, help="Read this file instead of corral.yaml."),
 ]
 Store = Annotated[str | None, typer.Option("--store", help="Keep everything here: sqlite:///… or postgresql://….")]
+Hot = Annotated[
+    str | None, typer.Option("--hot", help="Send wake-ups through this Redis or Valkey as well: redis://….")
+]
 File = Annotated[
     str | None,
     typer.Argument(metavar="[FILE]", help="The file with the agents, or package.module:app (setting `entrypoint`)."),

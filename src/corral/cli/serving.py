@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from corral.cli.options import Config, File, Json, Store, new_app
+from corral.cli.options import Config, File, Hot, Json, Store, new_app
 from corral.cli.output import note, show_json
 from corral.cli.project import find_target, load_project, project_folder
 
@@ -30,6 +30,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     host: Host = None,
     port: Port = None,
     store: Store = None,
+    hot: Hot = None,
     config: Config = None,
     role: Annotated[
         Literal["all", "api", "worker", "control"] | None,
@@ -47,6 +48,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "server.port": port,
         "server.role": role,
         "store.url": store,
+        "store.hot": hot,
         "security.allow_unauthenticated": allow_unauthenticated or None,
     }
     loaded = load_project(file, config, flags)
@@ -100,6 +102,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     ] = None,
     workers: Workers = None,
     store: Store = None,
+    hot: Hot = None,
     config: Config = None,
     host: Annotated[str, typer.Option("--host", help="Address for --port.")] = "127.0.0.1",
     port: Annotated[
@@ -117,6 +120,7 @@ def worker(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "jobs.queues": queue or None,
         "jobs.concurrency": concurrency,
         "store.url": store,
+        "store.hot": hot,
     }
     loaded = load_project(file, config, flags)
     target = find_target(file, loaded)

@@ -76,6 +76,8 @@ def _check_settings(file: str | None, config: Path | None, store: str | None, fi
 def _check_meaning(loaded: Loaded, findings: Findings) -> None:
     """What the types do not say: exposure, and the engine that a store URL needs."""
     from corral.backends.open import open_stores  # noqa: PLC0415 - loaded when it is asked
+    from corral.jobs.callbacks import callback_check  # noqa: PLC0415 - as above
+    from corral.jobs.schedules import faults_in_settings  # noqa: PLC0415 - as above
     from corral.server.listener import check_exposure  # noqa: PLC0415 - as above
 
     settings = loaded.settings
@@ -86,9 +88,16 @@ def _check_meaning(loaded: Loaded, findings: Findings) -> None:
     except ConfigError as error:
         findings.problems.append(_problem(loaded, "server.host", error.message))
     try:
-        open_stores(settings.store.url, sync=settings.store.sync, pool_max=settings.store.pool_max)
+        store = settings.store
+        open_stores(store.url, sync=store.sync, pool_max=store.pool_max, hot=store.hot)
     except CorralError as error:
         findings.problems.append(_problem(loaded, "store.url", error.message))
+    try:
+        callback_check(settings.jobs)
+    except CorralError as error:
+        findings.problems.append(_problem(loaded, "jobs", error.message))
+    for fault in faults_in_settings(settings.jobs.schedules):
+        findings.problems.append(_problem(loaded, "jobs.schedules", fault))
 
 
 def _problem(loaded: Loaded, key: str, message: str) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -24,8 +25,11 @@ _TEXT_MAX = 256
 class JobSchedules:
     """Handlers of `/v1/schedules`."""
 
-    def __init__(self, store: ScheduleStore, desk: JobDesk, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        """`desk` says whether a schedule's job can be made."""
+    def __init__(
+        self, store: ScheduleStore, desk: JobDesk, *, saved: Callable[[], None], clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        """`desk` says whether a schedule's job can be made; `saved` is called when there is a new one."""
+        self._saved = saved
         self._store = store
         self._desk = desk
         self._now = clock.now
@@ -71,6 +75,7 @@ class JobSchedules:
         last_at = None if before is None else before.last_at
         schedule = await planned(tenant, name, said, now=self._now(), last_at=last_at)
         await self._store.save(schedule)
+        self._saved()
         await request.respond_json(_shown(schedule), 201 if before is None else 200)
 
     async def remove(self, request: Request) -> None:

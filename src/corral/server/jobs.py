@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -39,14 +40,24 @@ class JobRoutes:
     """Handlers of `/v1/jobs`, `/v1/queues`, `/v1/schedules` and `/v1/callbacks`."""
 
     def __init__(
-        self, desk: JobDesk, schedules: ScheduleStore, outbox: OutboxStore, *, batch_max: int, heartbeat_s: float = 15.0
+        self,
+        desk: JobDesk,
+        schedules: ScheduleStore,
+        outbox: OutboxStore,
+        *,
+        batch_max: int,
+        heartbeat_s: float = 15.0,
+        schedule_saved: Callable[[], None] = lambda: None,
     ) -> None:
-        """At most `batch_max` jobs in one request; `heartbeat_s`: a stream says so often at least that it is there."""
+        """At most `batch_max` jobs in one request; `heartbeat_s`: a stream says so often at least that it is there.
+
+        `schedule_saved` is called when there is a new schedule.
+        """
         self._desk = desk
         self._outbox = outbox
         self._batch_max = batch_max
         self._stream = JobStream(desk, heartbeat_s=heartbeat_s)
-        self._schedules = JobSchedules(schedules, desk)
+        self._schedules = JobSchedules(schedules, desk, saved=schedule_saved)
 
     def routes(self) -> list[Route]:
         """All of them; what each one says of itself stands in `job_api.py`."""
