@@ -137,7 +137,7 @@ def workers(tmp_path, store: Any, count: int = 3) -> Iterator[Server]:
 def kill(server: Server) -> None:
     victim = random.choice(server.workers())
     os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: victim not in server.workers() and len(server.workers()) == 3)
+    wait_until(lambda: victim not in server.workers() and len(server.workers()) == 3, 40)
 
 
 def stall(server: Server) -> None:

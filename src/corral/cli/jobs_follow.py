@@ -109,7 +109,7 @@ class Printer:
             case "log":
                 self._beside(_as_line(said))
             case "succeeded" if not self._said and data.get("result") is not None:
-                self._piece(data["result"])
+                self._piece(_at_leisure(data["result"]))
             case "attempt" if self._said:
                 self._said = False
                 self._beside(f"Attempt {data['attempt']} begins; what was said before does not count.")
@@ -182,6 +182,10 @@ def ending_failure(job: dict[str, Any]) -> Failure:
         status=Exit.CANCELLED,
         job_id=job_id,
     )
+
+
+def _at_leisure(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def _as_line(value: Any) -> str:

@@ -91,7 +91,7 @@ def _input(text: str | None) -> Any:
 
 def _wait(api: JobsApi, job_id: str, *, timeout: float | None, as_json: bool) -> int:
     try:
-        heard = follow_to_end(Follower(api, job_id, timeout_s=timeout), quiet=as_json)
+        follow_to_end(Follower(api, job_id, timeout_s=timeout), quiet=as_json)
     except KeyboardInterrupt:
         note(f"The job goes on: corral jobs tail {job_id}")
         raise
@@ -100,8 +100,6 @@ def _wait(api: JobsApi, job_id: str, *, timeout: float | None, as_json: bool) ->
         show_json(job)
     elif job["status"] != "succeeded":
         raise ending_failure(job)
-    elif job.get("result") is not None and not any(event.name == "piece" for event in heard):
-        show(_as_text(job["result"]))
     return exit_of(job)
 
 
@@ -185,9 +183,3 @@ def _say(job: dict[str, Any], text: str, *, as_json: bool) -> None:
         show_json(job)
     else:
         show(text)
-
-
-def _as_text(value: Any) -> str:
-    import msgspec  # noqa: PLC0415 - here alone
-
-    return value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
