@@ -65,7 +65,7 @@ QUEUES = {
         }
     ],
 }
-END = b'id: 9.end\nevent: succeeded\ndata: {"status": "succeeded"}\n\n'
+END = b'id: 9.end\nevent: succeeded\ndata: {"status": "succeeded", "result": {"said": "Hello"}}\n\n'
 
 
 def said(kind, data, seq=1, attempt=1):
