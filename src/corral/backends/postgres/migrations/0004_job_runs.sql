@@ -99,7 +99,7 @@ BEGIN
     RETURN QUERY
         UPDATE corral.job_queue AS job SET lease_until = v_until
         FROM unnest(p_ids, p_tokens) AS one(id, token)
-        WHERE job.id = one.id AND job.token = one.token AND job.state = 'running'
+        WHERE job.id = one.id AND job.token = one.token
         RETURNING job.token, job.cancel_requested;
 END $$;
 
@@ -166,7 +166,7 @@ BEGIN
             SELECT * FROM unnest(p_ids, p_tokens, p_kinds) WITH ORDINALITY AS given(id, token, kind, ord) ORDER BY id
         ) AS one LEFT JOIN LATERAL (
             SELECT id, tenant, concurrency_key, cancel_requested FROM corral.job_queue AS held
-            WHERE held.id = one.id AND held.token = one.token AND held.state = 'running' FOR UPDATE
+            WHERE held.id = one.id AND held.token = one.token FOR UPDATE
         ) AS job ON true
     ) AS held;
 
@@ -256,7 +256,7 @@ BEGIN
     SELECT array_agg(job.id IS NOT NULL ORDER BY ord), array_agg(DISTINCT job.id) FILTER (WHERE NOT job.has_journal)
     INTO v_held, v_first
     FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS one(id, token, ord)
-        LEFT JOIN corral.job_queue AS job ON job.id = one.id AND job.token = one.token AND job.state = 'running';
+        LEFT JOIN corral.job_queue AS job ON job.id = one.id AND job.token = one.token;
     INSERT INTO corral.job_steps (job_id, key, ordinal, kind, value, is_reference, failed)
     SELECT id, key, ordinal, kind, value, is_reference, failed
     FROM unnest(p_ids, p_keys, p_ordinals, p_kinds, p_values, p_references, p_failed, v_held)
@@ -288,7 +288,7 @@ BEGIN
         SELECT *, row_number() OVER (PARTITION BY id ORDER BY ord) AS turn, count(*) OVER (PARTITION BY id) AS turns
         FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS given(id, token, ord)
     ) AS one LEFT JOIN corral.job_queue AS job
-        ON job.id = one.id AND job.token = one.token AND job.state = 'running';
+        ON job.id = one.id AND job.token = one.token;
     INSERT INTO corral.job_events (job_id, seq, attempt, kind, at, data)
     SELECT job.id, seq, job.attempt, kind, v_now, data
     FROM unnest(p_ids, p_kinds, p_data, v_seqs) AS one(id, kind, data, seq)

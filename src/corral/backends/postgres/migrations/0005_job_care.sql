@@ -10,7 +10,7 @@ DECLARE
 BEGIN
     PERFORM corral.lock_jobs(p_ids);
     UPDATE corral.job_queue SET cancel_requested = true
-    WHERE id = ANY (p_ids) AND tenant = p_tenant AND state = 'running' AND NOT cancel_requested;
+    WHERE id = ANY (p_ids) AND tenant = p_tenant AND token IS NOT NULL AND NOT cancel_requested;
     SELECT array_agg(id ORDER BY id DESC), array_agg(id) FILTER (WHERE state <> 'running'),
         array_agg(tenant) FILTER (WHERE state <> 'running' AND concurrency_key IS NOT NULL),
         array_agg(concurrency_key) FILTER (WHERE state <> 'running' AND concurrency_key IS NOT NULL)
@@ -43,7 +43,7 @@ BEGIN
         failures = 0, input = coalesce(p_input, input), deadline_at = v_now + (deadline_at - created_at)
     WHERE tenant = p_tenant AND id = ANY (v_ids);
     PERFORM corral.lock_keys(array_agg(tenant), array_agg(concurrency_key)) FROM corral.jobs
-    WHERE tenant = p_tenant AND id = ANY (v_ids) AND concurrency_key IS NOT NULL HAVING count(*) > 0;
+    WHERE tenant = p_tenant AND id = ANY (v_ids) AND coalesce(concurrency_key, '') <> '' HAVING count(*) > 0;
     INSERT INTO corral.job_queue (id, tenant, queue, agent, lane, concurrency_key, state, weight, last_seq, deadline_at,
         started_at, concurrency_limit, attempt, max_attempts, rank, has_journal, progress)
     SELECT id, tenant, queue, agent, lane, concurrency_key, 'scheduled', weight, last_seq, deadline_at,
@@ -81,10 +81,10 @@ BEGIN
     END IF;
     INSERT INTO corral.job_attempts (job_id, attempt, worker, started_at, ended_at, error)
     SELECT id, attempt, worker, started_at, v_now, p_lost FROM corral.job_queue
-    WHERE id = ANY (v_ids) AND state = 'running' ON CONFLICT DO NOTHING;
-    UPDATE corral.job_queue SET failures = failures + 1 WHERE id = ANY (v_ids) AND state = 'running';
+    WHERE id = ANY (v_ids) AND token IS NOT NULL ON CONFLICT DO NOTHING;
+    UPDATE corral.job_queue SET failures = failures + 1 WHERE id = ANY (v_ids) AND token IS NOT NULL;
     SELECT array_agg(tenant), array_agg(concurrency_key) INTO v_tenants, v_keys
-    FROM corral.job_queue WHERE id = ANY (v_ids) AND concurrency_key IS NOT NULL;
+    FROM corral.job_queue WHERE id = ANY (v_ids) AND coalesce(concurrency_key, '') <> '';
     SELECT array_agg(id) FILTER (WHERE becomes IS NULL), array_agg(id) FILTER (WHERE becomes IS NOT NULL),
         array_agg(becomes) FILTER (WHERE becomes IS NOT NULL), array_agg(error) FILTER (WHERE becomes IS NOT NULL)
     INTO v_ready, v_over, v_states, v_errors
@@ -137,10 +137,10 @@ BEGIN
                 ORDER BY pass, place LIMIT p_limit
             ) AS head WHERE aged_at <= v_now - p_ageing_s LIMIT p_limit - cardinality(v_ids));
     END LOOP;
-    v_ids := ARRAY(SELECT id FROM corral.job_queue WHERE id = ANY (v_ids) AND state = 'queued' FOR UPDATE SKIP LOCKED);
+    v_ids := ARRAY(SELECT id FROM corral.job_queue WHERE id = ANY (v_ids) AND state <> ALL (ARRAY['parked', 'scheduled', 'running', 'waiting']) FOR UPDATE SKIP LOCKED);
     SELECT array_agg(id ORDER BY place), array_agg(queue ORDER BY place), array_agg(rank - 1 ORDER BY place),
         array_agg(lane ORDER BY place), array_agg(weight ORDER BY place)
-    INTO v_ids, v_queues, v_ranks, v_lanes, v_weights FROM corral.job_queue WHERE id = ANY (v_ids) AND state = 'queued';
+    INTO v_ids, v_queues, v_ranks, v_lanes, v_weights FROM corral.job_queue WHERE id = ANY (v_ids) AND state <> ALL (ARRAY['parked', 'scheduled', 'running', 'waiting']);
     IF v_ids IS NOT NULL THEN
         UPDATE corral.job_queue AS job SET rank = job.rank - 1, aged_at = v_now, pass = placed.pass
         FROM unnest(v_ids, corral.take_passes(v_queues, v_ranks, v_lanes, v_weights)) AS placed(id, pass)
