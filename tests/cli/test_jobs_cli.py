@@ -68,6 +68,9 @@ QUEUES = {
 END = b'id: 9.end\nevent: succeeded\ndata: {"status": "succeeded", "result": {"said": "Hello"}}\n\n'
 
 
+FAILED_END = b'id: 9.end\nevent: failed\ndata: {"status": "failed"}\n\n'
+
+
 def said(kind, data, seq=1, attempt=1):
     """An event of a job, as it is sent."""
     content = json.dumps({"seq": seq, "attempt": attempt, "kind": kind, "at": 1.0, "data": data})
@@ -150,7 +153,7 @@ def test_submit_and_wait_prints_the_result_of_one_that_said_nothing(corral, stub
 
 
 def test_submit_and_wait_for_one_that_fails(corral, stub):
-    server = stub(json_answer({"id": ID, "status": "queued"}, 202), event_stream(END), json_answer(FAILED))
+    server = stub(json_answer({"id": ID, "status": "queued"}, 202), event_stream(FAILED_END), json_answer(FAILED))
     done = corral("jobs", "submit", "main", "Hi", "--wait", "--url", server.url)
     assert (done.status, done.out) == (Exit.FAILED, "")
     assert "no such page" in done.err
