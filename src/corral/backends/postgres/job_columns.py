@@ -30,14 +30,14 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
 _spec = msgspec.json.Decoder(Spec)
 _tags = msgspec.json.Decoder(tuple[str, ...])
 _PLAIN = Spec()
+_USUAL = Backoff()
 
 _COUNT_MAX = 2**31 - 1
 
 
 def columns_of(drafts: Sequence[JobDraft]) -> list[Any]:
     """The arguments of `enqueue_jobs`. What no draft has is none as a whole, which the function takes as a hint."""
-    for draft in drafts:
-        _check(draft)
+    _check(drafts)
     keys: list[str | None] = [_key(draft) for draft in drafts]
     delays = [draft.delay_s for draft in drafts]
     dedupe = [draft.idempotency_key for draft in drafts]
@@ -132,32 +132,34 @@ def _claimed(row: Sequence[Any]) -> ClaimedJob:
     )
 
 
-def _check(draft: JobDraft) -> None:
-    check_id("job id", draft.id)
-    check_id("tenant", draft.tenant)
-    check_id("agent", draft.agent)
-    check_id("queue", draft.queue)
-    for what, value in (
-        ("session id", draft.session_id),
-        ("user id", draft.user_id),
-        ("batch id", draft.batch_id),
-        ("concurrency key", draft.concurrency_key),
-        ("idempotency key", draft.idempotency_key),
+def _check(drafts: Sequence[JobDraft]) -> None:
+    """Refuse what could not be kept. Most drafts of a batch have most words in common: each word is looked at once."""
+    for draft in drafts:
+        check_id("job id", draft.id)
+        _check_numbers(draft)
+    for what, words in (
+        ("tenant", {draft.tenant for draft in drafts}),
+        ("agent", {draft.agent for draft in drafts}),
+        ("queue", {draft.queue for draft in drafts}),
+        ("session id", {draft.session_id for draft in drafts}),
+        ("user id", {draft.user_id for draft in drafts}),
+        ("batch id", {draft.batch_id for draft in drafts}),
+        ("concurrency key", {draft.concurrency_key for draft in drafts}),
+        ("idempotency key", {draft.idempotency_key for draft in drafts}),
     ):
-        if value is not None:
-            check_id(what, value)
-    for what, value in (
-        ("version", draft.version),
-        ("tier", draft.tier),
-        ("fairness key", draft.fairness_key),
-        ("fingerprint", draft.fingerprint),
-        ("traceparent", draft.traceparent),
+        for word in words:
+            if word is not None:
+                check_id(what, word)
+    for what, marks in (
+        ("version", {draft.version for draft in drafts}),
+        ("tier", {draft.tier for draft in drafts}),
+        ("fairness key", {draft.fairness_key for draft in drafts}),
+        ("fingerprint", {draft.fingerprint for draft in drafts}),
+        ("traceparent", {draft.traceparent for draft in drafts}),
+        ("tag", {tag for draft in drafts if draft.tags for tag in draft.tags}),
     ):
-        if value:
-            check_id(what, value)
-    for tag in draft.tags:
-        check_id("tag", tag)
-    _check_numbers(draft)
+        for mark in marks:
+            check_id(what, mark, empty=what != "tag")
 
 
 def _check_numbers(draft: JobDraft) -> None:
@@ -169,15 +171,10 @@ def _check_numbers(draft: JobDraft) -> None:
         raise ValidationFailed(f"A concurrency limit of {draft.concurrency_limit} lets nothing run; take at least 1.")
     if not 1 <= draft.max_attempts <= _COUNT_MAX:
         raise ValidationFailed(f"A job of {draft.max_attempts} attempts cannot run; take at least 1.")
-    for what, number in (
-        ("run_at", draft.run_at),
-        ("delay_s", draft.delay_s),
-        ("deadline_s", draft.deadline_s),
-        ("timeout_s", draft.timeout_s),
-        ("dedupe_s", draft.dedupe_s),
+    if not math.isfinite(
+        (draft.run_at or 0.0) + draft.delay_s + (draft.deadline_s or 0.0) + (draft.timeout_s or 0.0) + draft.dedupe_s
     ):
-        if number and not math.isfinite(number):
-            raise ValidationFailed(f"`{what}` is {number}; it has to be a number of seconds.")
+        raise ValidationFailed("A job's times have to be numbers of seconds.")
 
 
 def _lane(draft: JobDraft) -> str:
@@ -196,6 +193,8 @@ def _tags_of(draft: JobDraft) -> str | None:
 
 
 def _spec_of(draft: JobDraft) -> bytes:
+    if not (draft.version or draft.tier or draft.traceparent or draft.timeout_s) and draft.backoff == _USUAL:
+        return b"{}"
     return encode(
         Spec(draft.version, draft.tier, draft.timeout_s, draft.backoff, draft.traceparent),
         "What a job asks for",
