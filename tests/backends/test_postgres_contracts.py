@@ -3,6 +3,23 @@ from __future__ import annotations
 import pytest
 
 from corral.testing.contracts.invocations import InvocationContract
+from corral.testing.contracts.job_model import JobModelContract
+from corral.testing.contracts.job_records import (
+    BlobContract,
+    DeadLetterContract,
+    FindContract,
+    OutboxContract,
+    ScheduleContract,
+)
+from corral.testing.contracts.jobs import (
+    CancelContract,
+    EnqueueContract,
+    FenceOfJobsContract,
+    KeyContract,
+    LifeOfJobsContract,
+    OrderContract,
+    WakeOfJobsContract,
+)
 from corral.testing.contracts.session_lives import (
     ExpiryContract,
     ForgetContract,
@@ -73,3 +90,42 @@ class TestSpans(OnPostgres, SpanContract): ...
 
 
 class TestLife(OnPostgres, LifeContract): ...
+
+
+class TestEnqueue(OnPostgres, EnqueueContract): ...
+
+
+class TestOrder(OnPostgres, OrderContract): ...
+
+
+class TestKey(OnPostgres, KeyContract): ...
+
+
+class TestFenceOfJobs(OnPostgres, FenceOfJobsContract): ...
+
+
+class TestLifeOfJobs(OnPostgres, LifeOfJobsContract): ...
+
+
+class TestCancel(OnPostgres, CancelContract): ...
+
+
+class TestWakeOfJobs(OnPostgres, WakeOfJobsContract): ...
+
+
+class TestJobModel(OnPostgres, JobModelContract): ...
+
+
+class TestFind(OnPostgres, FindContract): ...
+
+
+class TestDeadLetter(OnPostgres, DeadLetterContract): ...
+
+
+class TestOutbox(OnPostgres, OutboxContract): ...
+
+
+class TestSchedule(OnPostgres, ScheduleContract): ...
+
+
+class TestBlob(OnPostgres, BlobContract): ...

@@ -3,6 +3,23 @@ from __future__ import annotations
 import pytest
 
 from corral.testing.contracts.invocations import InvocationContract
+from corral.testing.contracts.job_model import JobModelContract
+from corral.testing.contracts.job_records import (
+    BlobContract,
+    DeadLetterContract,
+    FindContract,
+    OutboxContract,
+    ScheduleContract,
+)
+from corral.testing.contracts.jobs import (
+    CancelContract,
+    EnqueueContract,
+    FenceOfJobsContract,
+    KeyContract,
+    LifeOfJobsContract,
+    OrderContract,
+    WakeOfJobsContract,
+)
 from corral.testing.contracts.session_lives import (
     ExpiryContract,
     ForgetContract,
@@ -73,3 +90,42 @@ class TestSpans(OnSqlite, SpanContract): ...
 
 
 class TestLife(OnSqlite, LifeContract): ...
+
+
+class TestEnqueue(OnSqlite, EnqueueContract): ...
+
+
+class TestOrder(OnSqlite, OrderContract): ...
+
+
+class TestKey(OnSqlite, KeyContract): ...
+
+
+class TestFenceOfJobs(OnSqlite, FenceOfJobsContract): ...
+
+
+class TestLifeOfJobs(OnSqlite, LifeOfJobsContract): ...
+
+
+class TestCancel(OnSqlite, CancelContract): ...
+
+
+class TestWakeOfJobs(OnSqlite, WakeOfJobsContract): ...
+
+
+class TestJobModel(OnSqlite, JobModelContract): ...
+
+
+class TestFind(OnSqlite, FindContract): ...
+
+
+class TestDeadLetter(OnSqlite, DeadLetterContract): ...
+
+
+class TestOutbox(OnSqlite, OutboxContract): ...
+
+
+class TestSchedule(OnSqlite, ScheduleContract): ...
+
+
+class TestBlob(OnSqlite, BlobContract): ...
