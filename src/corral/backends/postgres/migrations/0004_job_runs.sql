@@ -78,7 +78,7 @@ BEGIN
                 kept.created_at, v_now, job.has_journal, kept.tags, kept.spec, NULL::double precision;
         PERFORM corral.tell_jobs(v_ids);
     END IF;
-    o_next_due_s := greatest(0, v_next - v_now);
+    o_next_due_s := CASE WHEN v_next IS NOT NULL THEN greatest(0, v_next - v_now) END;  -- `greatest` passes over nulls.
     RETURN NEXT;
 END $$;
 
