@@ -106,6 +106,8 @@ class JobStore(Protocol):
     async def settle(self, endings: Sequence[Ending]) -> list[bool]:
         """Let jobs go as each ending says; False: that claim was lost, and nothing was written for it.
 
+        Asked again with the very ending that let a job go, an engine may answer True: the first answer may have been lost.
+
         In the same transaction: the concurrency key is given on, the attempt is noted where it failed, and a job that
         has ended puts its callback into the outbox. A job that was to be cancelled and is not `succeeded` or `failed`
         becomes cancelled. `waiting` for a key that is in the journal already is ready at once.

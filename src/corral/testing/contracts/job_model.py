@@ -37,19 +37,16 @@ class Act(NamedTuple):
     """The claims are over at once."""
 
 
-_ACTS = st.lists(
-    st.builds(Act, what=st.just("enqueue"), job=_JOBS)
-    | st.builds(Act, what=st.just("claim"), lapses=st.booleans())
-    | st.builds(
-        Act,
-        what=st.just("settle"),
-        job=_JOBS,
-        kind=st.sampled_from(_KINDS),
-        stale=st.sampled_from([False, False, True]),
-    )
-    | st.builds(Act, what=st.sampled_from(["reap", "signal", "cancel", "redrive", "discard", "renew"]), job=_JOBS),
-    max_size=30,
+_CLAIM = st.builds(Act, what=st.just("claim"), lapses=st.sampled_from([True, True, False]))
+_SETTLE = st.builds(
+    Act, what=st.just("settle"), job=_JOBS, kind=st.sampled_from(_KINDS), stale=st.sampled_from([False, False, True])
 )
+_OTHER = st.builds(
+    Act,
+    what=st.sampled_from(["enqueue", "enqueue", "reap", "reap", "signal", "cancel", "redrive", "discard", "renew"]),
+    job=_JOBS,
+)
+_ACTS = st.lists(_CLAIM | _SETTLE | _OTHER, min_size=10, max_size=60)
 
 
 @dataclass
@@ -58,7 +55,8 @@ class Job:
 
     state: JobState = "queued"
     held: Claim | None = None
-    stale: list[Claim] = field(default_factory=list)
+    stale: list[tuple[Claim, str]] = field(default_factory=list)
+    """Claims that are over, and how they ended."""
     lapsed: bool = False
     cancel: bool = False
     failures: int = 0
@@ -132,7 +130,7 @@ class Play:
         assert len(taken & shared) == min(1, len(ready & shared))
         for number in taken:
             job, claim = self._jobs[number], got[self._drafts[number].id].claim
-            assert claim not in job.stale
+            assert claim not in [old for old, _ in job.stale]
             assert got[claim.job_id].failures == job.failures
             job.state, job.held, job.lapsed = "running", claim, act.lapses
 
@@ -141,7 +139,7 @@ class Play:
         if job is None:
             return
         held = job.state == "running" and not act.stale
-        claim = job.held if held else (job.stale[-1] if job.stale else None)
+        claim, ended_by = (job.held, "") if held else (job.stale[-1] if job.stale else (None, ""))
         if claim is None:
             return
         awaits = f"signal:s#{job.heard + 1}"
@@ -153,13 +151,14 @@ class Play:
             delay_s=900.0,
             awaits=awaits if act.kind == "waiting" else "",
         )
-        assert await self._store.jobs.settle([ending]) == [held]
+        # An engine may remember that it was this very ending that let the job go, so that asking twice is asking once.
+        assert (await self._store.jobs.settle([ending]))[0] in ({held} if act.kind != ended_by else {True, False})
         if held:
             self._let_go(job, act.kind)
 
     def _let_go(self, job: Job, kind: EndingKind) -> None:
         assert job.held is not None
-        job.stale.append(job.held)
+        job.stale.append((job.held, kind))
         job.held = None
         job.failures += kind in {"failed", "retry"}
         if kind in {"succeeded", "failed"}:
@@ -180,9 +179,9 @@ class Play:
         for job in self._jobs.values():
             if job.state == "running" and job.lapsed:
                 assert job.held is not None
-                job.stale.append(job.held)
+                job.stale.append((job.held, "lost"))
                 job.held, job.lapsed = None, False
-                job.failures += not job.cancel
+                job.failures += 1
                 if job.cancel:
                     job.state = "cancelled"
                 else:
@@ -230,13 +229,15 @@ class Play:
         job = self._jobs.get(act.job)
         if job is None or job.held is None:
             return
-        renewed = await self._store.jobs.renew([job.held, *job.stale], lease_s=LEASE_S)
-        assert set(renewed.lost) == {claim.token for claim in job.stale}
+        old = [claim for claim, _ in job.stale]
+        renewed = await self._store.jobs.renew([job.held, *old], lease_s=LEASE_S)
+        assert set(renewed.lost) == {claim.token for claim in old}
         assert renewed.cancelled == ([job.held.token] if job.cancel else [])
         job.lapsed = False
 
     async def finish(self) -> None:
         """Nothing is stuck: sweep, signal, cancel what waits for its time, and run the rest; every job comes to an end."""
+        self._seen.clear()
         until = time.monotonic() + 10
         while any(job.state in OPEN for job in self._jobs.values()):
             assert time.monotonic() < until, self._jobs
@@ -257,11 +258,13 @@ class JobModelContract(Contract):
     async def test_store_and_model_agree(self, stores: Stores, other_stores: Stores) -> None:
         async def play(acts: list[Act]) -> None:
             game = Play((stores, other_stores))
+            for number in range(3):
+                await game.act(Act("enqueue", number))
             for act in acts:
                 await game.act(act)
             await game.finish()
 
-        @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         @given(_ACTS)
         def run(acts: list[Act]) -> None:
             asyncio.run_coroutine_threadsafe(play(acts), loop).result()
