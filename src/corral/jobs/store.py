@@ -223,7 +223,10 @@ class JobRecords(Protocol):
         ...
 
     async def forget(self, *, before: float, limit: int = 1000) -> int:
-        """Remove ended jobs created before that time, with all they left behind; how many went, or partitions of them."""
+        """Remove ended jobs created before that time, with all they left behind; how many went, or partitions of them.
+
+        One whose callback is still to be sent, and was asked for since that time, stays until it was.
+        """
         ...
 
 

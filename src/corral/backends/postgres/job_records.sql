@@ -1,7 +1,8 @@
 -- name: get
 -- One job, whole.
 SELECT kept.id, kept.agent, kept.queue, kept.priority, kept.session_id, kept.user_id, kept.tags, kept.batch_id,
-    kept.max_attempts, kept.created_at, kept.deadline_at, kept.spec, kept.callback, kept.finished_at, kept.error,
+    kept.max_attempts, kept.created_at, coalesce(job.deadline_at, kept.deadline_at), kept.spec, kept.callback,
+    kept.finished_at, kept.error,
     coalesce(CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END, kept.state),
     coalesce(job.attempt, kept.attempt), coalesce(job.failures, kept.failures),
     coalesce(job.last_seq, kept.last_seq), coalesce(job.started_at, kept.started_at),
@@ -14,7 +15,8 @@ WHERE kept.tenant = $1 AND kept.id = $2 AND (job.id IS NOT NULL OR kept.state IS
 -- name: find
 -- A tenant's jobs, newest first, through every filter that is given.
 SELECT kept.id, kept.agent, kept.queue, kept.priority, kept.session_id, kept.user_id, kept.tags, kept.batch_id,
-    kept.max_attempts, kept.created_at, kept.deadline_at, kept.spec, kept.callback, kept.finished_at, kept.error,
+    kept.max_attempts, kept.created_at, coalesce(job.deadline_at, kept.deadline_at), kept.spec, kept.callback,
+    kept.finished_at, kept.error,
     coalesce(CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END, kept.state),
     coalesce(job.attempt, kept.attempt), coalesce(job.failures, kept.failures),
     coalesce(job.last_seq, kept.last_seq), coalesce(job.started_at, kept.started_at),

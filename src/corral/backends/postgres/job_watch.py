@@ -164,6 +164,7 @@ class _Watch:
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
         self._timers: set[asyncio.TimerHandle] = set()
+        self._is_rewriting = False
 
     # -- on the loop that watches ------------------------------------------------------------------------------------
 
@@ -174,7 +175,8 @@ class _Watch:
         self._followed[job_id] += 1
         if self._followed[job_id] == 1:
             self._write([job_id])
-            if len(self._followed) == 1:
+            if not self._is_rewriting:
+                self._is_rewriting = True
                 self._later(_AGAIN_S, self._write_again)
 
     def unfollow(self, job_id: str) -> None:
@@ -213,7 +215,8 @@ class _Watch:
             self._writing = None
 
     def _write_again(self) -> None:
-        if self._followed:
+        self._is_rewriting = bool(self._followed)
+        if self._is_rewriting:
             self._write(self._followed)
             self._later(_AGAIN_S, self._write_again)
 

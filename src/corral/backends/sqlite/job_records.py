@@ -220,11 +220,11 @@ def _old(transaction: Transaction, before: float, limit: int) -> list[tuple[int,
     found: list[tuple[int, str, str]] = []
     after = 0
     for _ in range(_LOOKS_MAX):
-        rows = transaction.execute(_SQL["oldest"], (after, _LOOK)).fetchall()
-        for number, job_id, tenant, created_at, has_ended in rows:
+        rows = transaction.execute(_SQL["oldest"], (after, _LOOK, before)).fetchall()
+        for number, job_id, tenant, created_at, may_go in rows:
             if created_at >= before or len(found) >= limit:
                 return found
-            if has_ended:
+            if may_go:
                 found.append((number, tenant, job_id))
             after = number
         if len(rows) < _LOOK:

@@ -97,8 +97,12 @@ RETURNING number, id, tenant, queue, rank, state, token, attempt, failures, max_
 UPDATE jobs SET status = 'discarded' WHERE number = ?1;
 
 -- name: oldest
--- The oldest jobs from a number on: when they were created, and whether they have ended.
-SELECT number, id, tenant, created_at, status IS NOT NULL FROM jobs WHERE number > ?1 ORDER BY number LIMIT ?2;
+-- The oldest jobs from a number on: when they were created, and whether they may go: ended, with nothing to be sent still.
+SELECT number, id, tenant, created_at, status IS NOT NULL AND (callback IS NULL OR NOT EXISTS (
+    SELECT 1 FROM job_outbox INDEXED BY job_outbox_by_job
+    WHERE job = jobs.number AND job_outbox.status = 'pending' AND job_outbox.created_at >= ?3
+))
+FROM jobs WHERE number > ?1 ORDER BY number LIMIT ?2;
 
 -- name: forget_job
 -- Remove a job.

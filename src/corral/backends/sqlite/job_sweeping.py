@@ -82,7 +82,7 @@ def _age(transaction: Transaction, limit: int, ageing_s: float) -> int:
         if aged >= limit:
             break
     moves.close()
-    return aged
+    return aged + transaction.execute(_SQL["age_parked"], (now, now - ageing_s, limit)).rowcount
 
 
 def _remove(transaction: Transaction, limit: int) -> int:

@@ -32,6 +32,13 @@ WHERE since <= ?4;
 -- Put a job up a rank.
 UPDATE job_queue SET rank = ?1, pass = ?2, since = ?3 WHERE number = ?4;
 
+-- name: age_parked
+-- Put those up a rank that wait for a slot for long.
+UPDATE job_queue SET rank = rank - 1, since = ?1 WHERE number IN (
+    SELECT number FROM job_queue INDEXED BY job_queue_parked
+    WHERE state = 'parked' AND rank > 0 AND since <= ?2 ORDER BY since LIMIT ?3
+);
+
 -- name: forget_requests
 -- Forget idempotency keys past their time.
 DELETE FROM job_requests WHERE (tenant, key) IN (

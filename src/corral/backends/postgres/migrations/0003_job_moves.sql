@@ -120,6 +120,12 @@ END $$;
 -- Hold those of these jobs, and their keys, that nobody else holds; which they are.
 CREATE FUNCTION corral.try_lock_jobs(p_ids text[]) RETURNS text[] LANGUAGE plpgsql AS $$
 BEGIN
+    -- A key whose row is gone would keep its jobs from everybody who only tries.
+    INSERT INTO corral.job_slots (tenant, key)
+    SELECT DISTINCT tenant, concurrency_key FROM corral.job_queue AS job
+    WHERE id = ANY (p_ids) AND coalesce(concurrency_key, '') <> '' AND NOT EXISTS (
+        SELECT 1 FROM corral.job_slots AS slot WHERE slot.tenant = job.tenant AND slot.key = job.concurrency_key)
+    ORDER BY tenant, concurrency_key ON CONFLICT DO NOTHING;
     RETURN ARRAY(
         WITH free AS MATERIALIZED (
             SELECT slot.tenant, slot.key FROM corral.job_slots AS slot

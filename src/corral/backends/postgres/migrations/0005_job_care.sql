@@ -26,7 +26,8 @@ BEGIN
     RETURN QUERY SELECT unnest(v_open);
 END $$;
 
--- Have these failed jobs, and cancelled ones where that was said, run again from their journal.
+-- Have these failed jobs, and cancelled ones where that was said, run again from their journal. `jobs` keeps the first
+-- deadline: from it and `created_at` is known how much time a job was given.
 CREATE FUNCTION corral.redrive_jobs(p_tenant text, p_ids text[], p_states text[], p_input bytea)
 RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -40,14 +41,14 @@ BEGIN
         DELETE FROM corral.job_steps WHERE job_id = ANY (v_ids);
     END IF;
     UPDATE corral.jobs SET state = NULL, dead = false, finished_at = NULL, error = NULL, result = NULL, ended_by = NULL,
-        failures = 0, input = coalesce(p_input, input), deadline_at = v_now + (deadline_at - created_at)
+        failures = 0, input = coalesce(p_input, input)
     WHERE tenant = p_tenant AND id = ANY (v_ids);
     PERFORM corral.lock_keys(array_agg(tenant), array_agg(concurrency_key)) FROM corral.jobs
     WHERE tenant = p_tenant AND id = ANY (v_ids) AND coalesce(concurrency_key, '') <> '' HAVING count(*) > 0;
     INSERT INTO corral.job_queue (id, tenant, queue, agent, lane, concurrency_key, state, weight, last_seq, deadline_at,
         started_at, concurrency_limit, attempt, max_attempts, rank, has_journal, progress)
-    SELECT id, tenant, queue, agent, lane, concurrency_key, 'scheduled', weight, last_seq, deadline_at,
-        started_at, concurrency_limit, attempt, max_attempts, 10 - priority,
+    SELECT id, tenant, queue, agent, lane, concurrency_key, 'scheduled', weight, last_seq,
+        v_now + (deadline_at - created_at), started_at, concurrency_limit, attempt, max_attempts, 10 - priority,
         EXISTS (SELECT 1 FROM corral.job_steps AS step WHERE step.job_id = kept.id), progress
     FROM corral.jobs AS kept WHERE tenant = p_tenant AND id = ANY (v_ids) ORDER BY id;
     PERFORM corral.ready_jobs(v_ids, '{}', '{}');
@@ -147,10 +148,13 @@ BEGIN
         WHERE job.id = placed.id;
     END IF;
     WITH parked AS (
-        UPDATE corral.job_queue SET rank = greatest(0, rank - 1), aged_at = v_now WHERE id IN (
-            SELECT id FROM corral.job_queue WHERE state = 'parked' AND aged_at <= v_now - p_ageing_s
-            ORDER BY aged_at LIMIT p_limit FOR UPDATE SKIP LOCKED) RETURNING 1
-    ) SELECT count(*) INTO v_aged FROM parked;
+        UPDATE corral.job_queue AS job SET rank = greatest(0, old.rank - 1),
+            aged_at = CASE WHEN old.rank > 1 THEN v_now ELSE 'Infinity' END  -- Who cannot rise is looked at no more.
+        FROM (
+            SELECT id, rank FROM corral.job_queue WHERE state = 'parked' AND aged_at <= v_now - p_ageing_s
+            ORDER BY aged_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+        ) AS old WHERE job.id = old.id RETURNING old.rank
+    ) SELECT count(*) FILTER (WHERE rank > 0) INTO v_aged FROM parked;
     RETURN v_aged + coalesce(cardinality(v_ids), 0);
 END $$;
 
@@ -160,6 +164,9 @@ DECLARE
     v_now double precision := corral.now();
     v_gone integer := 0;
     v_count integer;
+    v_share real;
+    v_tenants text[];
+    v_keys text[];
 BEGIN
     DELETE FROM corral.job_dedupe WHERE (tenant, key) IN (
         SELECT tenant, key FROM corral.job_dedupe WHERE expires_at <= v_now
@@ -175,11 +182,18 @@ BEGIN
         LIMIT p_limit FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_gone := v_gone + v_count;
-    DELETE FROM corral.job_slots WHERE (tenant, key) IN (
-        SELECT tenant, key FROM corral.job_slots AS slot WHERE NOT EXISTS (
+    -- Of many keys some, others each time. First locked, then looked at again: a job that came meanwhile needs its key.
+    SELECT least(100, 1000.0 * p_limit / greatest(1, reltuples)) INTO v_share
+    FROM pg_class WHERE oid = 'corral.job_slots'::regclass;
+    SELECT array_agg(tenant), array_agg(key) INTO v_tenants, v_keys FROM (
+        SELECT tenant, key FROM corral.job_slots AS slot TABLESAMPLE SYSTEM (v_share) WHERE NOT EXISTS (
             SELECT 1 FROM corral.job_queue AS job
             WHERE job.tenant = slot.tenant AND job.concurrency_key = slot.key)
-        LIMIT p_limit FOR UPDATE SKIP LOCKED);
+        LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ) AS unused;
+    DELETE FROM corral.job_slots AS slot USING unnest(v_tenants, v_keys) AS unused(tenant, key)
+    WHERE slot.tenant = unused.tenant AND slot.key = unused.key AND NOT EXISTS (
+        SELECT 1 FROM corral.job_queue AS job WHERE job.tenant = slot.tenant AND job.concurrency_key = slot.key);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_gone := v_gone + v_count;
     DELETE FROM corral.job_follows WHERE job_id IN (
@@ -187,7 +201,7 @@ BEGIN
     RETURN v_gone;
 END $$;
 
--- Drop the first day that was over before `p_before` and has no open job; 1, or 0 where nothing was left of it, or none
+-- Drop the first day that was over before `p_before` and has no open job, nor a callback to be sent still; 1, or 0 where nothing was left of it, or none
 -- when there is no such day. One at a time, because nobody can use the tables until this is committed.
 CREATE FUNCTION corral.forget_day(p_before double precision) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
@@ -203,7 +217,11 @@ BEGIN
         FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = 'corral.jobs'::regclass
     ) AS part WHERE day <= v_last AND NOT EXISTS (
         SELECT 1 FROM corral.job_queue
-        WHERE id >= corral.id_at(day * 86400.0) AND id < corral.id_at((day + 1) * 86400.0));
+        WHERE id >= corral.id_at(day * 86400.0) AND id < corral.id_at((day + 1) * 86400.0)
+    ) AND NOT EXISTS (
+        SELECT 1 FROM corral.job_outbox
+        WHERE job_id >= corral.id_at(day * 86400.0) AND job_id < corral.id_at((day + 1) * 86400.0)
+          AND status = 'pending' AND created_at >= p_before);
     IF v_day IS NULL THEN
         RETURN NULL;
     END IF;
@@ -213,6 +231,10 @@ BEGIN
     DELETE FROM corral.blobs WHERE name >= v_first AND name < v_end;
     DELETE FROM corral.job_outbox WHERE job_id >= v_first AND job_id < v_end;
     PERFORM set_config('lock_timeout', '200ms', true);
+    LOCK TABLE ONLY corral.jobs IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT 1 FROM corral.job_queue WHERE id >= v_first AND id < v_end) THEN
+        RAISE lock_not_available;  -- Somebody had one of them run again.
+    END IF;
     FOREACH v_table IN ARRAY ARRAY['jobs', 'job_steps', 'job_events', 'job_attempts'] LOOP
         EXECUTE format('DROP TABLE corral.%I', v_table || '_' || v_day);
     END LOOP;
@@ -239,8 +261,10 @@ BEGIN
         EXIT WHEN v_gone >= p_limit;
         CONTINUE WHEN v_part.day > v_today OR v_part.day < v_today AND (v_part.day + 1) * 86400.0 > p_before;
         EXECUTE format(
-            'SELECT array_agg(tenant), array_agg(id) FROM (SELECT tenant, id FROM corral.%I WHERE state IS NOT NULL '
-            'AND created_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED) AS old', v_part.relname)
+            'SELECT array_agg(tenant), array_agg(id) FROM (SELECT tenant, id FROM corral.%I AS kept '
+            'WHERE state IS NOT NULL AND created_at < $1 AND (callback IS NULL OR NOT EXISTS ('
+            'SELECT 1 FROM corral.job_outbox AS sent WHERE sent.job_id = kept.id AND sent.status = ''pending'' '
+            'AND sent.created_at >= $1)) LIMIT $2 FOR UPDATE SKIP LOCKED) AS old', v_part.relname)
         INTO v_tenants, v_ids USING p_before, p_limit - v_gone;
         CONTINUE WHEN v_ids IS NULL;
         DELETE FROM corral.blobs USING unnest(v_tenants, v_ids) AS gone(tenant, id)

@@ -80,6 +80,7 @@ CREATE INDEX job_queue_due ON job_queue (due_at) WHERE state IN ('scheduled', 'w
 CREATE INDEX job_queue_leases ON job_queue (lease_until) WHERE state = 'running';
 CREATE INDEX job_queue_deadlines ON job_queue (deadline_at) WHERE deadline_at IS NOT NULL;
 CREATE INDEX job_queue_slots ON job_queue (tenant, concurrency_key, state, rank) WHERE concurrency_key IS NOT NULL;
+CREATE INDEX job_queue_parked ON job_queue (since) WHERE state = 'parked' AND rank > 0;
 
 -- How many jobs of a queue are open.
 CREATE TABLE job_queues (
