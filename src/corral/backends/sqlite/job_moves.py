@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,10 +89,7 @@ class Moves:
 
     def place(self, queue: str, rank: int, tenant: str, fairness_key: str, weight: float) -> float:
         """The pass of a job that gets ready now: fair share is decided here, and nowhere else."""
-        group = self._ranks.get((queue, rank))
-        if group is None:
-            head, top = self._execute(_SQL["rank"], (queue, rank)).fetchone()
-            group = self._ranks[queue, rank] = _Rank(head, top)
+        group = self._ranks.get((queue, rank)) or self._rank(queue, rank)
         lane = (tenant, fairness_key)
         last = group.lanes.get(lane)
         if last is None:
@@ -105,6 +103,20 @@ class Moves:
             group.head = place
         group.top = max(group.top, place)
         return place
+
+    def _rank(self, queue: str, rank: int) -> _Rank:
+        group = self._ranks.get((queue, rank))
+        if group is None:
+            head, top = self._execute(_SQL["rank"], (queue, rank)).fetchone()
+            group = self._ranks[queue, rank] = _Rank(head, top)
+        return group
+
+    def _front(self, queue: str, rank: int, had: float = 0.0) -> float:
+        """The pass of a job that has one, or had its turn before: it goes first, or where it was."""
+        group = self._rank(queue, rank)
+        group.is_empty = False
+        group.top = math.nextafter(group.top, math.inf)  # That it rose tells other processes of work.
+        return max(group.head, had)
 
     def has_slot(self, tenant: str, key: str, limit: int) -> bool:
         """Whether a new job of that key takes a slot at once: one is free, and nobody stands before it."""
@@ -122,15 +134,22 @@ class Moves:
         """A job of this key was parked, or a slot of it was given back."""
         self._keys[tenant, key] = None
 
-    def make_ready(self, row: QueueRow, *, failures: int | None = None) -> None:
-        """Have an open job wait for a worker, or for a slot first."""
+    def make_ready(self, row: QueueRow, *, failures: int | None = None, lines_up: bool = False) -> None:
+        """Have an open job wait for a worker, or for a slot first.
+
+        One that ran or waited had its turn already and goes to the front, unless it is to line up again.
+        """
         failures = row.failures if failures is None else failures
         self.news.moved[row.id] = 0
+        place = None
+        if not lines_up and row.state in {"running", "waiting"}:
+            place = self._front(row.queue, row.rank)
         if row.key is None:
-            place = self.place(row.queue, row.rank, row.tenant, row.fairness_key, row.weight)
+            if place is None:
+                place = self.place(row.queue, row.rank, row.tenant, row.fairness_key, row.weight)
             self._execute(_SQL["queue"], ("ready", place, self.now, failures, row.number))
         else:
-            self._execute(_SQL["queue"], ("parked", None, self.now, failures, row.number))
+            self._execute(_SQL["queue"], ("parked", place, self.now, failures, row.number))
             self.wants_slot(row.tenant, row.key)
 
     def put_off(self, row: QueueRow, state: str, until: float | None, *, failures: int, awaits: str = "") -> None:
@@ -210,11 +229,14 @@ class Moves:
     def _fill(self, tenant: str, key: str) -> None:
         """Make parked jobs ready while there are slots; a job of better rank takes that of one which does not run yet."""
         while (first := self._execute(_SQL["first_parked"], (tenant, key)).fetchone()) is not None:
-            number, queue, rank, fairness_key, weight, limit, held = first
+            number, queue, rank, fairness_key, weight, limit, had, held = first
             if held >= limit:
                 worst = self._execute(_SQL["worst_ready"], (tenant, key, rank)).fetchone()
                 if worst is None:
                     return
                 self._execute(_SQL["park"], worst)
-            place = self.place(queue, rank, tenant, fairness_key, weight)
+            if had is None:
+                place = self.place(queue, rank, tenant, fairness_key, weight)
+            else:
+                place = self._front(queue, rank, had)
             self._execute(_SQL["unpark"], (place, self.now, number))

@@ -34,8 +34,8 @@ SELECT
     );
 
 -- name: first_parked
--- The job that gets the next slot of a concurrency key, and how many slots are taken now.
-SELECT number, queue, rank, fairness_key, weight, concurrency_limit, (
+-- The job that gets the next slot of a concurrency key (with its pass, if it has one), and how many are taken now.
+SELECT number, queue, rank, fairness_key, weight, concurrency_limit, pass, (
     SELECT count(*) FROM job_queue INDEXED BY job_queue_slots
     WHERE tenant = ?1 AND concurrency_key = ?2 AND state IN ('ready', 'running')
 )
@@ -49,7 +49,7 @@ WHERE tenant = ?1 AND concurrency_key = ?2 AND state = 'ready' AND rank > ?3 ORD
 
 -- name: park
 -- Take a slot away from a job that does not run yet.
-UPDATE job_queue SET state = 'parked', pass = NULL WHERE number = ?1;
+UPDATE job_queue SET state = 'parked' WHERE number = ?1;
 
 -- name: unpark
 -- Give a slot to a job: it may be claimed.

@@ -76,7 +76,7 @@ def _hand_back(moves: Moves, row: QueueRow, ending: Ending) -> None:
         if ending.delay_s > 0:
             moves.put_off(row, "scheduled", moves.now + ending.delay_s, failures=failures)
         else:
-            moves.make_ready(row, failures=failures)
+            moves.make_ready(row, failures=failures, lines_up=True)
     elif moves.transaction.execute(_SQL["is_written"], (row.number, ending.awaits)).fetchone():
         moves.make_ready(row)
     else:

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from corral.testing.contracts.job_edges import (
+    DepthContract,
+    JobDraftContract,
+    TimesContract,
+    TurnsOfTenantsContract,
+)
+from corral.testing.contracts.job_tokens import RaceContract, TokenContract
+
+
+class OnPostgres:
+    @pytest.fixture
+    def stores(self, postgres_stores):
+        return postgres_stores
+
+    @pytest.fixture
+    def other_stores(self, other_postgres_stores):
+        return other_postgres_stores
+
+
+class TestJobDraft(OnPostgres, JobDraftContract): ...
+
+
+class TestDepth(OnPostgres, DepthContract): ...
+
+
+class TestTimes(OnPostgres, TimesContract): ...
+
+
+class TestTurnsOfTenants(OnPostgres, TurnsOfTenantsContract): ...
+
+
+class TestToken(OnPostgres, TokenContract): ...
+
+
+class TestRace(OnPostgres, RaceContract): ...

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from corral.testing.contracts.job_edges import (
+    DepthContract,
+    JobDraftContract,
+    TimesContract,
+    TurnsOfTenantsContract,
+)
+from corral.testing.contracts.job_tokens import RaceContract, TokenContract
+
+
+class OnSqlite:
+    @pytest.fixture
+    def stores(self, sqlite_stores):
+        return sqlite_stores
+
+    @pytest.fixture
+    def other_stores(self, other_sqlite_stores):
+        return other_sqlite_stores
+
+
+class TestJobDraft(OnSqlite, JobDraftContract): ...
+
+
+class TestDepth(OnSqlite, DepthContract): ...
+
+
+class TestTimes(OnSqlite, TimesContract): ...
+
+
+class TestTurnsOfTenants(OnSqlite, TurnsOfTenantsContract): ...
+
+
+class TestToken(OnSqlite, TokenContract): ...
+
+
+class TestRace(OnSqlite, RaceContract): ...
