@@ -105,40 +105,44 @@ class JobWatcher:
         self._tops = self._due = self._outbox = None
         self._known = {}
         seen: int | None = None
-        changed_at = watched_at = time.monotonic()
+        news_at = watched_at = time.monotonic()
         while not self._closed:
             started = time.monotonic()
             if self._hints.watched:
                 watched_at = started
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
                 has_changed = version != seen
-                if has_changed:
-                    seen, changed_at = version, started
-                self._look(connection, has_changed=has_changed)
+                seen = version
+                # What this process did itself, such as renewing a claim, is no reason to look more often.
+                if self._look(connection, has_changed=has_changed):
+                    news_at = started
             elif started - watched_at > _PARK_AFTER_S:
                 return
             # Thousands of jobs take a while to look at: never spend more than a fifth of a core on it.
-            pause = _POLL_S if started - changed_at < _CALM_AFTER_S else _CALM_POLL_S
+            pause = _POLL_S if started - news_at < _CALM_AFTER_S else _CALM_POLL_S
             time.sleep(max(pause, 4 * (time.monotonic() - started)))
 
-    def _look(self, connection: sqlite3.Connection, *, has_changed: bool) -> None:
+    def _look(self, connection: sqlite3.Connection, *, has_changed: bool) -> bool:
+        """True: there was something to hint at."""
         hints = self._hints
+        is_news = False
         if hints.wants_work:
             if has_changed or self._tops is None:
-                self._look_for_work(connection)
+                is_news |= self._look_for_work(connection)
         else:
             self._tops = None
         if hints.wants_outbox:
             if has_changed or self._outbox is None:
-                self._look_for_callbacks(connection)
+                is_news |= self._look_for_callbacks(connection)
         else:
             self._outbox = None
         follows = hints.follows
         if has_changed or follows != self._follows:
             self._follows = follows
-            self._look_at_jobs(connection, hints.followed(), has_changed=has_changed)
+            is_news |= self._look_at_jobs(connection, hints.followed(), has_changed=has_changed)
+        return is_news
 
-    def _look_for_work(self, connection: sqlite3.Connection) -> None:
+    def _look_for_work(self, connection: sqlite3.Connection) -> bool:
         """Did anything get ready that this process did not make ready, or is anything due earlier than before?"""
         tops = {(queue, rank): top for queue, rank, top in connection.execute(_SQL["tops"])}
         first = connection.execute(_SQL["first_due"]).fetchone()
@@ -149,18 +153,22 @@ class JobWatcher:
         is_higher = any(
             top > (known or {}).get(place, -1.0) and top > ours.get(place, -1.0) for place, top in tops.items()
         )
-        if known is None or is_earlier or is_higher:
+        is_news = known is None or is_earlier or is_higher
+        if is_news:
             self._hints.work()
+        return is_news
 
-    def _look_for_callbacks(self, connection: sqlite3.Connection) -> None:
+    def _look_for_callbacks(self, connection: sqlite3.Connection) -> bool:
         """Did a callback come into the outbox, or is one due earlier than before?"""
         last, due = connection.execute(_SQL["outbox"]).fetchone()
         known = self._outbox
         self._outbox = (last, due)
-        if known is None or last > known[0] or due < known[1]:
+        is_news = known is None or last > known[0] or due < known[1]
+        if is_news:
             self._hints.outbox()
+        return is_news
 
-    def _look_at_jobs(self, connection: sqlite3.Connection, followed: Sequence[str], *, has_changed: bool) -> None:
+    def _look_at_jobs(self, connection: sqlite3.Connection, followed: Sequence[str], *, has_changed: bool) -> bool:
         """Which followed jobs are not as they were; those seen for the first time count if anything changed meanwhile."""
         known = self._known
         asked = followed if has_changed else [job_id for job_id in followed if job_id not in known]
@@ -169,13 +177,13 @@ class JobWatcher:
             chunk = encode(asked[start : start + _CHUNK], "Ids").decode()
             for job_id, look, seq in connection.execute(_SQL["looks"], (chunk,)):
                 looks[job_id] = (look, seq)
-        if has_changed:
-            self._known = looks
-            self._hints.moved(
-                [job_id for job_id, look in looks.items() if self._is_news(job_id, known.get(job_id), look)]
-            )
-        else:
+        if not has_changed:
             known.update(looks)
+            return False
+        self._known = looks
+        moved = [job_id for job_id, look in looks.items() if self._is_news(job_id, known.get(job_id), look)]
+        self._hints.moved(moved)
+        return bool(moved)
 
     def _is_news(self, job_id: str, before: _Look | None, look: _Look) -> bool:
         if before is None or before[0] != look[0]:
