@@ -94,3 +94,11 @@ def test_an_error_that_cannot_be_made_again_is_told():
 
     again = from_failure(to_failure(Local(object())))
     assert isinstance(again, AgentFailed)
+
+
+def test_an_error_that_says_what_cannot_be_written_is_kept_all_the_same():
+    class Odd(Exception):
+        def __str__(self):
+            return "half \ud800"
+
+    assert "half ?" in str(from_failure(to_failure(Odd(1))))

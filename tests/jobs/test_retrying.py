@@ -147,3 +147,22 @@ def test_an_error_that_cannot_speak_is_described_all_the_same():
     assert describe(Mine(), retryable=True).message == "Mine"
     assert describe(asyncio.CancelledError(), retryable=True).message == "The agent was cancelled from inside."
     assert describe(ValueError("x"), retryable=True).type == "ValueError"
+
+
+class Hostile(Exception):
+    @property
+    def retry_after(self):
+        raise RuntimeError
+
+    @property
+    def retryable(self):
+        raise RuntimeError
+
+
+class Endless(Exception):
+    retry_after = 10**400
+
+
+def test_an_error_whose_attributes_cannot_be_read_is_judged_all_the_same():
+    assert judge(Hostile()).kind == "retry"
+    assert judge(Endless()).delay_s == RETRY_AFTER_MAX_S

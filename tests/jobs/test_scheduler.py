@@ -288,3 +288,14 @@ async def test_people_s_own_schedules_are_left_alone(stores, begin):
     await stores.schedules.save(schedule("mine", tenant="default"))
     await begin({})
     assert set(await saved(stores)) == {"mine"}
+
+
+async def test_settings_that_cannot_be_saved_stop_no_schedule(stores, begin, caplog):
+    class Unreadable(Told):
+        async def schedules(self, tenant):
+            raise RuntimeError(f"a row of {tenant} like no other")
+
+    await stores.schedules.save(schedule("report", now=T0 - HOUR))
+    _, told = await begin({}, store=Unreadable(stores.schedules))
+    assert await fired(told) == [("report", 1, True)]
+    assert "could not be saved" in caplog.text

@@ -311,3 +311,10 @@ async def test_a_job_that_is_not_there(client, job_id):
     assert_problem(await client.delete(f"/v1/jobs/{job_id}"), 404, "job_not_found")
     assert_problem(await client.get(f"/v1/jobs/batches/{job_id}"), 404, "not_found")
     assert_problem(await client.post(f"/v1/callbacks/{job_id}/replay"), 404, "not_found")
+
+
+async def test_a_job_that_nobody_can_wait_for_is_taken_in_all_the_same(jobs, client):
+    jobs.hub._followers_max = 0
+    answer = await client.post("/v1/jobs?wait=5s", json={"agent": "main"})
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "queued"

@@ -66,7 +66,7 @@ def to_failure(error: Exception) -> bytes:
     own = origin(error)
     try:
         arguments = msgspec.json.decode(_encoder.encode(own.args))
-        message = str(own)
+        message = str(own).encode(errors="replace").decode()
     except Exception:  # noqa: BLE001 - a user's own error may hold anything
         arguments, message = [], type(own).__name__
     if isinstance(own, CorralError):

@@ -61,7 +61,7 @@ class Retrying:
                 return False
             if names & self._always:
                 return True
-        said = getattr(own, "retryable", None)
+        said = _attribute(own, "retryable")
         if isinstance(own, AgentFailed) or not isinstance(said, bool):
             return True
         return said
@@ -143,7 +143,14 @@ def _carriable(text: str) -> str:
 def _retry_after(error: BaseException) -> float | None:
     for one in (error, origin(error)):
         for name in ("retry_after_s", "retry_after"):
-            asked = getattr(one, name, None)
+            asked = _attribute(one, name)
             if isinstance(asked, int | float) and not isinstance(asked, bool) and asked >= 0:
-                return float(asked)
+                return float(min(asked, RETRY_AFTER_MAX_S))
     return None
+
+
+def _attribute(error: BaseException, name: str) -> object:
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 - a property of a user's own error may raise anything
+        return None

@@ -82,7 +82,10 @@ class Scheduler:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        await self._outage.outlast("schedules", self._save_configured)
+        try:
+            await self._outage.outlast("schedules", self._save_configured)
+        except Exception:  # noqa: BLE001 - those that the store has already come all the same
+            _log.exception("The schedules of the settings could not be saved.")
         failures = 0
         while not self._draining:
             try:

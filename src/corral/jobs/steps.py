@@ -276,9 +276,11 @@ class Journal:
 
         So a step that made its job fail is done again once a person has the job run again.
         """
-        failure = Step(key=place.key, ordinal=place.ordinal, value=to_failure(error), failed=True)
-        self._failures.append((failure, self._scribe.retrying.is_retryable(error)))
-        self._end()
+        try:
+            failure = Step(key=place.key, ordinal=place.ordinal, value=to_failure(error), failed=True)
+            self._failures.append((failure, self._scribe.retrying.is_retryable(error)))
+        finally:
+            self._end()
 
     def keep_failures(self, then: Callable[[], None]) -> None:
         """The job runs again: write down which steps are not to be tried again, and call `then`."""

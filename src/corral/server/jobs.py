@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from corral.errors import NotFound
+from corral.errors import NotFound, Overloaded, StoreUnavailable
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobInfo
 from corral.jobs.request import check_fields, fault, read_batch, read_request
@@ -104,13 +105,14 @@ class JobRoutes:
         headers: list[Header] = [location(f"/v1/jobs/{job.id}"), *applied]
         if not job.is_new:
             headers.append(_REPLAYED)
-        status = job.state
+        info: JobInfo | None = None
         if wait_s > 0:
-            info = await desk.get(caller.tenant, job.id, wait_s=wait_s)
-            if info.status in TERMINAL:
-                await request.respond_json(shown(info), 200, headers)
-                return
-            status = info.status
+            with suppress(Overloaded, StoreUnavailable):  # it is in the queue: who hears otherwise hands it in again
+                info = await desk.get(caller.tenant, job.id, wait_s=wait_s)
+        if info is not None and info.status in TERMINAL:
+            await request.respond_json(shown(info), 200, headers)
+            return
+        status = job.state if info is None else info.status
         await request.respond_json(submitted(job.id, status), 202, headers)
 
     async def submit_batch(self, request: Request) -> None:
