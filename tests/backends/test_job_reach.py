@@ -120,6 +120,26 @@ async def test_a_job_whose_key_was_swept_away_is_still_reached(
     assert await status(stores, job_id) == ("failed" if how == "late" else "queued")
 
 
+async def test_queues_that_nobody_uses_any_more_leave_no_heads(postgres_stores: Stores, postgres_url: str) -> None:
+    stores = postgres_stores
+    await enqueue(stores, draft(queue="used-once"))
+    await end(stores, (await claim(stores))[0])
+    await enqueue(stores, draft("stays"))
+    await ask(postgres_url, "UPDATE corral.job_lanes SET moved_at = 0")
+    await stores.jobs.reap()
+    assert await ask(postgres_url, "SELECT string_agg(queue, ' ') FROM corral.job_heads") == "default"
+    await enqueue(stores, draft("again", queue="used-once"))
+    assert sorted(await names(stores)) == ["again", "stays"]
+
+
+async def test_a_job_whose_head_was_swept_away_is_still_claimed(postgres_stores: Stores, postgres_url: str) -> None:
+    stores = postgres_stores
+    await enqueue(stores, draft("a"), draft("urgent", priority=10))
+    await ask(postgres_url, "DELETE FROM corral.job_heads")
+    await stores.jobs.reap()
+    assert await names(stores) == ["urgent", "a"]
+
+
 async def test_following_again_and_again_leaves_no_timers_behind(
     postgres_stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

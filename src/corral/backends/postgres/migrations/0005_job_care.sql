@@ -108,7 +108,8 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- Move up by one rank who waited at the head of a rank, or parked, for `p_ageing_s`.
+-- Move up by one rank who waited at the head of a rank, or parked, for `p_ageing_s`. A job that came while the idle head of
+-- its queue was being swept away gets a new one.
 CREATE FUNCTION corral.age_jobs(p_limit integer, p_ageing_s double precision) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_now double precision := corral.now();
@@ -129,8 +130,12 @@ BEGIN
                 WHERE state = 'queued' AND (job.queue, job.rank) > (line.queue, line.rank)
                 ORDER BY queue, rank, pass, place LIMIT 1
             ) AS next
-        ) SELECT queue, rank FROM line WHERE rank > 0
+        ) SELECT queue, rank FROM line
     LOOP
+        IF NOT EXISTS (SELECT 1 FROM corral.job_heads AS head WHERE head.queue = v_line.queue AND head.rank = v_line.rank) THEN
+            INSERT INTO corral.job_heads (queue, rank) VALUES (v_line.queue, v_line.rank) ON CONFLICT DO NOTHING;
+        END IF;
+        CONTINUE WHEN v_line.rank = 0;
         v_ids := v_ids || ARRAY(
             SELECT id FROM (
                 SELECT id, aged_at FROM corral.job_queue
@@ -158,7 +163,8 @@ BEGIN
     RETURN v_aged + coalesce(cardinality(v_ids), 0);
 END $$;
 
--- Remove what nobody needs any more: answers to idempotency keys, dead workers, idle lanes, unused keys, old follows.
+-- Remove what nobody needs any more: answers to idempotency keys, dead workers, idle lanes and heads, unused keys, old
+-- follows.
 CREATE FUNCTION corral.tidy_jobs(p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_now double precision := corral.now();
@@ -196,6 +202,14 @@ BEGIN
         SELECT 1 FROM corral.job_queue AS job WHERE job.tenant = slot.tenant AND job.concurrency_key = slot.key);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_gone := v_gone + v_count;
+    -- A queue and rank without lanes has been idle for a while. Claims look at every head: names used once must not stay.
+    DELETE FROM corral.job_heads WHERE (queue, rank) IN (
+        SELECT queue, rank FROM corral.job_heads AS head
+        WHERE NOT EXISTS (SELECT 1 FROM corral.job_lanes AS lane WHERE lane.queue = head.queue AND lane.rank = head.rank)
+          AND NOT EXISTS (
+            SELECT 1 FROM corral.job_queue AS job
+            WHERE job.queue = head.queue AND job.rank = head.rank AND state = 'queued')
+        LIMIT p_limit FOR UPDATE SKIP LOCKED);
     DELETE FROM corral.job_follows WHERE job_id IN (
         SELECT job_id FROM corral.job_follows WHERE expires_at <= v_now LIMIT p_limit FOR UPDATE SKIP LOCKED);
     RETURN v_gone;
