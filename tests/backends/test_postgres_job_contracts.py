@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import pytest
 
+from corral.testing.contracts.job_desks import (
+    CountsContract,
+    DeliveryContract,
+    LargeValueContract,
+    SearchContract,
+    TimetableContract,
+)
 from corral.testing.contracts.job_edges import (
     DepthContract,
     JobDraftContract,
     TimesContract,
     TurnsOfTenantsContract,
 )
+from corral.testing.contracts.job_endings import EndingContract, RedriveContract, WaitContract
 from corral.testing.contracts.job_tokens import RaceContract, TokenContract
 
 
@@ -37,3 +45,27 @@ class TestToken(OnPostgres, TokenContract): ...
 
 
 class TestRace(OnPostgres, RaceContract): ...
+
+
+class TestEnding(OnPostgres, EndingContract): ...
+
+
+class TestWait(OnPostgres, WaitContract): ...
+
+
+class TestRedrive(OnPostgres, RedriveContract): ...
+
+
+class TestSearch(OnPostgres, SearchContract): ...
+
+
+class TestCounts(OnPostgres, CountsContract): ...
+
+
+class TestDelivery(OnPostgres, DeliveryContract): ...
+
+
+class TestTimetable(OnPostgres, TimetableContract): ...
+
+
+class TestLargeValue(OnPostgres, LargeValueContract): ...

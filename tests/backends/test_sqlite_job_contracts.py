@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import pytest
 
+from corral.testing.contracts.job_desks import (
+    CountsContract,
+    DeliveryContract,
+    LargeValueContract,
+    SearchContract,
+    TimetableContract,
+)
 from corral.testing.contracts.job_edges import (
     DepthContract,
     JobDraftContract,
     TimesContract,
     TurnsOfTenantsContract,
 )
+from corral.testing.contracts.job_endings import EndingContract, RedriveContract, WaitContract
 from corral.testing.contracts.job_tokens import RaceContract, TokenContract
 
 
@@ -37,3 +45,27 @@ class TestToken(OnSqlite, TokenContract): ...
 
 
 class TestRace(OnSqlite, RaceContract): ...
+
+
+class TestEnding(OnSqlite, EndingContract): ...
+
+
+class TestWait(OnSqlite, WaitContract): ...
+
+
+class TestRedrive(OnSqlite, RedriveContract): ...
+
+
+class TestSearch(OnSqlite, SearchContract): ...
+
+
+class TestCounts(OnSqlite, CountsContract): ...
+
+
+class TestDelivery(OnSqlite, DeliveryContract): ...
+
+
+class TestTimetable(OnSqlite, TimetableContract): ...
+
+
+class TestLargeValue(OnSqlite, LargeValueContract): ...

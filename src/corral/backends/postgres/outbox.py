@@ -38,13 +38,13 @@ class PostgresOutbox:
 
     async def settle(self, outcomes: Sequence[Delivered]) -> list[bool]:
         """Note what came of them."""
-        real = [outcome for outcome in outcomes if outcome.token and findable(outcome.answer)]
+        real = [outcome for outcome in outcomes if outcome.token and findable(outcome.id, outcome.token)]
         rows = await self._engine.fetch(
             _SQL["settle"],
             [outcome.id for outcome in real],
             [outcome.token for outcome in real],
             [_status(outcome) for outcome in real],
-            [outcome.answer for outcome in real],
+            [outcome.answer.replace("\0", "?").encode(errors="replace").decode() for outcome in real],
             [outcome.retry_in_s for outcome in real],
         )
         settled = {row[0] for row in rows}
