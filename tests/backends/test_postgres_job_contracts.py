@@ -17,6 +17,7 @@ from corral.testing.contracts.job_edges import (
 )
 from corral.testing.contracts.job_endings import EndingContract, RedriveContract, WaitContract
 from corral.testing.contracts.job_tokens import RaceContract, TokenContract
+from corral.testing.contracts.job_wakes import FollowContract, SlotContract, WorkWakeContract
 
 
 class OnPostgres:
@@ -69,3 +70,12 @@ class TestTimetable(OnPostgres, TimetableContract): ...
 
 
 class TestLargeValue(OnPostgres, LargeValueContract): ...
+
+
+class TestWorkWake(OnPostgres, WorkWakeContract): ...
+
+
+class TestFollow(OnPostgres, FollowContract): ...
+
+
+class TestSlot(OnPostgres, SlotContract): ...

@@ -17,6 +17,7 @@ from corral.testing.contracts.job_edges import (
 )
 from corral.testing.contracts.job_endings import EndingContract, RedriveContract, WaitContract
 from corral.testing.contracts.job_tokens import RaceContract, TokenContract
+from corral.testing.contracts.job_wakes import FollowContract, SlotContract, WorkWakeContract
 
 
 class OnSqlite:
@@ -69,3 +70,12 @@ class TestTimetable(OnSqlite, TimetableContract): ...
 
 
 class TestLargeValue(OnSqlite, LargeValueContract): ...
+
+
+class TestWorkWake(OnSqlite, WorkWakeContract): ...
+
+
+class TestFollow(OnSqlite, FollowContract): ...
+
+
+class TestSlot(OnSqlite, SlotContract): ...

@@ -5,11 +5,11 @@ import ssl
 import subprocess
 
 import pytest
-from listening import Listening, answering, read_request
 
 from corral.errors import OutboundFailed, OutboundRefused
 from corral.outbound.client import Outbound
 from corral.outbound.target import target_of
+from listening import Listening, answering, read_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Said: yes\r\n\r\nok"
 

@@ -267,6 +267,19 @@ class DeliveryContract(Contract):
         for unknown in ("nobody", "nul\0", "", job_id):
             assert not await stores.outbox.replay(TENANT, unknown)
 
+    async def test_a_word_said_before_changes_nothing(self, stores: Stores) -> None:
+        await failed_one(stores, callback=HOOK)
+        (one,) = await self._taken(stores)
+        said_before = Delivered(id=one.id, token=one.token, ok=True, answer="200")
+        assert await stores.outbox.settle([said_before]) == [True]
+        await stores.outbox.settle([Delivered(id=one.id, token=one.token, ok=False, answer="500")])
+        (told,) = await stores.outbox.deliveries(TENANT)
+        assert (told.status, told.answer) == ("delivered", "200")
+        assert await stores.outbox.replay(TENANT, one.id)
+        await stores.outbox.settle([said_before])
+        (told,) = await stores.outbox.deliveries(TENANT)
+        assert told.status == "pending"
+
     async def test_listed_newest_first_and_each_to_its_own(self, stores: Stores) -> None:
         ids = [await failed_one(stores, callback=HOOK) for _ in range(3)]
         (theirs,) = await enqueue(stores, draft("x", tenant="other", callback=HOOK))
