@@ -14,7 +14,7 @@ RETURNING id, token, tenant, job_id, callback, status, attempts, created_at, nex
 SELECT min(next_at) - corral.now() FROM corral.job_outbox WHERE status = 'pending';
 
 -- name: settle
--- Note outcomes; those of who holds it, or said the same before.
+-- Note outcomes of who holds it; and name those who said so before, which changes nothing.
 WITH outcome AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::double precision[])
         AS one(id, token, status, answer, retry_in_s)
@@ -23,8 +23,10 @@ WITH outcome AS (
     WHERE id = ANY ($1) ORDER BY id FOR UPDATE
 )
 UPDATE corral.job_outbox AS delivery SET
-    status = outcome.status, answer = outcome.answer, settled = outcome.token, token = '',
-    next_at = CASE delivery.token WHEN '' THEN next_at ELSE corral.now() + coalesce(outcome.retry_in_s, 0) END
+    status = CASE delivery.token WHEN '' THEN delivery.status ELSE outcome.status END,
+    answer = CASE delivery.token WHEN '' THEN delivery.answer ELSE outcome.answer END,
+    next_at = CASE delivery.token WHEN '' THEN next_at ELSE corral.now() + coalesce(outcome.retry_in_s, 0) END,
+    settled = outcome.token, token = ''
 FROM outcome, held
 WHERE delivery.id = outcome.id AND held.id = outcome.id
   AND (delivery.token = outcome.token OR delivery.token = '' AND delivery.settled = outcome.token)

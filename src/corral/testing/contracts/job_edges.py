@@ -74,7 +74,7 @@ class JobDraftContract(Contract):
         "odd",
         [{"tenant": "a\0"}, {"agent": "\ud800"}, {"queue": ""}, {"priority": 11}, {"priority": -1}, {"weight": 0.0},
          {"weight": float("nan")}, {"max_attempts": 0}, {"concurrency_key": "k", "concurrency_limit": 0},
-         {"delay_s": float("nan")}, {"run_at": float("inf")}, {"tags": ("\0",)}],
+         {"delay_s": float("nan")}, {"run_at": float("inf")}, {"tags": ("\0",)}, {"concurrency_key": ""}, {"session_id": ""}],
     )  # fmt: skip
     async def test_what_no_engine_could_keep_is_refused(self, stores: Stores, odd: dict[str, Any]) -> None:
         fine = draft("fine")
