@@ -280,7 +280,7 @@ def test_pieces_and_what_stands_beside_them(capfd):
         ("progress", {"data": {"fraction": 0.5, "message": "half"}}),
         ("piece", {"data": {"n": 1}}),
         ("piece", {"data": "end"}),
-        ("status", {"id": ID, "status": "waiting", "awaits": "approval"}),
+        ("status", {"id": ID, "status": "waiting", "awaits": "signal:approval#1"}),
         ("status", {"id": ID, "status": "scheduled", "run_at": 1.0}),
     ):
         printer.show(ServerEvent(name, data))

@@ -87,6 +87,11 @@ def _passes(failure: Failure) -> bool:
     return failure.code in _PASSING or failure.details.get("http_status", 0) >= _SERVER_ERRORS
 
 
+def _signal_name(awaits: str) -> str:
+    """What a signal must be called to end this wait: `approval` for `signal:approval#1`."""
+    return awaits.removeprefix("signal:").rpartition("#")[0] or awaits
+
+
 class Printer:
     """Shows events to people: text as text, progress as a bar, all else beside."""
 
@@ -114,7 +119,7 @@ class Printer:
                 self._said = False
                 self._beside(f"Attempt {data['attempt']} begins; what was said before does not count.")
             case "status" if data["status"] == "waiting":
-                self._beside(f"It waits for a signal: corral jobs signal {data['id']} {data['awaits']} …")
+                self._beside(f"It waits for a signal: corral jobs signal {data['id']} {_signal_name(data['awaits'])} …")
             case "status" if data["status"] == "scheduled":
                 self._beside(f"Due at {when(data['run_at'])}.")
 

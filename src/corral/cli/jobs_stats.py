@@ -50,7 +50,7 @@ def _once(found: Mapping[str, Any], *, as_json: bool) -> None:
         show_json(found)
         return
     if not found["queues"]:
-        note("No jobs, and none lately.")
+        note("No job is open.")
     else:
         show_table(_QUEUE_COLUMNS, _queue_rows(found))
     if found["workers"]:
