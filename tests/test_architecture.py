@@ -14,13 +14,26 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 FORBIDDEN = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc", "core"}
-ROOMS = {"backends", "observability", "runtime", "server", "sessions", "settings", "cli", "jobs", "outbound"}
+ROOMS = {
+    "backends",
+    "observability",
+    "runtime",
+    "server",
+    "sessions",
+    "settings",
+    "cli",
+    "jobs",
+    "outbound",
+    "models",
+    "cache",
+    "limits",
+}
 DOCS_OF = {"backends": "store"}
 
 # What a database may know of the house: the rooms' ports and types, and the shared vocabulary.
 BACKENDS_MAY_IMPORT = re.compile(
     r"corral\.(backends(\..*)?|errors|clock|messages|context|settings\.sections"
-    r"|sessions\.(store|event)|jobs\.(store|job|states)|runtime\.store|observability\.store)$"
+    r"|sessions\.(store|event)|jobs\.(store|job|states)|cache\.store|limits\.store|runtime\.store|observability\.store)$"
 )
 
 

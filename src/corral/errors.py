@@ -229,6 +229,112 @@ class StepNotKept(CorralError):
     code = "step_not_kept"
 
 
+# -- models -------------------------------------------------------------------------------------------------------
+
+
+class ModelFailed(CorralError):
+    """The model did not answer."""
+
+    status = 502
+    code = "model_failed"
+    retryable = True
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        provider: str = "",
+        model: str = "",
+        provider_status: int = 0,
+        provider_code: str = "",
+        retry_after_s: float | None = None,
+        partial: object = None,
+    ) -> None:
+        """`partial` is what a stream had said (a `ModelReply`) before it broke; the provider's own words are in `message`."""
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.provider = provider
+        self.model = model
+        self.provider_status = provider_status
+        self.provider_code = provider_code
+        self.partial = partial
+
+
+class ModelUnavailable(ModelFailed):
+    """The model's provider cannot be reached, or says that it is overloaded."""
+
+    status = 503
+    code = "model_unavailable"
+
+
+class ModelTimeout(ModelFailed):
+    """The model did not answer in time."""
+
+    status = 504
+    code = "model_timeout"
+
+
+class ModelStreamBroken(ModelFailed):
+    """The model's answer broke off."""
+
+    code = "model_stream_broken"
+
+
+class ModelRateLimited(ModelFailed):
+    """The model's provider allows no more calls for now."""
+
+    status = 429
+    code = "model_rate_limited"
+
+
+class ModelRequestInvalid(ModelFailed):
+    """The model's provider does not accept this request."""
+
+    status = 400
+    code = "model_request_invalid"
+    retryable = False
+
+
+class ContextTooLong(ModelRequestInvalid):
+    """The conversation is longer than this model can read."""
+
+    code = "context_too_long"
+
+
+class ContentFiltered(ModelRequestInvalid):
+    """The model's provider refuses this content."""
+
+    code = "content_filtered"
+
+
+class ModelAuthFailed(ModelFailed):
+    """The model's provider does not accept our credentials."""
+
+    code = "model_auth_failed"
+    retryable = False
+
+
+class ModelNotFound(ModelFailed):
+    """There is no such model."""
+
+    status = 404
+    code = "model_not_found"
+    retryable = False
+
+
+class PaceExceeded(ModelFailed):
+    """A place within the provider's limits would come too late for this call."""
+
+    status = 429
+    code = "pace_exceeded"
+
+
+class NotCached(CorralError):
+    """Only a kept answer was wanted, and there is none."""
+
+    status = 504
+    code = "not_cached"
+
+
 # -- an invocation's end ------------------------------------------------------------------------------------------
 
 

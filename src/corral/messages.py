@@ -1,7 +1,8 @@
-"""The words the rooms share: what is said in a conversation, and one page of a longer list."""
+"""The words the rooms share: what is said in a conversation, what is asked of a model, and one page of a longer list."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -14,8 +15,16 @@ T = TypeVar("T")
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message: who spoke, and what, part by part.
 
-    A part is a JSON object with a `type` (`text`, `json`, `image`, `tool_use`, `tool_result`, …). Plain text is the one
-    part `{"type": "text", "text": …}`.
+    A part is a JSON object with a `type`. Plain text is the one part `{"type": "text", "text": …}`. What models read and
+    write has these types as well; what else a part carries goes along untouched:
+
+    - `image`: `data` (base64) and `media_type`, or `url`
+    - `file`: `data` and `media_type`, or `url`; `name`
+    - `tool_use`: `id`, `name`, `input` (the arguments, a JSON object)
+    - `tool_result`: `tool_use_id`, `content` (a list of parts), `is_error`
+    - `reasoning`: `text`, and what its provider wants back to go on thinking (`signature`, `data`)
+
+    A part with `"cache": true` ends a prefix that the provider may keep for later calls.
     """
 
     role: Role
@@ -44,3 +53,217 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: list[T]
     next_cursor: str | None = None
+
+
+# -- asking a model ---------------------------------------------------------------------------------------------------
+
+
+class ToolSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tool that a model may ask for."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+    """JSON schema of its input; empty: it takes none."""
+    strict: bool = False
+    """The input must fit the schema, where the provider can promise that."""
+
+
+class OutputFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An answer in JSON: any object, or one that fits a schema."""
+
+    schema: dict[str, Any] | None = None
+    name: str = "answer"
+    strict: bool = True
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """For whom a model is asked. Never sent to a provider; the tenant comes from the credential alone."""
+
+    tenant: str = "default"
+    tier: str = ""
+    user_id: str = ""
+    agent: str = ""
+    session_id: str = ""
+    run_id: str = ""
+    """The request or job this belongs to."""
+    tags: dict[str, str] = {}
+    """For the bill: `{"team": "support"}`."""
+    priority: int = 5
+    """0 (last) to 9 (first), when calls have to wait for a provider's limits."""
+
+
+class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one call may be answered."""
+
+    cache: Literal["", "use", "bypass", "refresh", "only"] = ""
+    """`bypass`: neither read nor write; `refresh`: ask anew and keep the answer; `only`: fail rather than ask. Empty: as configured."""
+    cache_ttl_s: float | None = None
+    cache_tags: tuple[str, ...] = ()
+    """Names under which the kept answer can be thrown away."""
+    cache_scope: str = ""
+    """Answers are shared within a scope alone: a user, a conversation, a version of a prompt."""
+    replay_chunks_s: float = 0.0
+    """Pause between the pieces of a kept answer that is streamed; 0: at full speed."""
+    route: str = ""
+    """Which class of the router to take (`expert_task`), instead of finding it out."""
+    idempotent: bool = True
+    """Asking twice at the same time is harmless (hedged calls)."""
+
+
+class ModelCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One question to a model. What a provider has no word for is left out of what it is sent."""
+
+    model: str
+    """`provider/model` (`openai/gpt-4.1-mini`), a name from the settings, or `auto`."""
+    messages: list[Message]
+    """Messages with the role `system` instruct; wherever they stand."""
+    tools: list[ToolSpec] = []
+    tool_choice: str = ""
+    """`auto`, `none`, `required`, or `tool:NAME`; empty: the provider's own default."""
+    parallel_tools: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    max_tokens: int | None = None
+    stop: list[str] = []
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    output: OutputFormat | None = None
+    reasoning: str = ""
+    """How hard to think: `none`, `minimal`, `low`, `medium`, `high`, or a number of tokens."""
+    stream: bool = False
+    """Whether deltas are wanted before the reply."""
+    extra: dict[str, Any] = {}
+    """Sent to the provider as it is, over what we would have sent."""
+    caller: Caller = Caller()
+    policy: CallPolicy = CallPolicy()
+    deadline: float | None = None
+    """When to be done, on the monotonic clock of this process."""
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What the layers decided, and why (`route.to`, `cache.hit`); changes of the call share it. For the trace and for headers."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens of one call, in kinds that never overlap."""
+
+    input: int = 0
+    """Read for the full price."""
+    cache_read: int = 0
+    """Read from the provider's prefix cache."""
+    cache_write: int = 0
+    """Read, and kept there."""
+    output: int = 0
+    """Written for the caller."""
+    reasoning: int = 0
+    """Written for the model itself."""
+    estimated: bool = False
+    """The provider did not say: counted here."""
+
+    @property
+    def input_tokens(self) -> int:
+        """All that was read."""
+        return self.input + self.cache_read + self.cache_write
+
+    @property
+    def output_tokens(self) -> int:
+        """All that was written."""
+        return self.output + self.reasoning
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.input_tokens + self.output_tokens
+
+
+StopReason = Literal["end", "length", "stop_sequence", "tool_use", "content_filter", "refusal", "pause", "other"]
+
+
+class ModelReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model's whole answer."""
+
+    id: str = ""
+    """The provider's."""
+    model: str = ""
+    """What answered, as the provider names it."""
+    provider: str = ""
+    """The name in the settings of who answered."""
+    content: list[dict[str, Any]] = []
+    """Parts, as in `Message`."""
+    stop_reason: StopReason = "end"
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    """What it cost; none: no price is known. An answer that was kept cost nothing: 0."""
+    cached: Literal["", "exact", "stale", "semantic", "shared"] = ""
+    """Where the answer came from if the provider was not asked for it; `shared`: another call at the same time asked."""
+    created_at: float = 0.0
+    logprobs: Any = None
+
+    @property
+    def text(self) -> str:
+        """All text parts, one after the other."""
+        return "".join(part.get("text", "") for part in self.content if part.get("type") == "text")
+
+    @property
+    def reasoning(self) -> str:
+        """What the model said it thought."""
+        return "".join(part.get("text", "") for part in self.content if part.get("type") == "reasoning")
+
+    @property
+    def tool_uses(self) -> list[dict[str, Any]]:
+        """The tools it wants called."""
+        return [part for part in self.content if part.get("type") == "tool_use"]
+
+    def as_message(self) -> Message:
+        """The answer as the next message of the conversation."""
+        return Message(role="assistant", content=self.content)
+
+
+class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A piece of an answer that is still being written.
+
+    `text` and `reasoning` carry `text`; `tool_use` begins a tool's call (`id`, `name`) and `tool_input` carries a piece of its
+    arguments' JSON in `text`. `index` is the number of the part in the reply's content.
+    """
+
+    kind: Literal["text", "reasoning", "tool_use", "tool_input"]
+    text: str = ""
+    index: int = 0
+    id: str = ""
+    name: str = ""
+
+
+ModelEvent = Delta | ModelReply
+"""A call yields deltas if it streams, and always ends with one `ModelReply`; if there is none, it raised."""
+
+CallModel = Callable[[ModelCall], AsyncIterator[ModelEvent]]
+"""Ask a model. Close the iterator (`aclose`) to stop early: what it holds is given back then."""
+
+
+class EmbedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Texts to be placed in a model's space of meanings."""
+
+    model: str
+    texts: list[str]
+    dimensions: int | None = None
+    extra: dict[str, Any] = {}
+    caller: Caller = Caller()
+    policy: CallPolicy = CallPolicy()
+    deadline: float | None = None
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class EmbedReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One vector for each text, in order."""
+
+    vectors: list[list[float]]
+    model: str = ""
+    provider: str = ""
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    cached: int = 0
+    """How many of the vectors had been kept."""
+
+
+CallEmbedder = Callable[[EmbedCall], Awaitable[EmbedReply]]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from corral.settings.schema import VARIABLE, defaults, json_schema
+from corral.settings.section import Section
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
 _MARK = "<!-- From here on this page is written by tests/settings/settings_page.py. -->\n"
@@ -26,12 +27,26 @@ def page() -> str:
     text = f"{head}{_MARK}\n## At the top\n\n{_table(plain, values, '')}"
     for name, section in sections.items():
         text += f"\n## `{name}`\n\n{section['description']}\n\n{_table(section['properties'], values, name + '.')}"
-    key = parts["ApiKey"]
-    described = "".join(
-        f"| `{name}` | {_kind(part)} | {_default(part.get('default'))} | {_cell(part['description'])} |\n"
-        for name, part in key["properties"].items()
-    )
-    return f"{text}\n### An entry of `security.api_keys`\n\n{key['description']}\n\n{_HEAD}{described}"
+    for name, section in sections.items():
+        for key, inner in section["properties"].items():
+            text += _inner(f"{name}.{key}", inner, parts)
+    return text
+
+
+def _inner(place: str, schema: dict[str, Any], parts: dict[str, Any]) -> str:
+    """The table of what stands inside of one setting, if that has keys of its own."""
+    for kind in schema.get("anyOf", [schema]):
+        holder = {"array": kind.get("items"), "object": kind.get("additionalProperties")}.get(kind.get("type", ""))
+        within = holder if isinstance(holder, dict) else kind
+        if "$ref" in within:
+            key = parts[within["$ref"].rpartition("/")[2]]
+            rows = "".join(
+                f"| `{name}` | {_kind(part)} | {_default(part.get('default'))} | {_cell(part['description'])} |\n"
+                for name, part in key["properties"].items()
+            )
+            title = place if within is kind else f"{place}.NAME" if kind["type"] == "object" else f"{place}[]"
+            return f"\n### `{title}`\n\n{key['description']}\n\n{_HEAD}{rows}"
+    return ""
 
 
 _HEAD = "| key | type | default | what it is |\n| --- | --- | --- | --- |\n"
@@ -63,7 +78,11 @@ def _one_kind(schema: dict[str, Any]) -> str:
 
 
 def _default(value: Any) -> str:
-    return "" if value is None or value in ([], {}, "") else f"`{json.dumps(value)}`".replace('"', "")
+    return (
+        ""
+        if value is None or isinstance(value, Section) or value in ([], {}, "")
+        else f"`{json.dumps(value)}`".replace('"', "")
+    )
 
 
 def _cell(text: str) -> str:

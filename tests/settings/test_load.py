@@ -339,6 +339,7 @@ def test_what_is_written_is_what_is_read(tmp_path, data):
         assert key in {
             "server.role",
             "sessions.on_conflict",
+            "cache.coalesce",
             "store.sync",
             "observability.log_level",
             "observability.log_format",

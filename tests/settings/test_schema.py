@@ -11,7 +11,8 @@ from settings_page import PAGE, page
 
 from corral.settings.check import FIELDS
 from corral.settings.schema import defaults, descriptions, json_schema
-from corral.settings.sections import Section, Settings
+from corral.settings.section import Section
+from corral.settings.sections import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples/quickstart/corral.yaml"
 

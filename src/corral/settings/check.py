@@ -12,7 +12,8 @@ import msgspec
 
 from corral.errors import ConfigError
 from corral.settings.expansion import Expanded, expanded
-from corral.settings.sections import Section, Settings
+from corral.settings.section import Section
+from corral.settings.sections import Settings
 
 
 class Value(msgspec.Struct, frozen=True):

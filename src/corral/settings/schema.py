@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from corral.settings import sections
-from corral.settings.sections import Section, Settings
+from corral.settings import model_sections, sections
+from corral.settings.section import Section
+from corral.settings.sections import Settings
 
 VARIABLE = {"type": "string", "pattern": "^\\$\\{.+\\}$"}
 
@@ -35,7 +36,8 @@ def json_schema() -> dict[str, Any]:
 def descriptions() -> dict[str, dict[str, str]]:
     """By struct and key, the docstring under it; under the empty key the struct's own."""
     found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(inspect.getsource(sections)).body:
+    written = [node for module in (sections, model_sections) for node in ast.parse(inspect.getsource(module)).body]
+    for node in written:
         if not isinstance(node, ast.ClassDef):
             continue
         said = found[node.name] = {"": ast.get_docstring(node) or ""}

@@ -1,30 +1,17 @@
 """Everything an operator decides, room by room: one frozen struct each, every key with a default.
 
 The names here are the keys of `corral.yaml`, of the environment (`CORRAL_SERVER_PORT`) and of the JSON schema. A docstring
-under a key is its description in the schema and in `docs/settings.md`.
+under a key is its description in the schema and in `docs/settings.md`. What is asked of models stands in `model_sections`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
-from corral.settings.masking import masked
-
-# No longer than clocks and databases can count: about thirty years.
-Seconds = Annotated[float, Meta(gt=0, le=1e9)]
-Pause = Annotated[float, Meta(ge=0, le=1e9)]
-Count = Annotated[int, Meta(ge=1)]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A part of the settings: frozen, strict about unknown keys, and shown without its secrets."""
-
-    def __repr__(self) -> str:
-        parts = [f"{name}={masked(name, getattr(self, name))!r}" for name in self.__struct_fields__]
-        return f"{type(self).__name__}({', '.join(parts)})"
+from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
+from corral.settings.section import Count, Pause, Seconds, Section
 
 
 class ServerSettings(Section, frozen=True):
@@ -237,6 +224,9 @@ class Settings(Section, frozen=True):
     runtime: RuntimeSettings = RuntimeSettings()
     sessions: SessionSettings = SessionSettings()
     jobs: JobSettings = JobSettings()
+    models: ModelSettings = ModelSettings()
+    cache: CacheSettings = CacheSettings()
+    limits: LimitSettings = LimitSettings()
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()
     observability: ObservabilitySettings = ObservabilitySettings()

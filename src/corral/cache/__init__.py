@@ -1,0 +1,1 @@
+"""Answers that were given before: exact, shared at the same time, and by meaning."""

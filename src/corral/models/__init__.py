@@ -1,0 +1,1 @@
+"""Asking models: providers, their languages, the router, and what makes a call survive."""

@@ -1,0 +1,49 @@
+"""Layers around a call: each a small function of the call and of all that comes after it.
+
+    async def layer(call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        async with aclosing(proceed(call)) as events:
+            async for event in events:
+                yield event
+
+A call that streams and one that does not take the same road: the first yields deltas before its reply.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Protocol, cast
+
+from corral.errors import ModelStreamBroken
+from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply
+
+
+class ModelLayer(Protocol):
+    """One layer: does its part, and calls `proceed` for all that comes after it."""
+
+    def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        """Answer, or go on."""
+        ...
+
+
+def wrap(innermost: CallModel, layers: Sequence[ModelLayer]) -> CallModel:
+    """One way to call out of all of them, the first one outermost. A layer that is off is left out, and costs nothing."""
+    handler = innermost
+    for layer in reversed(layers):
+        handler = functools.partial(layer, proceed=handler)
+    return handler
+
+
+def closing(events: AsyncIterator[ModelEvent]) -> aclosing[AsyncGenerator[ModelEvent, None]]:
+    """The events of a call; leaving the block closes the call, so that who stops early gives back at once what it holds."""
+    return aclosing(cast("AsyncGenerator[ModelEvent, None]", events))
+
+
+async def reply_of(events: AsyncIterator[ModelEvent]) -> ModelReply:
+    """Read a call to its end."""
+    async with closing(events) as all_events:
+        async for event in all_events:
+            if type(event) is ModelReply:
+                return event
+    raise ModelStreamBroken

@@ -1,0 +1,1 @@
+"""The languages that providers speak, each in a file: ours in, theirs out, and back."""
