@@ -16,6 +16,7 @@ from corral.testing.contracts.job_edges import (
     TurnsOfTenantsContract,
 )
 from corral.testing.contracts.job_endings import EndingContract, RedriveContract, WaitContract
+from corral.testing.contracts.job_machine import JobMachineContract
 from corral.testing.contracts.job_tokens import RaceContract, TokenContract
 from corral.testing.contracts.job_wakes import FollowContract, SlotContract, WorkWakeContract
 
@@ -79,3 +80,6 @@ class TestFollow(OnPostgres, FollowContract): ...
 
 
 class TestSlot(OnPostgres, SlotContract): ...
+
+
+class TestJobMachine(OnPostgres, JobMachineContract): ...
