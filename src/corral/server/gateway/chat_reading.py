@@ -1,0 +1,213 @@
+"""`POST /v1/chat/completions`: what a client of OpenAI's asks, as a call of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from corral.messages import Message, ModelCall, OutputFormat, ToolSpec
+from corral.server.gateway.reading import Fields, RequestInvalid, function_tool, image_part, texts, tool_input
+
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_CHOICES = frozenset({"auto", "none", "required"})
+_ALONE = 1
+
+
+class ChatRequest:
+    """A call, and what concerns only how it is answered."""
+
+    __slots__ = ("call", "tags", "user", "wants_usage")
+
+    def __init__(self, call: ModelCall, *, user: str | None, tags: dict[str, str], wants_usage: bool) -> None:
+        """Made by `read_chat`."""
+        self.call = call
+        self.user = user
+        self.tags = tags
+        self.wants_usage = wants_usage
+        """The last chunk of a stream says how many tokens it took."""
+
+
+def read_chat(body: object, default_model: str) -> ChatRequest:
+    """Read a request. Raises `RequestInvalid` naming the field. What we have no word for goes to the provider as it is."""
+    fields = Fields(body)
+    count = fields.take("n", int)
+    if count is not None and count != _ALONE:
+        raise fields.wrong("n", "One answer at a time (`n: 1`): ask as often as you want answers.")
+    call = ModelCall(
+        model=fields.take("model", str) or default_model,
+        messages=_messages(fields.need("messages", list)),
+        tools=_tools(fields),
+        tool_choice=_tool_choice(fields.take_any("tool_choice")),
+        parallel_tools=fields.take("parallel_tool_calls", bool),
+        temperature=fields.take("temperature", float),
+        top_p=fields.take("top_p", float),
+        top_k=fields.take("top_k", int),
+        max_tokens=_max_tokens(fields),
+        stop=texts(fields, "stop"),
+        seed=fields.take("seed", int),
+        frequency_penalty=fields.take("frequency_penalty", float),
+        presence_penalty=fields.take("presence_penalty", float),
+        output=_output(fields.take("response_format", dict)),
+        reasoning=fields.take("reasoning_effort", str) or "",
+        stream=bool(fields.take("stream", bool)),
+    )
+    options = fields.take("stream_options", dict) or {}
+    user = fields.take("user", str) or fields.take("safety_identifier", str)
+    metadata = fields.take("metadata", dict) or {}
+    fields.drop("store", "prompt_cache_key", "prompt_cache_retention", "service_tier", "functions", "function_call")
+    call.extra.update(fields.left)
+    return ChatRequest(
+        call,
+        user=user,
+        tags={str(name): str(value) for name, value in metadata.items()},
+        wants_usage=bool(options.get("include_usage")),
+    )
+
+
+def _max_tokens(fields: Fields) -> int | None:
+    older, newer = fields.take("max_tokens", int), fields.take("max_completion_tokens", int)
+    most = newer if newer is not None else older
+    if most is not None and most < 1:
+        raise fields.wrong("max_tokens", "`max_tokens` is 1 or more.")
+    return most
+
+
+def _tools(fields: Fields) -> list[ToolSpec]:
+    found = []
+    for at, tool in enumerate(fields.take("tools", list) or ()):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind != "function":
+            raise fields.wrong(f"tools[{at}].type", f"Tools are functions here, not {kind!r}.")
+        found.append(function_tool(tool.get("function"), f"tools[{at}].function"))
+    return found
+
+
+def _tool_choice(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str) and value in _CHOICES:
+        return value
+    if isinstance(value, dict):
+        function = value.get("function")
+        name = function.get("name") if isinstance(function, dict) else value.get("name")
+        if isinstance(name, str):
+            return f"tool:{name}"
+    raise RequestInvalid("`tool_choice` is `auto`, `none`, `required`, or names a function.", "tool_choice")
+
+
+def _output(value: dict[str, Any] | None) -> OutputFormat | None:
+    if value is None or value.get("type") == "text":
+        return None
+    if value.get("type") == "json_object":
+        return OutputFormat()
+    if value.get("type") != "json_schema":
+        raise RequestInvalid(
+            "`response_format.type` is `text`, `json_object` or `json_schema`.", "response_format.type"
+        )
+    fields = Fields(value.get("json_schema"), "response_format.json_schema")
+    return OutputFormat(
+        schema=fields.need("schema", dict),
+        name=fields.take("name", str) or "answer",
+        strict=bool(fields.take("strict", bool)),
+    )
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _messages(values: list[Any]) -> list[Message]:
+    if not values:
+        raise RequestInvalid("`messages` is empty: there is nothing to answer.", "messages")
+    return [_message(value, f"messages[{at}]") for at, value in enumerate(values)]
+
+
+def _message(value: Any, where: str) -> Message:
+    if not isinstance(value, dict):
+        raise RequestInvalid(f"`{where}` is a message: an object with `role` and `content`.", where)
+    role = value.get("role")
+    if role == "tool":
+        result = {
+            "type": "tool_result",
+            "tool_use_id": str(value.get("tool_call_id") or ""),
+            "content": _parts(value.get("content"), where),
+        }
+        return Message(role="tool", content=[result])
+    known = _ROLES.get(role) if isinstance(role, str) else None
+    if known is None:
+        raise RequestInvalid(f"`{where}.role` is one of {', '.join(_ROLES)}, not {role!r}.", f"{where}.role")
+    content = value.get("content")
+    if type(content) is str and known != "assistant":
+        return Message(role=known, content=[{"type": "text", "text": content}])  # type: ignore[arg-type]  # one of them
+    parts = _parts(content, where)
+    if known == "assistant":
+        parts = [*_thought(value), *parts, *_tool_uses(value, where)]
+    elif content is None:
+        raise RequestInvalid(f"`{where}.content` is missing.", f"{where}.content")
+    return Message(role=known, content=parts)  # type: ignore[arg-type]  # one of them
+
+
+def _thought(value: dict[str, Any]) -> list[dict[str, Any]]:
+    said = value.get("reasoning_content") or value.get("reasoning")
+    return [{"type": "reasoning", "text": said}] if isinstance(said, str) else []
+
+
+def _tool_uses(value: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    found = []
+    for at, call in enumerate(value.get("tool_calls") or ()):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            place = f"{where}.tool_calls[{at}]"
+            raise RequestInvalid(f"`{place}` is a call of a function: `id`, and `function` with its name.", place)
+        arguments = function.get("arguments")
+        found.append(
+            {
+                "type": "tool_use",
+                "id": str(call.get("id") or ""),
+                "name": function["name"],
+                "input": tool_input(arguments) if isinstance(arguments, str) else {},
+            }
+        )
+    return found
+
+
+def _parts(content: Any, where: str) -> list[dict[str, Any]]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    if not isinstance(content, list):
+        raise RequestInvalid(f"`{where}.content` is a text or a list of parts.", f"{where}.content")
+    return [_part(part, f"{where}.content[{at}]") for at, part in enumerate(content)]
+
+
+def _part(part: Any, where: str) -> dict[str, Any]:
+    fields = Fields(part, where)
+    kind = fields.take("type", str)
+    found: dict[str, Any]
+    match kind:
+        case "text":
+            found = {"type": "text", "text": fields.need("text", str)}
+        case "image_url":
+            image = fields.take_any("image_url")
+            image = {"url": image} if isinstance(image, str) else image
+            within = Fields(image, f"{where}.image_url")
+            found = image_part(within.need("url", str), within.take_any("detail"))
+        case "refusal":
+            found = {"type": "text", "text": fields.need("refusal", str)}
+        case "file":
+            found = _file(Fields(fields.take_any("file"), f"{where}.file"))
+        case _:
+            raise RequestInvalid(f"`{where}.type` is text, image_url or file, not {kind!r}.", f"{where}.type")
+    if fields.take_any("cache_control") is not None:
+        found["cache"] = True  # Anthropic's marker, which its users send through OpenAI's clients as well
+    return found
+
+
+def _file(fields: Fields) -> dict[str, Any]:
+    data = fields.need("file_data", str)
+    head, _, body = data.removeprefix("data:").rpartition(";base64,")
+    return {
+        "type": "file",
+        "name": fields.take("filename", str) or "file",
+        "media_type": head or "application/pdf",
+        "data": body or data,
+    }

@@ -1,0 +1,284 @@
+"""The addresses of the gateway: each reads a request, asks the models, and writes the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Protocol, Self, TypeVar, cast
+
+import msgspec
+
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.errors import CorralError, ModelNotFound, ModelStreamBroken
+from corral.messages import CallEmbedder, CallModel, Delta, ModelCall, ModelEvent, ModelReply
+from corral.models.provider import ModelInfo
+from corral.server.answer import write_error
+from corral.server.disconnect import ClientWatch
+from corral.server.gateway import schemas
+from corral.server.gateway.chat_reading import ChatRequest, read_chat
+from corral.server.gateway.chat_writing import ChunkWriter, completion
+from corral.server.gateway.dialect import OPENAI, openai_error
+from corral.server.gateway.embeddings import embedding_list, read_embeddings
+from corral.server.gateway.reading import NO_POLICY, caller_of, has_policy, policy_of
+from corral.server.gateway.responses_reading import read_response
+from corral.server.gateway.responses_writing import EventWriter, response
+from corral.server.http import EVENT_STREAM, JSON, Header, Request, StreamWriter
+from corral.server.routes import Route
+
+_STREAM_HEADERS: tuple[Header, ...] = ((b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
+_SHOWN = {
+    "cache.result": b"x-corral-cache",
+    "deployment": b"x-corral-model",
+    "route.class": b"x-corral-route",
+    "route.reason": b"x-corral-route-reason",
+}
+_FLUSH_EVERY_S = 0.002
+
+
+T = TypeVar("T")
+
+
+class Writer(Protocol):
+    """Turns the events of a call into those of a stream."""
+
+    def first(self) -> bytes:
+        """The beginning."""
+        ...
+
+    def piece(self, delta: Delta) -> bytes:
+        """One delta."""
+        ...
+
+    def end(self, reply: ModelReply) -> bytes:
+        """The end."""
+        ...
+
+
+class GatewayRoutes:
+    """Handlers of `/v1/chat/completions`, `/v1/responses`, `/v1/embeddings` and `/v1/models`."""
+
+    def __init__(
+        self,
+        call_model: CallModel,
+        call_embedder: CallEmbedder,
+        list_models: Callable[[], Awaitable[list[ModelInfo]]],
+        *,
+        default_model: str,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`default_model` answers requests that name none."""
+        self._call_model = call_model
+        self._call_embedder = call_embedder
+        self._list_models = list_models
+        self._default_model = default_model
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        handlers = {
+            "POST /v1/chat/completions": self.chat,
+            "POST /v1/responses": self.respond,
+            "POST /v1/embeddings": self.embed,
+            "GET /v1/models": self.models,
+            "GET /v1/models/{id}": self.model,
+        }
+        return [schemas.route(address, handler) for address, handler in handlers.items()]
+
+    # -- asking
+
+    async def chat(self, request: Request) -> None:
+        """`POST /v1/chat/completions`."""
+        asked = read_chat(await request.json(), self._default_model)
+        call = self._completed(request, asked)
+
+        def writer(model: str) -> Writer:
+            return ChunkWriter(
+                reply_id=f"chatcmpl-{request.context.request_id}",
+                model=model,
+                created=self._clock.now(),
+                wants_usage=asked.wants_usage,
+            )
+
+        await self._answer(request, call, lambda reply: completion(reply, self._clock.now()), writer)
+
+    async def respond(self, request: Request) -> None:
+        """`POST /v1/responses`."""
+        asked = read_response(await request.json(), self._default_model)
+        call = self._completed(request, asked)
+
+        def writer(model: str) -> Writer:
+            return EventWriter(call, reply_id="", model=model, created=self._clock.now())
+
+        await self._answer(request, call, lambda reply: response(call, reply, self._clock.now()), writer)
+
+    async def embed(self, request: Request) -> None:
+        """`POST /v1/embeddings`."""
+        asked = read_embeddings(await request.json())
+        caller = caller_of(request, user=asked.user, tags=None)
+        call = msgspec.structs.replace(
+            asked.call,
+            caller=caller,
+            deadline=request.context.deadline,
+            policy=policy_of(request) if has_policy(request.headers) else NO_POLICY,
+        )
+        with _Leaving(request) as leaving:
+            reply = await leaving.unless_left(self._call_embedder(call))
+            if reply is not None:
+                headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
+                await request.respond_json(embedding_list(reply, as_base64=asked.as_base64), headers=headers)
+
+    async def models(self, request: Request) -> None:
+        """`GET /v1/models`."""
+        listed = [_listed(model) for model in await self._list_models()]
+        await request.respond_json({"object": "list", "data": listed})
+
+    async def model(self, request: Request) -> None:
+        """`GET /v1/models/{id}`; a `/` in the name is written `%2F`."""
+        wanted = request.params["id"]
+        for model in await self._list_models():
+            if model.id == wanted:
+                await request.respond_json(_listed(model))
+                return
+        raise ModelNotFound(f"There is no model {wanted[:200]!r}: `GET /v1/models` lists them.")
+
+    def _completed(self, request: Request, asked: ChatRequest) -> ModelCall:
+        """The call, with who asks and until when."""
+        return msgspec.structs.replace(
+            asked.call,
+            caller=caller_of(request, user=asked.user, tags=asked.tags),
+            policy=policy_of(request) if has_policy(request.headers) else NO_POLICY,
+            deadline=request.context.deadline,
+        )
+
+    # -- answering
+
+    async def _answer(
+        self,
+        request: Request,
+        call: ModelCall,
+        whole: Callable[[ModelReply], dict[str, Any]],
+        writer: Callable[[str], Writer],
+    ) -> None:
+        with _Leaving(request) as leaving:
+            if call.stream:
+                await leaving.unless_left(self._stream(request, call, writer))
+                return
+            reply = await leaving.unless_left(self._reply(call))
+            if reply is not None:
+                headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
+                await request.respond(200, msgspec.json.encode(whole(reply)), JSON, headers)
+
+    async def _reply(self, call: ModelCall) -> ModelReply:
+        async with aclosing(_generator(self._call_model(call))) as events:
+            async for event in events:
+                if type(event) is ModelReply:
+                    return event
+        raise ModelStreamBroken
+
+    async def _stream(self, request: Request, call: ModelCall, make_writer: Callable[[str], Writer]) -> None:
+        """Nothing is sent before the first event, so that what fails before it is a plain error."""
+        async with aclosing(_generator(self._call_model(call))) as events:
+            event = await anext(events, None)
+            if event is None:
+                raise ModelStreamBroken
+            headers = (*_STREAM_HEADERS, *_noted(call.notes))
+            out = await request.open_stream(200, EVENT_STREAM, headers)
+            writer = make_writer(str(call.notes.get("deployment") or call.model))
+            last = await self._tell(request, out, writer, events, event)
+        ended = out.end_stream(last)
+        if inspect.isawaitable(ended):
+            await ended
+
+    async def _tell(
+        self,
+        request: Request,
+        call: ModelCall,
+        out: StreamWriter,
+        writer: Writer,
+        events: AsyncIterator[ModelEvent],
+        event: ModelEvent,
+    ) -> bytes:
+        """Write what comes; the last piece, which is not written yet."""
+        pending, flushed_at, monotonic = writer.first(), 0.0, self._clock.monotonic
+        try:
+            while type(event) is Delta:
+                if out.write_piece(pending + writer.piece(event)):
+                    await out.drain()
+                pending = b""
+                now = monotonic()
+                if now - flushed_at > _FLUSH_EVERY_S:  # a provider that is quicker than its readers yields to nobody
+                    flushed_at = now
+                    await asyncio.sleep(0)
+                event = await anext(events)
+        except StopAsyncIteration:
+            failure: CorralError = ModelStreamBroken()
+        except CorralError as error:
+            failure = error
+        else:
+            return pending + writer.end(cast("ModelReply", event))
+        request.failure = failure
+        if isinstance(writer, EventWriter):
+            return pending + writer.failed(openai_error(failure))
+        return pending + OPENAI.broken(request, failure, 0)
+
+
+class _Leaving:
+    """Stops the call when its client has gone: nobody pays for what nobody reads."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._watch: ClientWatch | None = None
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
+        self._watch = ClientWatch(self._request, lambda: _cancel(task))
+        return self
+
+    async def unless_left(self, work: Awaitable[T]) -> T | None:
+        """The result; none if the client left meanwhile."""
+        assert self._watch is not None  # noqa: S101 - entered
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._watch.gone:
+                raise
+            self._request.failure = asyncio.CancelledError()
+            return None
+        except CorralError as error:
+            self._request.failure = error
+            if not self._watch.gone:
+                await write_error(self._request, error, OPENAI)
+            return None
+
+    def __exit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch.close()
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+def _generator(events: AsyncIterator[ModelEvent]) -> Any:
+    """Every call is a generator, and can be closed."""
+    return events
+
+
+def _noted(notes: dict[str, Any]) -> list[Header]:
+    """What the layers decided, for who asked."""
+    return [
+        (header, str(notes[name]).encode("latin-1", "replace")[:200])
+        for name, header in _SHOWN.items()
+        if name in notes
+    ]
+
+
+def _cost(cost_usd: float | None) -> list[Header]:
+    return [] if cost_usd is None else [(b"x-corral-cost-usd", f"{cost_usd:.8f}".rstrip("0").rstrip(".").encode())]
+
+
+def _listed(model: ModelInfo) -> dict[str, Any]:
+    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.provider or "corral"}

@@ -1,0 +1,159 @@
+"""What the gateway's addresses say of themselves in `GET /openapi.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from corral.server.gateway.dialect import OPENAI
+from corral.server.routes import ID_PATTERN, Answer, Handler, Param, Route
+
+_WORD = {"type": "string", "maxLength": 256, "pattern": ID_PATTERN}
+_HEADERS = (
+    Param(
+        "x-corral-cache",
+        "header",
+        "How kept answers are used for this one.",
+        {"type": "string", "enum": ["use", "bypass", "refresh", "only"]},
+    ),
+    Param(
+        "x-corral-cache-ttl-s",
+        "header",
+        "How long the answer is kept.",
+        {"type": "string", "pattern": "^[0-9]{1,9}$"},
+    ),
+    Param("x-corral-cache-tags", "header", "Names under which the kept answer can be thrown away.", _WORD),
+    Param("x-corral-cache-scope", "header", "Answers are shared within a scope alone.", _WORD),
+    Param("x-corral-route", "header", "The router's class, instead of finding it out.", _WORD),
+    Param("x-corral-tags", "header", "For the bill: `team=support,product=shop`.", _WORD),
+    Param(
+        "x-corral-priority",
+        "header",
+        "0 (last) to 9 (first), when calls have to wait.",
+        {"type": "string", "pattern": "^[0-9]$"},
+    ),
+)
+_ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+            "required": ["message", "type", "code"],
+        }
+    },
+    "required": ["error"],
+}
+_FAILED = {
+    400: Answer("The request is not one that can be sent to a model; `param` names the field", _ERROR),
+    404: Answer("There is no such model", _ERROR),
+    429: Answer("The provider allows no more for now: `Retry-After` says when to try again", _ERROR),
+    502: Answer("The model did not answer", _ERROR),
+    503: Answer("Its provider cannot be reached", _ERROR),
+    504: Answer("It did not answer in time", _ERROR),
+}
+_MESSAGE = {
+    "type": "object",
+    "properties": {
+        "role": {"type": "string", "enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]},
+    },
+    "required": ["role"],
+}
+_CHAT = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
+        "stream": {"type": "boolean"},
+        "temperature": {"type": "number"},
+        "max_tokens": {"type": "integer", "minimum": 1},
+        "tools": {"type": "array", "items": {"type": "object"}},
+        "response_format": {"type": "object"},
+    },
+    "required": ["messages"],
+}
+_RESPONSE = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}, "minItems": 1}]},
+        "instructions": {"type": ["string", "null"]},
+        "stream": {"type": "boolean"},
+    },
+    "required": ["input"],
+}
+_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 2048}
+_EMBEDDINGS = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "input": {"anyOf": [{"type": "string"}, _TEXTS]},
+        "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+        "dimensions": {"type": "integer", "minimum": 1},
+    },
+    "required": ["model", "input"],
+}
+_MODEL = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "object": {"const": "model"}, "owned_by": {"type": "string"}},
+    "required": ["id", "object"],
+}
+
+
+class _Described(msgspec.Struct, frozen=True):
+    summary: str
+    answers: dict[int, Answer]
+    body: dict[str, Any] | None = None
+    params: tuple[Param, ...] = ()
+
+
+_ID = Param("id", "path", "The model; a `/` is written `%2F`.", {"type": "string", "minLength": 1}, required=True)
+_OBJECT = {"type": "object"}
+_DESCRIPTIONS = {
+    "POST /v1/chat/completions": _Described(
+        "Ask a model (OpenAI's chat API)",
+        {200: Answer("Its answer; with `stream`, as events", _OBJECT, streams=True), **_FAILED},
+        _CHAT,
+        _HEADERS,
+    ),
+    "POST /v1/responses": _Described(
+        "Ask a model (OpenAI's responses API, without kept state)",
+        {200: Answer("Its answer; with `stream`, as events", _OBJECT, streams=True), **_FAILED},
+        _RESPONSE,
+        _HEADERS,
+    ),
+    "POST /v1/embeddings": _Described(
+        "Vectors for texts", {200: Answer("One for each text, in order", _OBJECT), **_FAILED}, _EMBEDDINGS, _HEADERS
+    ),
+    "GET /v1/models": _Described(
+        "The models that can be asked",
+        {200: Answer("All of them", {"type": "object", "properties": {"data": {"type": "array", "items": _MODEL}}})},
+    ),
+    "GET /v1/models/{id}": _Described(
+        "One model", {200: Answer("It", _MODEL), 404: Answer("There is none", _ERROR)}, params=(_ID,)
+    ),
+}
+
+
+def route(address: str, handler: Handler) -> Route:
+    """The route of an address, described."""
+    method, _, path = address.partition(" ")
+    described = _DESCRIPTIONS[address]
+    return Route(
+        method=method,
+        path=path,
+        handler=handler,
+        tag="models",
+        summary=described.summary,
+        params=described.params,
+        body=described.body,
+        answers=described.answers,
+        dialect=OPENAI,
+    )
