@@ -171,11 +171,8 @@ class span:  # noqa: N801 - reads as what it does: `with span("look up ticket"):
             self._context = None
             return self._attributes
         self._context = context
-        above = self._above = _current.get()
-        if above is not None and above[0] is context:
-            self._parent_id = above[1]
-        else:  # the first one, or another request's: an agent that calls an agent in the same process
-            self._parent_id = context.agent_span_id or context.span_id
+        self._above = _current.get()
+        self._parent_id = current_span_id(context)
         self._id = new_span_id()
         _current.set((context, self._id))
         self._started_at = SYSTEM_CLOCK.now()
@@ -205,6 +202,14 @@ class span:  # noqa: N801 - reads as what it does: `with span("look up ticket"):
                 attributes=self._attributes,
             )
         )
+
+
+def current_span_id(context: Context) -> str:
+    """The span below which the next one of this request stands."""
+    above = _current.get()
+    if above is not None and above[0] is context:
+        return above[1]
+    return context.agent_span_id or context.span_id  # the first one, or another request's: an agent that calls an agent
 
 
 def _without_secrets(span: Span) -> Span:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from corral.messages import Message, ModelCall, OutputFormat, ToolSpec
-from corral.server.gateway.reading import Fields, RequestInvalid, function_tool, image_part, texts, tool_input
+from corral.server.gateway.reading import Fields, RequestInvalid, function_tool, image_part, texts, tool_use
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _CHOICES = frozenset({"auto", "none", "required"})
@@ -157,15 +157,7 @@ def _tool_uses(value: dict[str, Any], where: str) -> list[dict[str, Any]]:
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             place = f"{where}.tool_calls[{at}]"
             raise RequestInvalid(f"`{place}` is a call of a function: `id`, and `function` with its name.", place)
-        arguments = function.get("arguments")
-        found.append(
-            {
-                "type": "tool_use",
-                "id": str(call.get("id") or ""),
-                "name": function["name"],
-                "input": tool_input(arguments) if isinstance(arguments, str) else {},
-            }
-        )
+        found.append(tool_use(str(call.get("id") or ""), function["name"], function.get("arguments")))
     return found
 
 

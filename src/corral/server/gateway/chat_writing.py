@@ -61,11 +61,9 @@ def completion(reply: ModelReply, made_at: float) -> dict[str, Any]:
 
 
 def _call(part: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "id": part.get("id", ""),
-        "type": "function",
-        "function": {"name": part.get("name", ""), "arguments": _encode(part.get("input") or {}).decode()},
-    }
+    arguments = part.get("input_text") or _encode(part.get("input") or {}).decode()
+    function = {"name": part.get("name", ""), "arguments": arguments}
+    return {"id": part.get("id", ""), "type": "function", "function": function}
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

@@ -114,13 +114,19 @@ def function_tool(value: object, where: str) -> ToolSpec:
     )
 
 
-def tool_input(text: str) -> dict[str, Any]:
-    """The arguments of a tool's call. What a model wrote wrongly is kept as it is, so that it can be shown its mistake."""
-    try:
-        value = msgspec.json.decode(text) if text else {}
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return {"arguments": text}
-    return value if isinstance(value, dict) else {"arguments": text}
+def tool_use(use_id: str, name: str, arguments: object) -> dict[str, Any]:
+    """A call of a tool. What a model wrote wrongly is kept as it is (`input_text`), so that it can be shown its mistake."""
+    part: dict[str, Any] = {"type": "tool_use", "id": use_id, "name": name, "input": {}}
+    if isinstance(arguments, str) and arguments:
+        try:
+            value = msgspec.json.decode(arguments)
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            value = None
+        if isinstance(value, dict):
+            part["input"] = value
+        else:
+            part["input_text"] = arguments
+    return part
 
 
 def image_part(url: str, detail: object) -> dict[str, Any]:

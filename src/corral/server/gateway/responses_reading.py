@@ -6,7 +6,7 @@ from typing import Any
 
 from corral.messages import Message, ModelCall, OutputFormat, ToolSpec
 from corral.server.gateway.chat_reading import ChatRequest
-from corral.server.gateway.reading import Fields, RequestInvalid, function_tool, image_part, tool_input
+from corral.server.gateway.reading import Fields, RequestInvalid, function_tool, image_part, tool_use
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _CHOICES = frozenset({"auto", "none", "required"})
@@ -114,12 +114,7 @@ def _item(item: Any, where: str) -> Message:
                 raise RequestInvalid(f"`{where}.role` is one of {', '.join(_ROLES)}.", f"{where}.role")
             return Message(role=role, content=_parts(fields.take_any("content"), where))  # type: ignore[arg-type]  # one of them
         case "function_call":
-            use = {
-                "type": "tool_use",
-                "id": fields.need("call_id", str),
-                "name": fields.need("name", str),
-                "input": tool_input(fields.take("arguments", str) or ""),
-            }
+            use = tool_use(fields.need("call_id", str), fields.need("name", str), fields.take("arguments", str))
             return Message(role="assistant", content=[use])
         case "function_call_output":
             result = {

@@ -65,7 +65,7 @@ def _item(part: dict[str, Any], item_id: str = "", *, done: bool = True) -> dict
                 "id": item_id or _new("fc"),
                 "call_id": part.get("id", ""),
                 "name": part.get("name", ""),
-                "arguments": _encode(part.get("input") or {}).decode() if done else "",
+                "arguments": (part.get("input_text") or _encode(part.get("input") or {}).decode()) if done else "",
                 "status": status,
             }
         case "reasoning":

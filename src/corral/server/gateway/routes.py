@@ -194,7 +194,6 @@ class GatewayRoutes:
     async def _tell(
         self,
         request: Request,
-        call: ModelCall,
         out: StreamWriter,
         writer: Writer,
         events: AsyncIterator[ModelEvent],

@@ -1,0 +1,101 @@
+"""Around each question to a provider: what it took and cost is known whatever becomes of it, and handed on once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.errors import CorralError
+from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, Usage
+from corral.models.exchange import Exchange, Record
+from corral.models.stack import closing
+from corral.models.wire.collecting import Collector
+
+CostOf = Callable[[str, Usage], float | None]
+"""What so many tokens of a model (`provider/model`) cost; none: no price is known."""
+Estimate = Callable[[ModelCall, ModelReply], Usage]
+
+
+class Billed:
+    """Knows the price of every answer: also of one that broke off, or that nobody waited for."""
+
+    def __init__(self, record: Record, *, cost_of: CostOf, estimate: Estimate, clock: Clock = SYSTEM_CLOCK) -> None:
+        """`estimate` counts tokens where the provider did not say how many there were."""
+        self._record = record
+        self._cost_of = cost_of
+        self._estimate = estimate
+        self._clock = clock
+
+    async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        """Pass on, with the price on the reply."""
+        clock = self._clock
+        started_at, begun, first_at = clock.now(), clock.monotonic(), None
+        reply: ModelReply | None = None
+        outcome = "ok"
+        said: list[Delta] = []
+        try:
+            async with closing(proceed(call)) as events:
+                async for event in events:
+                    if type(event) is Delta:
+                        if first_at is None:
+                            first_at = clock.monotonic()
+                        said.append(event)
+                    else:
+                        event = reply = self._priced(call, event)  # type: ignore[arg-type]  # noqa: PLW2901 - the reply
+                    yield event
+        except CorralError as error:
+            outcome = error.code
+            partial = getattr(error, "partial", None)
+            if isinstance(partial, ModelReply):
+                reply = self._counted(call, partial)
+            raise
+        except (GeneratorExit, asyncio.CancelledError):
+            if reply is None:  # else it was all there already
+                outcome = "cancelled"
+            raise
+        finally:
+            if reply is None and said:
+                reply = self._counted(call, _collected(said))
+            self._over(call, reply, started_at, begun, first_at, outcome)
+
+    def _priced(self, call: ModelCall, reply: ModelReply) -> ModelReply:
+        return msgspec.structs.replace(reply, cost_usd=self._cost_of(call.model, reply.usage))
+
+    def _counted(self, call: ModelCall, partial: ModelReply) -> ModelReply:
+        """What had been said when it broke off is paid for as well."""
+        usage = partial.usage if partial.usage.total else self._estimate(call, partial)
+        return self._priced(call, msgspec.structs.replace(partial, usage=usage))
+
+    def _over(
+        self,
+        call: ModelCall,
+        reply: ModelReply | None,
+        started_at: float,
+        begun: float,
+        first_at: float | None,
+        outcome: str,
+    ) -> None:
+        self._record(
+            call,
+            Exchange(
+                id=new_id(),
+                provider=call.model.partition("/")[0],
+                model=call.model,
+                started_at=started_at,
+                duration_s=self._clock.monotonic() - begun,
+                first_s=None if first_at is None else first_at - begun,
+                outcome=outcome,
+                usage=Usage() if reply is None else reply.usage,
+                cost_usd=None if reply is None else reply.cost_usd,
+            ),
+        )
+
+
+def _collected(said: list[Delta]) -> ModelReply:
+    collector = Collector()
+    for delta in said:
+        collector.add(delta)
+    return collector.reply()

@@ -1,0 +1,79 @@
+"""The numbers of models: `corral_llm_*`."""
+
+from __future__ import annotations
+
+from corral.messages import ModelCall
+from corral.models.exchange import Exchange
+from corral.observability.metrics import Distribution, Metrics, Value
+
+FIRST_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_KINDS = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+
+class ModelCounting:
+    """Counts questions to providers, and what they took."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Declare them."""
+        m = metrics
+        self._requests = m.counter(
+            "corral_llm_requests_total", "Questions to models, by how they ended.", "model", "outcome"
+        )
+        self._duration = m.histogram(
+            "corral_llm_duration_seconds", "How long models took for all of an answer.", "model", bounds=FIRST_SECONDS
+        )
+        self._first = m.histogram(
+            "corral_llm_ttft_seconds", "Until the first piece of a streamed answer.", "model", bounds=FIRST_SECONDS
+        )
+        self._tokens = m.counter("corral_llm_tokens_total", "Tokens, in kinds that do not overlap.", "model", "type")
+        self._cost = m.counter(
+            "corral_llm_cost_usd_total", "What models cost, where a price is known.", "model", "tenant"
+        )
+        self._unpriced = m.counter("corral_llm_unpriced_total", "Answers of models whose price is not known.", "model")
+        self._limited = m.counter("corral_provider_429_total", "Refusals because of a provider's limits.", "provider")
+        self._by_model: dict[str, tuple[Distribution, Distribution, tuple[Value, ...]]] = {}
+        self._ends: dict[tuple[str, str], Value] = {}
+        self._costs: dict[tuple[str, str], Value] = {}
+
+    def ended(self, call: ModelCall, exchange: Exchange) -> None:
+        """A question to a provider is over."""
+        model = exchange.model
+        key = (model, exchange.outcome)
+        count = self._ends.get(key)
+        if count is None:
+            count = self._ends[key] = self._requests.value(*key)
+        count.value += 1
+        duration, first, tokens = self._of(model)
+        duration.observe(exchange.duration_s)
+        if exchange.first_s is not None:
+            first.observe(exchange.first_s)
+        usage = exchange.usage
+        for value, name in zip(tokens, _KINDS, strict=True):
+            value.value += getattr(usage, name)
+        if exchange.outcome == "model_rate_limited":
+            self._limited.value(exchange.provider).value += 1
+        if exchange.cost_usd is None:
+            if usage.total:
+                self._unpriced.value(model).value += 1
+            return
+        place = (model, call.caller.tenant)
+        cost = self._costs.get(place)
+        if cost is None:
+            cost = self._costs[place] = self._cost.value(*place)
+        cost.value += exchange.cost_usd
+
+    def _of(self, model: str) -> tuple[Distribution, Distribution, tuple[Value, ...]]:
+        found = self._by_model.get(model)
+        if found is None:
+            found = (
+                self._duration.distribution(model),
+                self._first.distribution(model),
+                tuple(self._tokens.value(model, kind) for kind in _KINDS),
+            )
+            if len(self._by_model) < _MODELS_MAX:
+                self._by_model[model] = found
+        return found
+
+
+_MODELS_MAX = 500
+"""A caller may name any model: those that come later are looked up each time."""

@@ -1,0 +1,119 @@
+"""The outermost layer: each question shows in its request's trace, and an answer that was kept is written down as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_span_id
+from corral.context import find_context
+from corral.errors import CorralError
+from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply
+from corral.models.exchange import Exchange, Record
+from corral.models.stack import closing
+from corral.observability import semconv
+from corral.observability.traces import current_span_id, finished_span
+
+_NOTED = ("route.class", "route.to", "route.reason", "fallback", "cache.kind", "cache.result", "cache.score")
+
+
+class Traced:
+    """Times all of a call, whatever the layers below make of it."""
+
+    def __init__(self, record: Record, *, capture: bool = False, clock: Clock = SYSTEM_CLOCK) -> None:
+        """`record` is told of answers that were kept; `capture`: what was asked and said goes into the trace, redacted."""
+        self._record = record
+        self._capture = capture
+        self._clock = clock
+
+    async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        """Pass on."""
+        clock = self._clock
+        context = find_context()
+        parent_id = None if context is None else current_span_id(context)
+        started_at, begun = clock.now(), clock.monotonic()
+        first_at: float | None = None
+        reply: ModelReply | None = None
+        failure = ""
+        try:
+            async with closing(proceed(call)) as events:
+                async for event in events:
+                    if type(event) is Delta:
+                        if first_at is None:
+                            first_at = clock.monotonic()
+                    else:
+                        reply = event  # type: ignore[assignment]  # the other kind of event
+                    yield event
+        except CorralError as error:
+            failure = error.code
+            raise
+        except (GeneratorExit, asyncio.CancelledError):
+            failure = "" if reply is not None else "cancelled"
+            raise
+        finally:
+            seconds = clock.monotonic() - begun
+            first_s = None if first_at is None else first_at - begun
+            if reply is not None and reply.cached:
+                self._kept(call, reply, started_at, seconds, first_s)
+            if context is not None and context.traces is not None:
+                attributes = self._attributes(call, reply, first_s, failure)
+                context.traces.record(
+                    finished_span(
+                        context,
+                        f"{semconv.CHAT} {call.model}",
+                        "client",
+                        span_id=new_span_id(),
+                        parent_id=parent_id,
+                        started_at=started_at,
+                        duration_s=seconds,
+                        failed=bool(failure) and failure != "cancelled",
+                        attributes=attributes,
+                    )
+                )
+
+    def _kept(
+        self, call: ModelCall, reply: ModelReply, started_at: float, seconds: float, first_s: float | None
+    ) -> None:
+        self._record(
+            call,
+            Exchange(
+                id=new_id(),
+                provider=reply.provider,
+                model=str(call.notes.get("deployment") or call.model),
+                started_at=started_at,
+                duration_s=seconds,
+                first_s=first_s,
+                cost_usd=0.0,
+                cached=reply.cached,
+            ),
+        )
+
+    def _attributes(
+        self, call: ModelCall, reply: ModelReply | None, first_s: float | None, failure: str
+    ) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            semconv.OPERATION: semconv.CHAT,
+            semconv.REQUEST_MODEL: call.model,
+            semconv.TIME_TO_FIRST_PIECE: first_s,
+            semconv.ERROR_TYPE: failure or None,
+        }
+        notes = call.notes
+        found.update((f"corral.{name}", notes[name]) for name in _NOTED if name in notes)
+        attempts = notes.get("attempts")
+        if isinstance(attempts, list) and len(attempts) > 1:
+            found["corral.attempts"] = attempts
+        if reply is not None:
+            found |= {
+                semconv.PROVIDER: reply.provider,
+                semconv.RESPONSE_MODEL: reply.model,
+                semconv.FINISH_REASONS: [reply.stop_reason],
+                semconv.INPUT_TOKENS: reply.usage.input_tokens,
+                semconv.OUTPUT_TOKENS: reply.usage.output_tokens,
+                semconv.CACHED_TOKENS: reply.usage.cache_read,
+                semconv.COST: reply.cost_usd,
+            }
+        if self._capture:
+            found[semconv.INPUT_MESSAGES] = [{"role": one.role, "content": one.content} for one in call.messages]
+            found[semconv.OUTPUT_MESSAGES] = None if reply is None else reply.content
+        return found
