@@ -312,7 +312,7 @@ class Service:
 
     async def _queue_stats(self) -> list[QueueStats]:
         await self.stores.check()
-        return await self.stores.job_records.queues()
+        return await self.desk.queues()
 
     def _expire_spans(self) -> Awaitable[int]:
         kept_s = self.settings.observability.trace_ttl_s

@@ -56,6 +56,9 @@ class Deaf:
     async def renew(self, claims, *, lease_s, worker=None):
         return "renewed"
 
+    async def forget_worker(self, worker):
+        self.forgotten = worker
+
     async def journal(self, writes):
         return "journal"
 
@@ -195,6 +198,8 @@ async def test_what_changed_nothing_is_not_told(open_hot):
 async def test_the_rest_is_asked_of_the_store_behind(open_hot):
     jobs = await open_hot()
     assert await jobs.renew([], lease_s=1) == "renewed"
+    await jobs.forget_worker("w")
+    assert jobs._behind.forgotten == "w"
     assert await jobs.journal([]) == "journal"
     assert await jobs.steps("j-1") == "steps"
 

@@ -12,7 +12,7 @@ from corral.errors import IdempotencyKeyReused, NotFound, QueueFull, StoreUnavai
 from corral.jobs.desk import JobDesk
 from corral.jobs.drafting import Caller
 from corral.jobs.hub import JobHub
-from corral.jobs.job import Backoff, Enqueued, JobQuery, Schedule
+from corral.jobs.job import Backoff, Enqueued, JobQuery, QueueStats, Schedule
 from corral.jobs.request import BatchRequest, JobRequest, read_request
 from corral.settings.sections import JobSettings
 
@@ -235,3 +235,24 @@ async def test_floods_on_both_engines_are_all_kept(desk):
     answers = await asyncio.gather(*(desk.submit(ACME, JobRequest(agent="a", input=n)) for n in range(300)))
     page = await desk.find(TENANT, JobQuery(limit=1000))
     assert {answer.id for answer in answers} == {job.id for job in page.items}
+
+
+async def test_queues_that_the_settings_name_are_shown_empty(queue):
+    async def queues():
+        return [QueueStats(queue="used", queued=2)]
+
+    queue.queues = queues
+    found = await desk_of(queue, queues=["gpu"]).queues()
+    assert [(one.queue, one.queued) for one in found] == [("default", 0), ("gpu", 0), ("used", 2)]
+
+
+async def test_a_worker_is_shown_for_three_leases(queue):
+    asked = []
+
+    async def workers(*, within_s):
+        asked.append(within_s)
+        return []
+
+    queue.workers = workers
+    await desk_of(queue, lease_s=100).workers()
+    assert asked == [300]

@@ -60,6 +60,26 @@ async def test_a_wish_to_cancel_is_heard_with_the_next_beat(make_worker, enqueue
     assert await seen.count(1) == ["cancelled"]
 
 
+async def test_a_worker_that_stops_is_not_shown_any_more(make_worker, stores):
+    worker = await make_worker(Agent())
+
+    async def is_shown():
+        return [one.worker for one in await stores.job_records.workers(within_s=60)] == [worker.name]
+
+    await until(is_shown)
+    await worker.stop()
+    assert await stores.job_records.workers(within_s=60) == []
+
+
+async def test_a_store_that_is_gone_when_a_worker_stops(make_worker, stores, caplog):
+    worker = await make_worker(Agent())
+    await until(lambda: worker.beats and worker.beats[0].jobs.calls["renew"])
+    worker.beats[0].jobs.down = True
+    await worker.stop()
+    assert len(await stores.job_records.workers(within_s=60)) == 1
+    assert "does not answer" in caplog.text
+
+
 async def test_a_job_that_is_overdue_and_stuck_is_given_up(make_worker, enqueue, seen):
     agent = Agent()
     worker = await make_worker(agent, lease_s=LEASE_S)

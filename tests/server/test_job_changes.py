@@ -56,12 +56,23 @@ async def test_a_signal_wakes_who_waits(jobs, client, value):
     (job,) = await jobs.claim()
     await jobs.wait_for(job, "approval")
     answer = await client.post(f"/v1/jobs/{job_id}/signals/approval", json=value)
-    assert (answer.status_code, answer.json()) == (202, {"id": job_id, "signal": "approval"})
+    told = {"id": job_id, "signal": "approval", "status": "queued", "waits_for": None}
+    assert (answer.status_code, answer.json()) == (202, told)
     (job,) = await jobs.claim()
     (step,) = await jobs.stores.jobs.steps(job_id)
     assert (step.key, json.loads(step.value)) == ("signal:approval#1", value)
     await jobs.succeed(job)
     assert_problem(await client.post(f"/v1/jobs/{job_id}/signals/approval"), 409, "job_state_conflict", "ended")
+
+
+async def test_a_signal_that_nobody_waits_for_is_kept_and_answered_with_what_is_waited_for(jobs, client):
+    job_id = await submit(client)
+    (job,) = await jobs.claim()
+    await jobs.wait_for(job, "approval")
+    said = (await client.post(f"/v1/jobs/{job_id}/signals/aproval", json=1)).json()
+    assert (said["status"], said["waits_for"]) == ("waiting", "approval")
+    (step,) = await jobs.stores.jobs.steps(job_id)
+    assert step.key == "signal:aproval#1"
 
 
 async def test_signals_are_bounded(client):

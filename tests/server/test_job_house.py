@@ -15,8 +15,9 @@ async def test_queues_say_how_deep_they_are(jobs, client):
         await submit(client, queue="gpu")
     await jobs.claim()
     said = (await client.get("/v1/queues")).json()
-    (gpu,) = said["queues"]
-    assert (gpu["queue"], gpu["queued"], gpu["running"]) == ("gpu", 2, 1)
+    queues = {one["queue"]: one for one in said["queues"]}
+    assert (queues["gpu"]["queued"], queues["gpu"]["running"]) == (2, 1)
+    assert queues["default"] == dict.fromkeys(queues["default"], 0) | {"queue": "default"}
     assert said["per_s"] == 0
     one = (await client.get("/v1/queues/gpu")).json()
     assert one["queued"] == 2

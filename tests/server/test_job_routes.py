@@ -33,6 +33,15 @@ async def test_a_job_is_taken_in_and_found_again(client):
     assert job["max_attempts"] == 3
 
 
+async def test_the_beginning_of_an_id_will_do(client, client_of):
+    first, second = await submit(client), await submit(client)
+    shared = next(n for n in range(36) if first[n] != second[n])
+    assert (await client.get(f"/v1/jobs/{first[: shared + 1]}")).json()["id"] == first
+    assert_problem(await client.get(f"/v1/jobs/{first[:8]}"), 400, "validation_error", f"{first} and {second}")
+    assert_problem(await client.get(f"/v1/jobs/{first[:7]}"), 404, "job_not_found")
+    assert_problem(await client_of("other").get(f"/v1/jobs/{first[: shared + 1]}"), 404, "job_not_found")
+
+
 async def test_what_is_null_is_as_if_left_out(client):
     names = ("session_id", "priority", "queue", "delay_s", "run_at", "tags", "callback", "backoff", "max_attempts")
     job_id = await submit(client, **dict.fromkeys(names))

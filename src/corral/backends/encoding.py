@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Three ids share a key in PostgreSQL's indexes, whose entries end at about 2,700 bytes.
 ID_MAX_BYTES = 512
 
+LAST = "\U0010ffff"
+"""Comes behind all that ids have: what begins with a text stands between it and it with this."""
+
 _ROLES = frozenset(get_args(Role))
 
 _encoder = msgspec.json.Encoder()

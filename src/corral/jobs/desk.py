@@ -14,6 +14,7 @@ from corral.jobs.drafting import Caller, CheckInput, Drafting, fingerprint_of
 from corral.jobs.follower import Follower
 from corral.jobs.hub import JobHub
 from corral.jobs.job import (
+    QUEUE_DEFAULT,
     Attempt,
     Batch,
     Enqueued,
@@ -25,7 +26,7 @@ from corral.jobs.job import (
     Schedule,
     WorkerInfo,
 )
-from corral.jobs.request import BatchRequest, JobRequest, is_queue, read_request
+from corral.jobs.request import BatchRequest, JobRequest, fault, is_queue, read_request
 from corral.jobs.states import TERMINAL
 from corral.jobs.store import JobRecords, JobStore
 from corral.jobs.submitting import Submissions
@@ -35,7 +36,9 @@ from corral.settings.sections import JobSettings
 SIGNAL_NAME_MAX = 200
 _ID_CHARS = 36
 _DRAFTED_TOGETHER = 500
-_WORKERS_WITHIN_S = 30.0
+_PREFIX_CHARS = 8
+_WORKER_LEASES = 3
+"""A worker says three times in a lease that it lives: one that was not heard of for so many leases does not."""
 _EVERYTHING = JobQuery()
 
 
@@ -47,15 +50,9 @@ class SubmittedBatch(msgspec.Struct, frozen=True):
     is_new: bool
 
 
-class QueueNow(msgspec.Struct, frozen=True, kw_only=True):
+class QueueNow(QueueStats, frozen=True, kw_only=True):
     """One queue, and who works on it."""
 
-    queue: str
-    queued: int = 0
-    scheduled: int = 0
-    running: int = 0
-    waiting: int = 0
-    oldest_queued_s: float = 0.0
     workers: list[WorkerInfo]
     per_s: float
     """What those workers end in a second, of all their queues."""
@@ -78,6 +75,7 @@ class JobDesk:
         self._jobs = jobs
         self._records = records
         self._settings = settings
+        self._queues = {QUEUE_DEFAULT, *settings.queues}
         self._drafting = Drafting(settings, check_input, clock=clock)
         self._submissions = Submissions(jobs, depth_max=settings.depth_max, clock=clock)
         self._now = clock.now
@@ -119,7 +117,12 @@ class JobDesk:
     # -- asking
 
     async def get(self, tenant: str, job_id: str, *, wait_s: float = 0.0) -> JobInfo:
-        """One job, whole; with `wait_s` as soon as it has ended, or after so long as it then is. Raises `JobNotFound`."""
+        """One job, whole; with `wait_s` as soon as it has ended, or after so long as it then is. Raises `JobNotFound`.
+
+        It may also be named by how its id begins, where that is the beginning of no other.
+        """
+        if is_prefix(job_id):
+            job_id = await self._named(tenant, job_id)
         _check_id(job_id)
         if wait_s > 0:
             known = await self.hub.wait(tenant, job_id, wait_s)
@@ -160,12 +163,13 @@ class JobDesk:
         return found
 
     async def queues(self) -> list[QueueStats]:
-        """All queues, of all tenants together."""
-        return await self._records.queues()
+        """All queues, of all tenants together; those that are known by their settings also where nobody uses them."""
+        found = {stats.queue: stats for stats in await self._records.queues()}
+        return [found.get(name) or QueueStats(queue=name) for name in sorted(found.keys() | self._queues)]
 
     async def workers(self) -> list[WorkerInfo]:
         """Workers that were alive lately."""
-        return await self._records.workers(within_s=_WORKERS_WITHIN_S)
+        return await self._records.workers(within_s=_WORKER_LEASES * self._settings.lease_s)
 
     async def queue(self, name: str) -> QueueNow:
         """One queue, empty where nobody uses it."""
@@ -212,8 +216,8 @@ class JobDesk:
             raise JobStateConflict(f"Only a job that failed can be put away; this one is {job.status}.")
         return job
 
-    async def signal(self, tenant: str, job_id: str, name: str, value: Any) -> None:
-        """Tell an open job what it waits for, or will."""
+    async def signal(self, tenant: str, job_id: str, name: str, value: Any) -> JobInfo:
+        """Tell an open job what it waits for, or will. The job as it is then: it may wait for something else."""
         _check_id(job_id)
         if not (0 < len(name) <= SIGNAL_NAME_MAX and name.isprintable()):
             raise ValidationFailed(f"A signal's name is text of 1 to {SIGNAL_NAME_MAX} printable characters.")
@@ -224,6 +228,7 @@ class JobDesk:
             )
         if not await self._jobs.signal(tenant, job_id, name, text):
             raise JobStateConflict("The job has ended: there is nobody to tell.")
+        return await self.get(tenant, job_id)
 
     # -- changing many
 
@@ -239,6 +244,17 @@ class JobDesk:
         """Put those away that the query names and that failed."""
         return await self._records.discard(tenant, query, limit=query.limit)
 
+    async def _named(self, tenant: str, prefix: str) -> str:
+        """The whole id of the one job whose id begins so."""
+        found = await self._records.named(tenant, prefix)
+        if len(found) > 1:
+            raise fault(
+                "/id", f"The ids of several jobs begin with {prefix!r}, such as {' and '.join(found)}: give more of it."
+            )
+        if not found:
+            raise _unknown(prefix)
+        return found[0]
+
     async def _agent_of(self, tenant: str, job_id: str) -> str:
         return (await self.get(tenant, job_id)).agent
 
@@ -246,6 +262,11 @@ class JobDesk:
 def is_job_id(text: str) -> bool:
     """Whether this can be an id of ours: others are not even asked for."""
     return len(text) == _ID_CHARS and text.isascii() and text.replace("-", "").isalnum()
+
+
+def is_prefix(text: str) -> bool:
+    """Whether this can be the beginning of an id of ours, and is long enough to be looked for."""
+    return _PREFIX_CHARS <= len(text) < _ID_CHARS and text.isascii() and text.replace("-", "").isalnum()
 
 
 def _check_id(job_id: str) -> None:

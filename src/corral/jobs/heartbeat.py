@@ -43,6 +43,8 @@ class HeartbeatStores(Protocol):
 class Heartbeat:
     """One daemon thread that renews every claim of this worker about three times per lease, and says that it lives.
 
+    Its last word is that the worker has left.
+
     A job that is over within a sixth of the lease costs two dictionary operations.
     """
 
@@ -133,7 +135,15 @@ class Heartbeat:
                     failures += 1
             await self._pause(next_s)
         if stores is not None:
+            await self._leave(stores.jobs)
             await self._closed(stores)
+
+    async def _leave(self, store: JobStore) -> None:
+        """Nobody shall take a worker that stopped for one that lives."""
+        try:
+            await store.forget_worker(self._describe().worker)
+        except Exception as error:  # noqa: BLE001 - it is left out all the same, a few leases later
+            self._outage.began("heartbeat", error)
 
     async def _pause(self, seconds: float) -> None:
         """Wait. Who asks ends it early, but those who ask soon after wait for each other."""

@@ -257,6 +257,11 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the newest event in its log; 0: none."""
 
 
+def signal_of(awaits: str) -> str:
+    """What a signal must be called to end a wait: `approval` for `signal:approval#1`; nothing where none is waited for."""
+    return awaits.removeprefix("signal:").rpartition("#")[0] or awaits
+
+
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs. What is left empty does not matter; everything given must hold. Newest first."""
 
@@ -279,11 +284,11 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     """One queue now: the signal to scale on."""
 
     queue: str
-    queued: int
-    scheduled: int
-    running: int
-    waiting: int
-    oldest_queued_s: float
+    queued: int = 0
+    scheduled: int = 0
+    running: int = 0
+    waiting: int = 0
+    oldest_queued_s: float = 0.0
     """Age of the job that is ready the longest; 0: none is."""
 
 

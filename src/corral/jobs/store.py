@@ -103,6 +103,10 @@ class JobStore(Protocol):
         """Extend leases; a lapsed one is extended too while nobody else took the job. Also notes that `worker` lives."""
         ...
 
+    async def forget_worker(self, worker: str) -> None:
+        """This worker has stopped: it is not among `workers` any more. Doing it twice is doing it once."""
+        ...
+
     async def settle(self, endings: Sequence[Ending]) -> list[bool]:
         """Let jobs go as each ending says; False: that claim was lost, and nothing was written for it.
 
@@ -202,8 +206,12 @@ class JobRecords(Protocol):
         """Put failed jobs away: they are dead letters no more. Returns the ids."""
         ...
 
+    async def named(self, tenant: str, prefix: str) -> list[str]:
+        """The ids of a tenant's jobs that begin so; two at most, which says that there are several."""
+        ...
+
     async def queues(self) -> list[QueueStats]:
-        """All queues that are in use, of all tenants together."""
+        """All queues that are in use or were within the hour, of all tenants together."""
         ...
 
     async def depth(self, queue: str, *, limit: int) -> int:

@@ -98,7 +98,11 @@ DESCRIPTIONS: dict[str, Described] = {
         schemas.filtered_by("failed", "cancelled"),
     ),
     "POST /v1/jobs/discard": Described("Put dead letters away by a filter", _IDS, (), schemas.filtered_by("failed")),
-    "GET /v1/jobs/{id}": Described("Describe a job", {200: _JOB, 404: _NO_JOB}, (_WAIT,)),
+    "GET /v1/jobs/{id}": Described(
+        "Describe a job; the first 8 characters of its id or more will do where no other begins so",
+        {200: _JOB, 404: _NO_JOB},
+        (_WAIT,),
+    ),
     "DELETE /v1/jobs/{id}": _CANCEL,
     "GET /v1/jobs/{id}/result": Described(
         "Read the bare result; a job that failed is answered with its error",
@@ -141,7 +145,7 @@ DESCRIPTIONS: dict[str, Described] = {
     "POST /v1/jobs/{id}/signals/{name}": Described(
         "Tell a job what it waits for, or will: the body is the value",
         {
-            202: Answer("It is told", schemas.objects({"id": {"type": "string"}, "signal": {"type": "string"}})),
+            202: Answer("It is told; it may wait for something else all the same", schemas.SIGNALLED),
             404: _NO_JOB,
             409: _WRONG_STATE,
         },

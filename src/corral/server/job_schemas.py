@@ -171,6 +171,14 @@ JOB: Schema = objects(
 )
 LINKS: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 SUBMITTED: Schema = objects({"id": {"type": "string"}, "status": STATUS, "links": LINKS})
+SIGNALLED: Schema = objects(
+    {
+        "id": {"type": "string"},
+        "signal": {"type": "string"},
+        "status": STATUS,
+        "waits_for": {**_NULLABLE, "description": "The signal that it waits for now; null: it waits for none."},
+    }
+)
 SUBMITTED_BATCH: Schema = objects(
     {
         "id": {"type": "string"},

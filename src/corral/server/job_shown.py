@@ -98,6 +98,7 @@ def status_of(job: JobInfo) -> dict[str, Any]:
         "id": job.id,
         "status": job.status,
         "attempt": job.attempt,
+        "failures": job.failures,
         "run_at": job.run_at,
         "awaits": job.awaits,
         "cancel_requested": job.cancel_requested,

@@ -10,7 +10,7 @@ import msgspec
 
 from corral.errors import NotFound, Overloaded, StoreUnavailable
 from corral.jobs.desk import JobDesk
-from corral.jobs.job import JobInfo
+from corral.jobs.job import JobInfo, signal_of
 from corral.jobs.request import check_fields, fault, read_batch, read_request
 from corral.jobs.states import TERMINAL
 from corral.jobs.store import OutboxStore, ScheduleStore
@@ -197,10 +197,11 @@ class JobRoutes:
         await request.respond_json(shown(job))
 
     async def signal(self, request: Request) -> None:
-        """`POST /v1/jobs/{id}/signals/{name}`: the body is the value."""
+        """`POST /v1/jobs/{id}/signals/{name}`: the body is the value. The answer says what the job waits for all the same."""
         job_id, name = request.params["id"], request.params["name"]
-        await self._desk.signal(request.context.tenant, job_id, name, await _body(request, None))
-        await request.respond_json({"id": job_id, "signal": name}, 202)
+        job = await self._desk.signal(request.context.tenant, job_id, name, await _body(request, None))
+        told = {"id": job_id, "signal": name, "status": job.status, "waits_for": signal_of(job.awaits) or None}
+        await request.respond_json(told, 202)
 
     async def _respond_open(self, request: Request, job: JobInfo) -> None:
         await request.respond_json(shown(job), 202, [location(f"/v1/jobs/{job.id}")])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from corral.backends.cursor import check_limit, page_of, read_cursor
-from corral.backends.encoding import check_id, findable
+from corral.backends.encoding import LAST, check_id, findable
 from corral.backends.postgres.job_columns import spec_of, tags_of
 from corral.backends.postgres.job_days import make_days
 from corral.backends.queries import read_queries
@@ -99,6 +99,12 @@ class PostgresJobRecords:
         rows = await self._engine.fetch(_SQL["discard"], tenant, ids) if ids else []
         self._engine.jobs.moved(discarded := [row[0] for row in rows])
         return discarded
+
+    async def named(self, tenant: str, prefix: str) -> list[str]:
+        """Ids by how they begin."""
+        if not findable(tenant, prefix):
+            return []
+        return [row[0] for row in await self._engine.fetch(_SQL["named"], tenant, prefix, prefix + LAST)]
 
     async def queues(self) -> list[QueueStats]:
         """All queues."""

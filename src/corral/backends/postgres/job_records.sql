@@ -79,12 +79,24 @@ WITH away AS (
 UPDATE corral.jobs AS kept SET state = 'discarded', dead = false FROM away
 WHERE kept.tenant = away.tenant AND kept.id = away.id RETURNING kept.id;
 
+-- name: named
+-- A tenant's jobs whose ids begin so.
+SELECT kept.id FROM corral.jobs AS kept
+WHERE kept.tenant = $1 AND kept.id >= $2 AND kept.id < $3
+  AND (kept.state IS NOT NULL OR EXISTS (SELECT 1 FROM corral.job_queue AS job WHERE job.id = kept.id))
+ORDER BY kept.id LIMIT 2;
+
 -- name: queues
--- Jobs by queue and state.
-SELECT queue, count(*) FILTER (WHERE state IN ('queued', 'parked')), count(*) FILTER (WHERE state = 'scheduled'),
-    count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE state = 'waiting'),
-    greatest(0, coalesce(corral.now() - min(ready_at) FILTER (WHERE state = 'queued'), 0))
-FROM corral.job_queue GROUP BY queue ORDER BY queue;
+-- Jobs by queue and state; also of queues that are empty since a short while.
+SELECT queue, max(queued), max(scheduled), max(running), max(waiting), max(oldest) FROM (
+    SELECT queue, count(*) FILTER (WHERE state IN ('queued', 'parked')) AS queued,
+        count(*) FILTER (WHERE state = 'scheduled') AS scheduled,
+        count(*) FILTER (WHERE state = 'running') AS running, count(*) FILTER (WHERE state = 'waiting') AS waiting,
+        greatest(0, coalesce(corral.now() - min(ready_at) FILTER (WHERE state = 'queued'), 0)) AS oldest
+    FROM corral.job_queue GROUP BY queue
+    UNION ALL SELECT queue, 0, 0, 0, 0, 0 FROM corral.job_heads
+    UNION ALL SELECT queue, 0, 0, 0, 0, 0 FROM corral.job_queues WHERE used_at > corral.now() - 3600
+) AS one GROUP BY queue ORDER BY queue;
 
 -- name: workers
 -- Workers that were heard of lately.

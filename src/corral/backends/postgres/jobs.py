@@ -136,6 +136,11 @@ class PostgresJobs:
             [token for token in tokens if held.get(token)],
         )
 
+    async def forget_worker(self, worker: str) -> None:
+        """A worker has stopped."""
+        check_id("worker", worker)
+        await self._engine.fetch(_SQL["forget_worker"], worker)
+
     async def settle(self, endings: Sequence[Ending]) -> list[bool]:
         """Let jobs go."""
         if not endings:
@@ -218,6 +223,7 @@ class PostgresJobs:
         await self._engine.fetch(_SQL["ready_due"], limit)
         requeued, failed, cancelled = await self._engine.fetch_one(_SQL["reap"], limit, _LOST, _LATE)
         (aged,) = await self._engine.fetch_one(_SQL["age"], limit, ageing_s)
+        await self._engine.fetch(_SQL["note_queues"], limit)
         (removed,) = await self._engine.fetch_one(_SQL["tidy"], limit)
         if requeued or failed or cancelled:
             self._watched.worked()

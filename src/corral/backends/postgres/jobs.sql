@@ -28,6 +28,10 @@ SELECT o_token, o_cancelled FROM corral.renew_jobs($1, $2, $3);
 INSERT INTO corral.job_workers (worker, seen_at, info) VALUES ($1, corral.now(), $2)
 ON CONFLICT (worker) DO UPDATE SET seen_at = excluded.seen_at, info = excluded.info;
 
+-- name: forget_worker
+-- A worker has stopped.
+DELETE FROM corral.job_workers WHERE worker = $1;
+
 -- name: settle
 -- Let jobs go.
 SELECT corral.settle_jobs($1, $2, $3, $4, $5, $6, $7, $8);
@@ -79,6 +83,19 @@ SELECT o_requeued, o_failed, o_cancelled FROM corral.reap_jobs($1, $2, $3);
 -- name: age
 -- Move up who waited long.
 SELECT corral.age_jobs($1, $2);
+
+-- name: note_queues
+-- Note which queues were used lately, now and then, and forget those that nobody uses any more.
+WITH gone AS (
+    DELETE FROM corral.job_queues WHERE queue IN (
+        SELECT queue FROM corral.job_queues AS known
+        WHERE used_at <= corral.now() - 3600
+          AND NOT EXISTS (SELECT 1 FROM corral.job_heads AS head WHERE head.queue = known.queue)
+        LIMIT $1 FOR UPDATE SKIP LOCKED)
+)
+INSERT INTO corral.job_queues AS known (queue, used_at)
+SELECT queue, corral.now() FROM corral.job_heads GROUP BY queue ORDER BY queue
+ON CONFLICT (queue) DO UPDATE SET used_at = excluded.used_at WHERE known.used_at < excluded.used_at - 60;
 
 -- name: tidy
 -- Remove what nobody needs any more.

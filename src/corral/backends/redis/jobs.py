@@ -136,6 +136,10 @@ class HotJobs:
         """As `JobStore.renew`."""
         return await self._behind.renew(claims, lease_s=lease_s, worker=worker)
 
+    async def forget_worker(self, worker: str) -> None:
+        """As `JobStore.forget_worker`."""
+        await self._behind.forget_worker(worker)
+
     async def journal(self, writes: Sequence[StepWrite]) -> list[bool]:
         """As `JobStore.journal`."""
         return await self._behind.journal(writes)

@@ -224,7 +224,7 @@ class Moves:
             self.news.tops[queue, rank] = group.top
         for queue, jobs in self._opened.items():
             if jobs:
-                self._execute(_SQL["count_open"], (queue, jobs))
+                self._execute(_SQL["count_open"], (queue, jobs, self.now))
 
     def _fill(self, tenant: str, key: str) -> None:
         """Make parked jobs ready while there are slots; a job of better rank takes that of one which does not run yet."""

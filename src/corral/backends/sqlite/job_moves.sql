@@ -19,7 +19,8 @@ INSERT INTO job_ranks (queue, rank, top) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDA
 
 -- name: count_open
 -- Count jobs that came into a queue or left it.
-INSERT INTO job_queues (queue, open) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET open = open + excluded.open;
+INSERT INTO job_queues (queue, open, used_at) VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET open = open + excluded.open, used_at = excluded.used_at;
 
 -- name: slots
 -- How many slots of a concurrency key are taken, and whether somebody waits for one.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from corral.backends.cursor import check_limit, page_of, read_cursor
-from corral.backends.encoding import check_id, encode, findable
+from corral.backends.encoding import LAST, check_id, encode, findable
 from corral.backends.queries import read_queries
 from corral.backends.sqlite.job_finding import finding, info_rows
 from corral.backends.sqlite.job_moves import Moves, QueueRow, numbers_text
@@ -35,6 +35,7 @@ _worker = msgspec.json.Decoder(WorkerInfo)
 _LOOK = 1000
 _LOOKS_MAX = 20
 _SEQ_END = 1 << 32
+_USED_WITHIN_S = 3600.0
 
 
 class SqliteJobRecords:
@@ -133,11 +134,19 @@ class SqliteJobRecords:
 
         return await self._engine.write(run)
 
+    async def named(self, tenant: str, prefix: str) -> list[str]:
+        """Ids by how they begin."""
+        if not findable(tenant, prefix):
+            return []
+        bound = (tenant, prefix, prefix + LAST, _LOOK)
+        rows = await self._engine.read(lambda view: view.execute(_SQL["named"], bound).fetchall())
+        return [row[0] for row in rows]
+
     async def queues(self) -> list[QueueStats]:
         """Queues."""
 
         def run(view: View) -> tuple[list[tuple[Any, ...]], float]:
-            return view.execute(_SQL["queues"]).fetchall(), view.now
+            return view.execute(_SQL["queues"], (view.now - _USED_WITHIN_S,)).fetchall(), view.now
 
         rows, now = await self._engine.read(run)
         return [

@@ -22,8 +22,12 @@ ORDER BY id LIMIT ?4;
 SELECT attempt, worker, started_at, ended_at, error FROM job_attempts
 WHERE job = (SELECT number FROM jobs WHERE id = ?1 AND tenant = ?2) ORDER BY attempt;
 
+-- name: named
+-- A tenant's jobs whose ids begin so. Ids begin with the time, so those of all tenants stand together: a few are looked at.
+SELECT id FROM (SELECT id, tenant FROM jobs WHERE id >= ?2 AND id < ?3 ORDER BY id LIMIT ?4) WHERE tenant = ?1 LIMIT 2;
+
 -- name: queues
--- How many jobs of each queue are open, and how they stand.
+-- How many jobs of each queue are open, and how they stand; also of those that are empty since a short while.
 WITH put_off AS (
     SELECT queue, state, count(*) AS jobs FROM job_queue INDEXED BY job_queue_due
     WHERE state IN ('scheduled', 'waiting') GROUP BY queue, state
@@ -41,7 +45,7 @@ SELECT queue, open,
             WHERE state = 'ready' AND queue = job_queues.queue LIMIT 10000
         )
     )
-FROM job_queues WHERE open > 0 ORDER BY queue;
+FROM job_queues WHERE open > 0 OR used_at > ?1 ORDER BY queue;
 
 -- name: depth
 -- How many jobs of a queue are open.

@@ -23,6 +23,7 @@ _LOST = encode(
 _LATE = encode(JobError("deadline_exceeded", "The job did not end before its deadline.", retryable=False), "An error")
 # Who was not heard of for a day is not coming back.
 _FORGET_WORKER_S = 86_400.0
+_FORGET_QUEUE_S = 3600.0
 
 
 def reap(transaction: Transaction, *, limit: int, ageing_s: float) -> Reaped:
@@ -89,6 +90,7 @@ def _remove(transaction: Transaction, limit: int) -> int:
     now = transaction.now
     removed = transaction.execute(_SQL["forget_requests"], (now, limit)).rowcount
     removed += transaction.execute(_SQL["forget_workers"], (now - _FORGET_WORKER_S,)).rowcount
+    removed += transaction.execute(_SQL["forget_queues"], (now - _FORGET_QUEUE_S,)).rowcount
     for queue, rank in transaction.execute(_SQL["all_ranks"]).fetchall():
         removed += transaction.execute(_SQL["forget_lanes"], (queue, rank, limit)).rowcount
     return removed

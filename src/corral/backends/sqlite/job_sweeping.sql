@@ -49,6 +49,10 @@ DELETE FROM job_requests WHERE (tenant, key) IN (
 -- Forget workers that were not heard of for long.
 DELETE FROM job_workers WHERE seen_at <= ?1;
 
+-- name: forget_queues
+-- Forget queues that nobody used for long.
+DELETE FROM job_queues WHERE open = 0 AND used_at <= ?1;
+
 -- name: all_ranks
 -- Every rank of every queue in which something was ready lately.
 SELECT queue, rank FROM job_ranks;

@@ -87,6 +87,15 @@ class SqliteJobs:
 
         return await self._engine.write(run)
 
+    async def forget_worker(self, worker: str) -> None:
+        """A worker has stopped."""
+        check_id("worker", worker)
+
+        def run(transaction: Transaction) -> None:
+            transaction.execute(_SQL["forget_worker"], (worker,))
+
+        await self._engine.write(run)
+
     async def settle(self, endings: Sequence[Ending]) -> list[bool]:
         """Let go."""
         if not endings:

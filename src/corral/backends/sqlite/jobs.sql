@@ -7,6 +7,10 @@ UPDATE job_queue SET lease_until = ?1 WHERE number IN (SELECT value FROM json_ea
 INSERT INTO job_workers (worker, seen_at, info) VALUES (?1, ?2, ?3)
 ON CONFLICT DO UPDATE SET seen_at = excluded.seen_at, info = excluded.info;
 
+-- name: forget_worker
+-- A worker has stopped.
+DELETE FROM job_workers WHERE worker = ?1;
+
 -- name: open_jobs
 -- Open jobs by number, as far as their next step depends on it.
 SELECT number, job_queue.id, tenant, queue, rank, state, token, attempt, failures, max_attempts, worker, started_at, deadline_at,

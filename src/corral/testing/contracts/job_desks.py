@@ -11,7 +11,17 @@ import pytest
 
 from corral.clock import new_time_id
 from corral.errors import CursorNotFound
-from corral.jobs.job import Callback, Delivered, JobEventDraft, JobQuery, Schedule, Step, StepWrite, WorkerInfo
+from corral.jobs.job import (
+    Callback,
+    Delivered,
+    JobEventDraft,
+    JobQuery,
+    QueueStats,
+    Schedule,
+    Step,
+    StepWrite,
+    WorkerInfo,
+)
 from corral.testing.contracts.job_setting import (
     ALL,
     TENANT,
@@ -137,8 +147,34 @@ class CountsContract(Contract):
     async def test_all_tenants_count(self, stores: Stores) -> None:
         await enqueue(stores, draft("a"), draft("b", tenant="b"), draft("c", tenant="c", session_id="s"),
                       draft("d", tenant="c", session_id="s"))  # fmt: skip
-        (stats,) = await stores.job_records.queues()
-        assert (stats.queue, stats.queued) == ("default", 4)
+        stats = {one.queue: one for one in await stores.job_records.queues()}
+        assert stats["default"].queued == 4
+
+    async def test_a_queue_that_was_used_lately_is_shown_empty(self, stores: Stores, other_stores: Stores) -> None:
+        await enqueue(stores, draft("a", queue="gpu"))
+        for job in await claim(stores):
+            assert await end(stores, job)
+        for _ in range(2):
+            await stores.jobs.reap()
+            stats = {one.queue: one for one in await other_stores.job_records.queues()}
+            assert stats["gpu"] == QueueStats(queue="gpu")
+
+    async def test_a_worker_that_left_is_not_shown(self, stores: Stores, other_stores: Stores) -> None:
+        for name in ("stays", "leaves"):
+            worker = WorkerInfo(worker=name, queues=(), slots=1, running=0, finished=0, failed=0, per_s=1.5,
+                                started_at=5.0, seen_at=5.0)  # fmt: skip
+            await stores.jobs.renew([], lease_s=1.0, worker=worker)
+        for _ in range(2):
+            await other_stores.jobs.forget_worker("leaves")
+        assert [one.worker for one in await stores.job_records.workers(within_s=60.0)] == ["stays"]
+
+    async def test_ids_are_found_by_how_they_begin(self, stores: Stores) -> None:
+        ids = [f"01a1fd7d-0000-7000-8000-00000000000{number}" for number in range(3)]
+        await enqueue(stores, *(draft(id=one) for one in ids), draft(id=f"01a1fd7e{ids[0][8:]}", tenant="other"))
+        assert await stores.job_records.named(TENANT, "01a1fd7d") == ids[:2]
+        assert await stores.job_records.named(TENANT, ids[1]) == [ids[1]]
+        for nobodys in ("01a1fd7e", "01a1fd7c", "01a1fd7d-1", "a\0b"):
+            assert await stores.job_records.named(TENANT, nobodys) == []
 
     async def test_the_latest_word_of_a_worker_counts_at_the_stores_time(self, stores: Stores) -> None:
         def worker(name: str, finished: int) -> WorkerInfo:
