@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 from command_line import event_stream, json_answer
@@ -241,7 +243,8 @@ class Scripted:
     def __init__(self, *connections) -> None:
         self.connections = list(connections)
 
-    def events(self, job_id, *, after):
+    def events(self, job_id, *, after, left_s):
+        self.left_s = left_s
         for one in self.connections.pop(0):
             if isinstance(one, Failure):
                 raise one
@@ -269,8 +272,56 @@ def test_following_for_a_time():
     assert caught.value.code == "timeout"
 
 
+class Silent(Scripted):
+    """A job that says nothing: each connection is heard for as long as anybody listens."""
+
+    def __init__(self, clock) -> None:
+        self.clock = clock
+        self.waited = []
+
+    def events(self, job_id, *, after, left_s):
+        self.waited.append(left_s())
+        self.clock.now += left_s()
+        raise Failure("silent", code="timeout")
+        yield
+
+
+def test_following_a_silent_job_for_a_time():
+    clock = SimpleNamespace(now=100.0)
+    api = Silent(clock)
+    with pytest.raises(Failure, match="not ended within 5 s") as caught:
+        list(Follower(api, ID, timeout_s=5, now=lambda: clock.now, sleep=lambda _: None).events())
+    assert (caught.value.code, api.waited) == ("timeout", [5.0])
+
+
+def test_the_time_to_wait_counts_although_the_stream_says_that_it_is_there(corral, stub):
+    alive = b'event: status\ndata: {"status": "running"}\n\n: here\n\n\'
+    server = stub(json_answer({"id": ID, "status": "queued"}, 202), event_stream(alive, ended=False), hold=True)
+    began = time.monotonic()
+    done = corral("jobs", "submit", "main", "Hi", "--wait", "--timeout", "0.2", "--url", server.url)
+    assert time.monotonic() - began < 5
+    assert done.status == Exit.FAILED
+    assert "not ended within 0.2 s" in done.err
+
+
+def test_attempts_that_the_server_cannot_tell_are_told_later():
+    class Away:
+        def __init__(self, code):
+            self.code = code
+
+        def attempts(self, job_id):
+            raise Failure("away", code=self.code)
+
+    assert Follower(Away("unreachable"), ID).failed_attempts() == []
+    with pytest.raises(Failure):
+        Follower(Away("job_not_found"), ID).failed_attempts()
+
+
 def test_pieces_and_what_stands_beside_them(capfd):
-    printer = Printer()
+    def failed_attempts():
+        return [{"attempt": number, "error": ERROR | {"message": f"no. {number}"}} for number in (1, 2)]
+
+    printer = Printer(failed_attempts)
     for name, data in (
         ("status", {"id": ID, "status": "running"}),
         ("piece", {"data": "He"}),
@@ -281,7 +332,8 @@ def test_pieces_and_what_stands_beside_them(capfd):
         ("piece", {"data": {"n": 1}}),
         ("piece", {"data": "end"}),
         ("status", {"id": ID, "status": "waiting", "awaits": "signal:approval#1"}),
-        ("status", {"id": ID, "status": "scheduled", "run_at": 1.0}),
+        ("status", {"id": ID, "status": "scheduled", "run_at": 1.0, "attempt": 2, "failures": 2}),
+        ("status", {"id": ID, "status": "running", "attempt": 3, "failures": 2}),
     ):
         printer.show(ServerEvent(name, data))
     printer.end()
@@ -289,7 +341,11 @@ def test_pieces_and_what_stands_beside_them(capfd):
     assert out == 'Hello\n{"n":1}\nend\n'
     assert err.splitlines()[:2] == ["Attempt 2 begins; what was said before does not count.", "hm"]
     assert f"corral jobs signal {ID} approval" in err
-    assert "Due at 19" in err
+    assert [line for line in err.splitlines() if "failed" in line] == [
+        "Attempt 1 failed: ValueError: no. 1",
+        "Attempt 2 failed: ValueError: no. 2",
+    ]
+    assert "Attempt 3 is due at 19" in err
 
 
 class Terminal(io.StringIO):
@@ -383,9 +439,44 @@ def test_by_id(corral, stub):
         ("redrive", "retry", "Redriven 2 jobs."),
         ("discard", "discard", "Discarded 2 jobs."),
     ):
-        server = stub(json_answer({"id": "x"}), json_answer({"id": "y"}))
+        jobs = [JOB | {"id": one, "status": "queued"} for one in "xy"]
+        server = stub(*(json_answer(job) for job in jobs for _ in range(2)))
         assert corral("jobs", verb, "x", "y", "--url", server.url).out == f"{done_text}\n"
-        assert [line for line, _, _ in asked(server)] == [f"POST /v1/jobs/x/{path}", f"POST /v1/jobs/y/{path}"]
+        lines = [f"GET /v1/jobs/{one}\nPOST /v1/jobs/{one}/{path}" for one in "xy"]
+        assert [line for line, _, _ in asked(server)] == "\n".join(lines).split("\n")
+
+
+def test_what_was_so_already_is_said(corral, stub):
+    for verb, before, after, text in (
+        ("cancel", {"status": "cancelled"}, {"status": "cancelled"}, f"{ID} was cancelled already.\n"),
+        ("discard", {"status": "discarded"}, {"status": "discarded"}, f"{ID} was discarded already.\n"),
+        ("cancel", {"status": "running"}, {"status": "running"}, "Asked 1 job to stop.\n"),
+        (
+            "cancel",
+            {"status": "running", "cancel_requested": True},
+            {"status": "running"},
+            f"{ID} was asked to stop already.\n",
+        ),
+    ):
+        server = stub(json_answer(JOB | before), json_answer(JOB | after))
+        assert corral("jobs", verb, ID[:9], "--url", server.url).out == text
+        assert [line for line, _, _ in asked(server)] == [f"GET /v1/jobs/{ID[:9]}", f"POST /v1/jobs/{ID}/{verb}"]
+    server = stub(json_answer(JOB | {"status": "cancelled"}), json_answer(JOB))
+    assert corral("jobs", "cancel", ID, "--url", server.url, "--json").json == {"ids": [], "count": 0, "already": [ID]}
+
+
+def test_the_beginning_of_an_id_will_do(corral, stub):
+    server = stub(json_answer(JOB), json_answer({}, 202))
+    assert corral("jobs", "signal", ID[:8], "go", "--url", server.url).status == 0
+    server_too = stub(json_answer(JOB), event_stream(END), json_answer(JOB))
+    assert corral("jobs", "tail", ID[:12], "--url", server_too.url).status == 0
+    message = f"The ids of several jobs begin with {ID[:8]!r}, such as a and b: give more of it."
+    problem = {"code": "validation_error", "detail": message, "errors": [{"pointer": "/id", "message": message}]}
+    refused = corral("jobs", "show", ID[:8], "--url", stub(json_answer(problem, 400)).url)
+    assert refused.status == Exit.FAILED
+    assert refused.err.count("several jobs") == 1
+    assert "openapi" not in refused.err
+    assert [line for line, _, _ in asked(server)] == [f"GET /v1/jobs/{ID[:8]}", f"POST /v1/jobs/{ID}/signals/go"]
 
 
 def test_by_filter_until_none_is_left(corral, stub):
@@ -426,7 +517,17 @@ def test_signal(corral, stub):
         (f"POST /v1/jobs/{ID}/signals/go%20on", {"ok": True}),
         (f"POST /v1/jobs/{ID}/signals/go", None),
     ]
-    assert corral("jobs", "signal", ID, "go", "words", "--url", server.url).status == Exit.USAGE
+    wrong = corral("jobs", "signal", ID, "go", "words", "--url", server.url)
+    assert wrong.status == Exit.USAGE
+    assert "VALUE is not JSON" in wrong.err
+
+
+def test_a_signal_that_the_job_does_not_wait_for(corral, stub):
+    told = {"id": ID, "signal": "aproval", "status": "waiting", "waits_for": "approval"}
+    done = corral("jobs", "signal", ID, "aproval", "1", "--url", stub(json_answer(told, 202)).url)
+    assert done.status == 0
+    assert f"waits for 'approval' now, not for that: corral jobs signal {ID} approval" in done.err
+    assert corral("jobs", "signal", ID, "x", "--url", stub(json_answer(told, 202)).url, "--json").json == told
 
 
 # -- times

@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -19,6 +19,8 @@ from corral.cli.waiting import waiting
 DEFAULT_URL = "http://127.0.0.1:8080"
 _CONNECT_S = 5.0
 _ANSWER_S = 30.0
+_SHORTEST_S = 0.001
+"""No time at all would mean not to wait, not even for what is there."""
 _READ = 65_536
 _UNAUTHENTICATED = 401
 _NOT_FOUND = 404
@@ -38,10 +40,11 @@ class ServerEvent(msgspec.Struct, frozen=True):
 class Answer:
     """The head of a response; its body is read when asked for."""
 
-    def __init__(self, url: str, response: http.client.HTTPResponse) -> None:
-        """Nothing of the body is read yet."""
+    def __init__(self, url: str, response: http.client.HTTPResponse, allow: Callable[[float], None]) -> None:
+        """Nothing of the body is read yet. `allow` says how long the next read may take."""
         self._url = url
         self._response = response
+        self._allow = allow
         self.status = response.status
         self.headers = response.headers
 
@@ -60,11 +63,14 @@ class Answer:
         except msgspec.DecodeError:
             raise _not_corral(self._url) from None
 
-    def events(self) -> Iterator[ServerEvent]:
-        """The events, each as soon as it came. A stream that breaks off raises."""
+    def events(self, within_s: Callable[[], float] | None = None) -> Iterator[ServerEvent]:
+        """The events, each as soon as it came. A stream that breaks off raises, and so does one that says nothing.
+
+        `within_s` says how long it may be silent from now: a stream that only says that it is there brings no event.
+        """
         name, number, rest = "", "", b""
         data: list[bytes] = []
-        while chunk := self._chunk():
+        while chunk := self._chunk(within_s):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 text = line.rstrip(b"\r")
@@ -97,7 +103,9 @@ class Answer:
         except (http.client.HTTPException, OSError) as error:
             raise _cut(error) from None
 
-    def _chunk(self) -> bytes:
+    def _chunk(self, within_s: Callable[[], float] | None) -> bytes:
+        if within_s is not None:
+            self._allow(max(_SHORTEST_S, within_s()))
         try:
             return self._response.read1(_READ)
         except (http.client.HTTPException, OSError) as error:
@@ -135,13 +143,14 @@ class Client:
                 connection.connect()
             except OSError as error:
                 raise self._unreachable(error) from None
-            connection.sock.settimeout(timeout_s)
+            allow = connection.sock.settimeout
+            allow(timeout_s)
             try:
                 connection.request(method, self._prefix + path, content, self._headers(headers, content))
                 response = connection.getresponse()
             except (http.client.HTTPException, OSError) as error:
                 raise _cut(error) from None
-            yield Answer(self.url, response)
+            yield Answer(self.url, response, allow)
         finally:
             connection.close()
 
@@ -221,7 +230,8 @@ def problem_failure(problem: Mapping[str, Any], status: int) -> Failure:
     message = problem.get("detail") or problem.get("title") or problem.get("error") or f"The server answered {status}."
     errors = problem.get("errors") or []
     request_id = problem.get("request_id")
-    faults = [_fault(error) for error in errors if isinstance(error, dict) and error.get("message") != message]
+    told = [error for error in errors if isinstance(error, dict)]
+    faults = [_fault(error) for error in told if message not in {error.get("message"), _fault(error)}]
     return Failure(
         "\n  ".join([str(message), *faults]),
         _next_step(problem, status, code),
@@ -241,7 +251,8 @@ def _next_step(problem: Mapping[str, Any], status: int, code: str) -> str:
         return "If that is not Corral, name the right server with `--url` (environment CORRAL_URL)."
     if code == "agent_error":
         return f"The server's log has the traceback{at}."
-    if known := NEXT_STEPS.get(code) or ("Try again in a moment." if problem.get("retryable") else ""):
+    known = NEXT_STEPS.get(code) or ("Try again in a moment." if problem.get("retryable") else "")
+    if known or problem.get("errors"):  # which say themselves what is expected
         return known
     if status < _SERVER_ERRORS:
         return "The server's /openapi.json says what it has, and what it expects."

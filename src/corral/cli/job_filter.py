@@ -12,8 +12,11 @@ import typer
 from corral.cli.failure import Exit, Failure
 from corral.jobs.states import STATES
 
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="The jobs' ids.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id, or how it begins (8 characters or more).")]
+JobIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[JOB]...", help="The jobs' ids, or how they begin (8 characters or more)."),
+]
 Status = Annotated[
     list[str] | None, typer.Option("--status", "-s", help=f"Only in this state ({', '.join(STATES)}); repeatable.")
 ]

@@ -14,12 +14,12 @@ from corral.cli.failure import Exit, Failure
 _JSON_BEGINS = ("{", "[", '"')
 
 
-def read_input(text: str, *, as_prompt: bool = True) -> Any:
+def read_input(text: str, *, as_prompt: bool = True, name: str = "INPUT") -> Any:
     """The value of JSON, of `@file`, or of `-` for stdin.
 
-    With `as_prompt`, words that do not look like JSON are `{"prompt": …}`. What begins like JSON must be JSON.
+    `name` is what the argument is called. With `as_prompt`, words that do not look like JSON are `{"prompt": …}`. What begins like JSON must be JSON.
     """
-    where, given = "INPUT", text
+    where, given = name, text
     if text == "-":
         where, given = "stdin", sys.stdin.read()
     elif text.startswith("@"):

@@ -73,7 +73,11 @@ def show_job(
         _show_error(f"attempt {attempt['attempt']}", attempt["error"], about)
     for delivery in callbacks:
         answer = f"  {delivery['answer']}" if delivery.get("answer") else ""
-        show(f"\n{bold('callback')}  {delivery['status']}, {delivery['attempts']} attempts{dim(answer)}")
+        show(f"\n{bold('callback')}  {delivery['status']}, {_counted(delivery['attempts'], 'attempt')}{dim(answer)}")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _facts(job: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -85,7 +89,12 @@ def _facts(job: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("user", job.get("user_id")),
         ("batch", job.get("batch_id")),
         ("tags", ", ".join(job["tags"])),
-        ("attempt", f"{job['attempt']}, {job['failures']} of {job['max_attempts']} failures" if job["attempt"] else ""),
+        (
+            "attempt",
+            f"{job['attempt']}, {job['failures']} of {_counted(job['max_attempts'], 'failure')}"
+            if job["attempt"]
+            else "",
+        ),
         ("created", when(job["created_at"])),
         ("due", when(job.get("run_at"))),
         ("deadline", when(job.get("deadline_at"))),

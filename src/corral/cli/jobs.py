@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +28,7 @@ from corral.cli.job_filter import (
 )
 from corral.cli.job_input import read_input
 from corral.cli.job_shown import show_dead, show_job, show_jobs
-from corral.cli.jobs_api import jobs_api
+from corral.cli.jobs_api import JobsApi, jobs_api
 from corral.cli.jobs_follow import Follower, ending_failure, exit_of, follow_to_end
 from corral.cli.jobs_stats import stats
 from corral.cli.jobs_submit import submit
@@ -36,6 +37,9 @@ from corral.cli.output import note, show, show_json
 
 app = new_app("Hand in work that takes long, watch it, and look after what went wrong.")
 app.command()(submit)
+
+_ENDS = {"cancel": "cancelled", "discard": "discarded"}
+"""The state in which a job is when it was done to it."""
 
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")]
 
@@ -110,6 +114,7 @@ def show_one(job: JobId, url: Url = None, api_key: Key = None, as_json: Json = F
     """Show all about a job: what was asked for, what came of it, and each attempt that failed."""
     api = jobs_api(url, api_key)
     info = api.job(job)
+    job = info["id"]
     attempts = api.attempts(job)
     callbacks = api.callbacks(job) if info.get("callback") else []
     if as_json:
@@ -134,6 +139,7 @@ def tail(
     0 when it succeeded, 1 when it failed, 5 when it was cancelled or discarded.
     """
     api = jobs_api(url, api_key)
+    job = api.whole_id(job)
     follower = Follower(api, job, after=str(after or ""), timeout_s=timeout)
     heard = follow_to_end(follower, quiet=as_json)
     info = api.job(job)
@@ -157,7 +163,9 @@ def retry(
 ) -> None:
     """Have a job that failed or was cancelled run again, from its last finished step."""
     content = {} if new_input is None else {"input": read_input(new_input)}
-    answer = jobs_api(url, api_key).act(job, "retry", content)
+    api = jobs_api(url, api_key)
+    job = api.whole_id(job)
+    answer = api.act(job, "retry", content)
     _say(answer, f"{job} runs again; watch it: corral jobs tail {job}", as_json=as_json)
 
 
@@ -266,17 +274,47 @@ def _act(
         )
     api = jobs_api(url, api_key)
     if jobs:
-        one = "retry" if action == "redrive" else action
-        ids = [str(api.act(job, one, {}).get("id", job)) for job in jobs]
-    else:
-        described = ", ".join(f"{name} {_value(value)}" for name, value in query.items() if name != "all")
-        which = f"all jobs of {described}" if described else "ALL jobs"
-        confirm(f"{action.capitalize()} {which} on {api.url}?", otherwise="Nothing was done.", yes=yes)
-        ids = _all(api, action, query)
+        _act_on_each(api, action, done, jobs, as_json=as_json)
+        return
+    described = ", ".join(f"{name} {_value(value)}" for name, value in query.items() if name != "all")
+    which = f"all jobs of {described}" if described else "ALL jobs"
+    confirm(f"{action.capitalize()} {which} on {api.url}?", otherwise="Nothing was done.", yes=yes)
+    ids = _all(api, action, query)
     if as_json:
         show_json({"ids": ids, "count": len(ids)})
     else:
-        show(f"{done} {len(ids)} job{'' if len(ids) == 1 else 's'}.")
+        show(f"{done} {_jobs(len(ids))}.")
+
+
+def _act_on_each(api: JobsApi, action: str, done: str, jobs: list[str], *, as_json: bool) -> None:
+    """Do it to each, and say of which it was so already."""
+    ids: list[str] = []
+    already: dict[str, str] = {}
+    stopping = 0
+    for job in jobs:
+        before = api.job(job)
+        job_id, is_running = before["id"], before["status"] == "running"
+        after = api.act(job_id, "retry" if action == "redrive" else action, {})
+        if before["status"] == _ENDS.get(action):
+            already[job_id] = f"was {done.lower()}"
+        elif action == "cancel" and is_running and before["cancel_requested"]:
+            already[job_id] = "was asked to stop"
+        else:
+            ids.append(job_id)
+            stopping += action == "cancel" and after["status"] == "running"
+    if as_json:
+        show_json({"ids": ids, "count": len(ids), "already": list(already)})
+        return
+    if len(ids) > stopping:
+        show(f"{done} {_jobs(len(ids) - stopping)}.")
+    if stopping:
+        show(f"Asked {_jobs(stopping)} to stop.")
+    for job_id, what in already.items():
+        show(f"{job_id} {what} already.")
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'' if count == 1 else 's'}"
 
 
 def _all(api: Any, action: str, query: dict[str, Any]) -> list[str]:
@@ -303,8 +341,14 @@ def send_signal(
     as_json: Json = False,
 ) -> None:
     """Tell a job what it waits for (`context.wait_for`)."""
-    answer = jobs_api(url, api_key).signal(job, name, read_input(value, as_prompt=False))
+    content = read_input(value, as_prompt=False, name="VALUE")
+    api = jobs_api(url, api_key)
+    job = api.whole_id(job)
+    answer = api.signal(job, name, content)
     _say(answer, f"{job} was told {name!r}.", as_json=as_json)
+    waits_for = (answer or {}).get("waits_for")
+    if waits_for and not as_json:
+        note(f"It waits for {waits_for!r} now, not for that: corral jobs signal {job} {shlex.quote(waits_for)} …")
 
 
 app.command()(stats)

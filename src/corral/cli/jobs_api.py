@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from corral.cli.project import local_url
 _SILENT_S = 60.0
 """A stream says something more often than this, if only that it is there."""
 _NO_CONTENT = 204
+_ID_CHARS = 36
 
 
 class JobsApi:
@@ -35,6 +36,10 @@ class JobsApi:
         """`GET /v1/jobs/{id}`: as it is, or as soon as it has ended, but after `wait_s` at the latest."""
         return self._get(_path(job_id), wait=None if wait_s is None else f"{wait_s:g}s")
 
+    def whole_id(self, text: str) -> str:
+        """The id of the job whose id is this, or is the only one that begins so."""
+        return text if len(text) == _ID_CHARS else str(self.job(text)["id"])
+
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """`GET /v1/jobs/{id}/attempts`."""
         found: list[dict[str, Any]] = self._get(_path(job_id) + "/attempts")["items"]
@@ -45,13 +50,18 @@ class JobsApi:
         found: list[dict[str, Any]] = self._get(_path(job_id) + "/callbacks")["items"]
         return found
 
-    def events(self, job_id: str, *, after: str) -> Iterator[ServerEvent]:
-        """`GET /v1/jobs/{id}/events`: those after the one with the id `after`, then live. Ends where the stream does."""
+    def events(
+        self, job_id: str, *, after: str, left_s: Callable[[], float] = lambda: _SILENT_S
+    ) -> Iterator[ServerEvent]:
+        """`GET /v1/jobs/{id}/events`: those after the one with the id `after`, then live. Ends where the stream does.
+
+        `left_s` says how long anybody will still listen: a job may be silent for longer.
+        """
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         with self._client.call("GET", _path(job_id) + "/events", headers=headers, timeout_s=_SILENT_S) as answer:
             answer.raise_for_status()
             if answer.status != _NO_CONTENT:
-                yield from answer.events()
+                yield from answer.events(lambda: min(_SILENT_S, left_s()))
 
     def act(self, job_id: str, action: str, content: object = msgspec.UNSET) -> dict[str, Any]:
         """`POST /v1/jobs/{id}/cancel`, `…/retry`, `…/discard`."""

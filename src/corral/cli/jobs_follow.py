@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from corral.cli.job_shown import when
 from corral.cli.jobs_api import JobsApi
 from corral.cli.output import note, write
 from corral.cli.progress import ProgressBar
+from corral.jobs.job import signal_of
 from corral.jobs.states import TERMINAL
 
 _PAUSE_S = 0.2
@@ -43,7 +45,7 @@ class Follower:
         self._after = after
         self._now = now
         self._sleep = sleep
-        self._until = None if timeout_s is None else now() + timeout_s
+        self._until = math.inf if timeout_s is None else now() + timeout_s
         self._timeout_s = timeout_s
 
     def events(self) -> Iterator[ServerEvent]:
@@ -51,7 +53,7 @@ class Follower:
         pause_s, away_since, heard = _PAUSE_S, self._now(), False
         while True:
             try:
-                for event in self._api.events(self._job_id, after=self._after):
+                for event in self._api.events(self._job_id, after=self._after, left_s=self._left_s):
                     heard, pause_s = True, _PAUSE_S
                     self._after = event.id or self._after
                     if event.name == "error":
@@ -66,14 +68,28 @@ class Follower:
                 if self._api.job(self._job_id)["status"] in TERMINAL:
                     return
             except Failure as failure:
+                if _passes(failure):
+                    self._check_time()
                 if not heard or not _passes(failure) or self._now() - away_since > _PATIENCE_S:
                     raise
             self._check_time()
-            self._sleep(pause_s)
+            self._sleep(min(pause_s, self._left_s()))
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
 
+    def failed_attempts(self) -> list[dict[str, Any]]:
+        """The attempts that did not end well, oldest first; none where the server cannot say."""
+        try:
+            return self._api.attempts(self._job_id)
+        except Failure as failure:
+            if not _passes(failure):
+                raise
+            return []
+
+    def _left_s(self) -> float:
+        return max(0.0, self._until - self._now())
+
     def _check_time(self) -> None:
-        if self._until is not None and self._now() >= self._until:
+        if self._now() >= self._until:
             raise Failure(
                 f"The job has not ended within {self._timeout_s:g} s; it goes on.",
                 f"`corral jobs tail {self._job_id}` goes on watching it.",
@@ -87,16 +103,14 @@ def _passes(failure: Failure) -> bool:
     return failure.code in _PASSING or failure.details.get("http_status", 0) >= _SERVER_ERRORS
 
 
-def _signal_name(awaits: str) -> str:
-    """What a signal must be called to end this wait: `approval` for `signal:approval#1`."""
-    return awaits.removeprefix("signal:").rpartition("#")[0] or awaits
-
-
 class Printer:
     """Shows events to people: text as text, progress as a bar, all else beside."""
 
-    def __init__(self) -> None:
-        """Nothing is shown yet."""
+    def __init__(self, failed_attempts: Callable[[], list[dict[str, Any]]]) -> None:
+        """Nothing is shown yet. `failed_attempts` tells why attempts failed, when some did."""
+        self._failed_attempts = failed_attempts
+        self._failures = 0
+        self._told_attempt = 0
         self._bar = ProgressBar()
         self._last = "\n"
         self._said = False
@@ -106,6 +120,8 @@ class Printer:
         """Show one event."""
         data = event.data if isinstance(event.data, dict) else {}
         said: Any = data.get("data")
+        if event.name == "status":
+            self._tell_failures(data)
         match event.name:
             case "piece":
                 self._piece(said)
@@ -119,15 +135,26 @@ class Printer:
                 self._said = False
                 self._beside(f"Attempt {data['attempt']} begins; what was said before does not count.")
             case "status" if data["status"] == "waiting":
-                self._beside(f"It waits for a signal: corral jobs signal {data['id']} {_signal_name(data['awaits'])} …")
+                self._beside(f"It waits for a signal: corral jobs signal {data['id']} {signal_of(data['awaits'])} …")
             case "status" if data["status"] == "scheduled":
-                self._beside(f"Due at {when(data['run_at'])}.")
+                what = f"Attempt {data['attempt'] + 1} is due" if data.get("attempt") else "Due"
+                self._beside(f"{what} at {when(data['run_at'])}.")
 
     def end(self) -> None:
         """Nothing more comes."""
         self._bar.clear()
         if not self._last.endswith("\n"):
             self._write("\n")
+
+    def _tell_failures(self, job: dict[str, Any]) -> None:
+        """Why attempts failed that nobody told of yet."""
+        failures = job.get("failures") or 0
+        if failures and failures != self._failures:
+            for attempt in self._failed_attempts():
+                if attempt["attempt"] > self._told_attempt:
+                    self._told_attempt = attempt["attempt"]
+                    self._beside(f"Attempt {attempt['attempt']} failed: {_why(attempt['error'])}")
+        self._failures = failures
 
     def _piece(self, piece: Any) -> None:
         self._bar.clear()
@@ -151,7 +178,7 @@ class Printer:
 def follow_to_end(follower: Follower, *, quiet: bool) -> list[ServerEvent]:
     """Follow, and show what comes unless `quiet`; all events that were heard."""
     heard = []
-    printer = None if quiet else Printer()
+    printer = None if quiet else Printer(follower.failed_attempts)
     try:
         for event in follower.events():
             heard.append(event)
@@ -175,7 +202,7 @@ def ending_failure(job: dict[str, Any]) -> Failure:
     job_id, error = job["id"], job.get("error") or {}
     if job["status"] == "failed":
         return Failure(
-            f"The job failed: {error.get('message') or error.get('code') or 'nobody knows why'}",
+            f"The job failed{_after(job)}: {_why(error)}",
             f"`corral jobs show {job_id}` tells its story; `corral jobs retry {job_id}` has it run again.",
             code=str(error.get("code") or "job_failed"),
             job_id=job_id,
@@ -187,6 +214,16 @@ def ending_failure(job: dict[str, Any]) -> Failure:
         status=Exit.CANCELLED,
         job_id=job_id,
     )
+
+
+def _why(error: dict[str, Any]) -> str:
+    named = [str(error[name]) for name in ("type", "message") if error.get(name)]
+    return ": ".join(named) or str(error.get("code") or "nobody knows why")
+
+
+def _after(job: dict[str, Any]) -> str:
+    attempt = job.get("attempt") or 0
+    return f" at attempt {attempt}" if attempt > 1 else ""
 
 
 def _at_leisure(value: Any) -> str:

@@ -156,7 +156,7 @@ def _wait_for_all(api: JobsApi, ids: list[str], total: int, timeout: float | Non
                     f"`corral jobs list --batch {ids[0]}` shows them.",
                     code="timeout",
                 )
-            time.sleep(_LOOK_S)
+            time.sleep(_LOOK_S if until is None else min(_LOOK_S, max(0.0, until - time.monotonic())))
     except KeyboardInterrupt:
         bar.clear()
         note(f"The jobs go on: corral jobs list --batch {ids[0]}")
