@@ -295,7 +295,7 @@ def test_following_a_silent_job_for_a_time():
 
 
 def test_the_time_to_wait_counts_although_the_stream_says_that_it_is_there(corral, stub):
-    alive = b'event: status\ndata: {"status": "running"}\n\n: here\n\n\'
+    alive = b'event: status\ndata: {"status": "running"}\n\n: here\n\n'
     server = stub(json_answer({"id": ID, "status": "queued"}, 202), event_stream(alive, ended=False), hold=True)
     began = time.monotonic()
     done = corral("jobs", "submit", "main", "Hi", "--wait", "--timeout", "0.2", "--url", server.url)
