@@ -55,8 +55,12 @@ class NamedModelSettings(Section, frozen=True):
     """Which of them is asked first."""
     fallback: list[str] = []
     """Names or `provider/model`, one after the other, if none of them answers."""
+    fallback_on: list[Literal["content_filtered", "model_request_invalid"]] = []
+    """Refusals that are usually the caller's to mend, and that somebody else is asked about all the same."""
     context_tokens: Count | None = None
     """What it can read, if the price table does not know."""
+    lacks: list[Literal["images", "tools", "schema"]] = []
+    """What it cannot do: the router sends such calls to a model that can."""
 
 
 class RouterSettings(Section, frozen=True):
@@ -68,10 +72,16 @@ class RouterSettings(Section, frozen=True):
     """`heuristic`, `model:NAME` (a small model is asked), or `module:function` of one's own."""
     default: str = ""
     """The class of calls that the classifier cannot tell; empty: the first one."""
+    classifier_s: Seconds = 2.0
+    """How long a model or a function may take to classify a call; then it gets the default class."""
+    prefer: Literal["class", "cost", "latency"] = "class"
+    """`cost`, `latency`: the cheapest or quickest of the models of a call's class and of those above it."""
     escalate: bool = False
     """Ask the next class's model if an answer fails its check."""
     check: str = ""
     """`module:function` that looks at an answer and says whether it will do; empty: refusals, cut-off and malformed answers fail."""
+    models_max: Count = 2
+    """Models that one call may wake, one after the other, when answers fail their check."""
     shares: dict[str, dict[str, float]] = {}
     """For comparisons: class to models and their weights, instead of one model."""
     latency_s: Seconds | None = None

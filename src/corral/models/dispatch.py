@@ -1,0 +1,62 @@
+"""The innermost of all: `provider/model` is taken apart, and the provider is asked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+import msgspec
+
+from corral.errors import ModelNotFound
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
+from corral.models.provider import Provider
+from corral.models.stack import closing
+
+_SHOWN_MAX = 12
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """`Did you mean 'x'? There are: …`, for messages of errors."""
+    names = sorted(known)
+    close = difflib.get_close_matches(wrong, names, 1, 0.6)
+    shown = ", ".join(names[:_SHOWN_MAX]) + (", …" if len(names) > _SHOWN_MAX else "")
+    there = f"There is: {shown}." if names else "There is none."
+    return f"Did you mean {close[0]!r}? {there}" if close else there
+
+
+def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]:
+    """The provider, and its own name for the model (which may have slashes of its own). Raises `ModelNotFound`."""
+    name, slash, own = model.partition("/")
+    provider = providers.get(name)
+    if provider is None:
+        what = (
+            f"no provider {name!r}"
+            if slash
+            else f"no model {model!r}: write `provider/model`, or name it in `models.names`"
+        )
+        raise ModelNotFound(f"There is {what}. Providers: {nearest(name, providers)}", model=model)
+    if not own:
+        raise ModelNotFound(f"Say which model of {name!r} to ask: `{name}/MODEL`.", model=model, provider=name)
+    return provider, own
+
+
+def dispatch(providers: Mapping[str, Provider]) -> CallModel:
+    """Ask the provider that the call names. The reply says who answered."""
+
+    async def ask(call: ModelCall) -> AsyncIterator[ModelEvent]:
+        provider, own = split(call.model, providers)
+        async with closing(provider.call(msgspec.structs.replace(call, model=own))) as events:
+            async for event in events:
+                yield event
+
+    return ask
+
+
+def dispatch_embedding(providers: Mapping[str, Provider]) -> CallEmbedder:
+    """The same for embeddings."""
+
+    async def ask(call: EmbedCall) -> EmbedReply:
+        provider, own = split(call.model, providers)
+        return await provider.embed(msgspec.structs.replace(call, model=own))
+
+    return ask
