@@ -54,7 +54,7 @@ class InvalidEncoding(BadRequest):
 
 
 class ValidationFailed(BadRequest):
-    """The request does not have the shape this agent asks for."""
+    """The request does not have the shape that is asked for."""
 
     code = "validation_error"
 

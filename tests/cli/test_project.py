@@ -158,6 +158,34 @@ def test_validate_knows_what_does_not_fit_together(project, corral):
     assert "'odd' is not a path" in messages
 
 
+def test_validate_knows_whether_the_jobs_of_schedules_can_be_made(project, corral):
+    Path("corral.yaml").write_text(
+        "jobs:\n  schedules:\n"
+        "    who: {cron: '@daily', agent: mian, input: {prompt: Hi}}\n"
+        "    what: {cron: '@daily', agent: main, inptu: {prompt: Hi}}\n"
+        "    good: {cron: '@daily', agent: main, input: {prompt: Hi}}\n"
+    )
+    done = corral("validate")
+    assert done.status == Exit.INVALID
+    who, what = done.out.splitlines()
+    place = "corral.yaml:2: jobs.schedules"
+    assert who == f"{place}.who: There is no agent named 'mian' (did you mean 'main'?); there is: fragile, main, order."
+    assert what == f"{place}.what: 'inptu' is not known; did you mean 'input'?"
+    Path("agents.py").write_text("raise ValueError('no')\n")
+    messages = [problem["message"] for problem in corral("validate", "--json").json["problems"]]
+    assert len(messages) == 2  # whether there is such an agent cannot be known
+    assert "did you mean 'input'?" in messages[1]
+
+
+def test_validate_points_at_the_setting_of_callbacks_that_is_wrong(project, corral):
+    Path("corral.yaml").write_text("jobs:\n  callback_allow: [10.0.0.0/99]\n  callback_secret: whsec_x\n")
+    problems = corral("validate", "--json").json["problems"]
+    assert {problem["key"]: problem["source"] for problem in problems} == {
+        "jobs.callback_allow": "corral.yaml:2",
+        "jobs.callback_secret": "corral.yaml:3",
+    }
+
+
 def test_validate_warns(project, corral):
     Path("corral.yaml").write_text("server:\n  host: 0.0.0.0\nsecurity:\n  allow_unauthenticated: true\n")
     done = corral("validate")

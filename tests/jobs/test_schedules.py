@@ -4,8 +4,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from corral.errors import ValidationFailed
+from corral.errors import NotFound, ValidationFailed
 from corral.jobs import schedules
+from corral.jobs.request import read_request
 from corral.jobs.schedules import Planned, check_name, due, faults_in_settings, from_settings, plan, planned, zone_of
 
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
@@ -86,12 +87,24 @@ def test_an_entry_of_the_settings_is_times_and_a_job():
         ({"cron": "@daily", "timezone": "../../etc/passwd"}, "names are such as"),
         ({"cron": "@daily", "timezone": "Europe"}, "not known"),
         ({"cron": "@daily", "catch_up": "some"}, "skip, one, all"),
+        ({"cron": "@daily", "tiemzone": "UTC"}, "did you mean 'timezone'"),
+        ({"cron": "@daily", "inptu": {}}, "did you mean 'input'"),
+        ({"cron": "@daily", "job": {"agent": "main"}}, "'agent' is not known"),
+        ({"cron": "@daily", "priority": 11}, "/priority: Expected"),
     ],
 )
 def test_faults_in_settings_are_named(entry, said):
-    [fault] = faults_in_settings({"report": entry, "good": {"cron": "@daily"}})
-    assert fault.startswith("jobs.schedules.report: ")
-    assert said in fault
+    good = {"cron": "@daily", "agent": "main"}
+    faults = faults_in_settings({"report": {"agent": "main", **entry}, "good": good}, read_request)
+    assert list(faults) == ["report"]
+    assert said in faults["report"]
+
+
+def test_faults_of_a_schedules_job_are_those_that_handing_it_in_would_have():
+    def check(job):
+        raise NotFound(f"no {job['agent']}")
+
+    assert faults_in_settings({"report": {"cron": "@daily", "agent": "x"}}, check) == {"report": "no x"}
 
 
 def test_a_machine_without_time_zones_says_so(monkeypatch):

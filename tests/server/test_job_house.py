@@ -72,6 +72,18 @@ async def test_a_schedule_that_means_nothing_is_refused(client, name, change, wh
     assert (await client.get("/v1/schedules")).json()["items"] == []
 
 
+async def test_a_fault_says_once_where_it_is(client):
+    fault = {"pointer": "/job/priority", "message": "Expected `int` <= 10."}
+    for said in (
+        (await client.put("/v1/schedules/n", json={**SCHEDULE, "job": {"agent": "main", "priority": 11}})).json(),
+        (await client.post("/v1/jobs", json={"agent": "main", "priority": 11})).json(),
+    ):
+        assert said["errors"] == [fault]
+        assert said["detail"] == f"{fault['pointer']}: {fault['message']}"
+        assert "agent" not in said["title"]
+        fault = fault | {"pointer": "/priority"}
+
+
 async def test_a_schedule_of_an_agent_that_is_not_there(client):
     assert_problem(await client.put("/v1/schedules/n", json={**SCHEDULE, "job": {"agent": "x"}}), 404, "not_found")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from corral.cli.waiting import waiting
 from corral.errors import AppLoadError, ConfigError, CorralError
 
 if TYPE_CHECKING:
+    from corral.runtime.registry import Agents
     from corral.settings.load import Loaded
 
 app = new_app()
@@ -48,7 +50,9 @@ def validate(file: File = None, config: Config = None, store: Store = None, as_j
     """Check settings and app without starting anything, and list every problem at once."""
     findings = Findings()
     loaded = _check_settings(file, config, store, findings)
-    _check_app(file, loaded, findings)
+    agents = _check_app(file, loaded, findings)
+    if loaded is not None:
+        _check_schedules(loaded, agents, findings)
     findings.ok = not findings.problems
     if as_json:
         show_json(findings)
@@ -76,8 +80,8 @@ def _check_settings(file: str | None, config: Path | None, store: str | None, fi
 def _check_meaning(loaded: Loaded, findings: Findings) -> None:
     """What the types do not say: exposure, and the engine that a store URL needs."""
     from corral.backends.open import open_stores  # noqa: PLC0415 - loaded when it is asked
-    from corral.jobs.callbacks import callback_check  # noqa: PLC0415 - as above
-    from corral.jobs.schedules import faults_in_settings  # noqa: PLC0415 - as above
+    from corral.jobs.signing import keys_of  # noqa: PLC0415 - as above
+    from corral.outbound.addresses import Reach  # noqa: PLC0415 - as above
     from corral.server.listener import check_exposure  # noqa: PLC0415 - as above
 
     settings = loaded.settings
@@ -92,26 +96,50 @@ def _check_meaning(loaded: Loaded, findings: Findings) -> None:
         open_stores(store.url, sync=store.sync, pool_max=store.pool_max, hot=store.hot)
     except CorralError as error:
         findings.problems.append(_problem(loaded, "store.url", error.message))
-    try:
-        callback_check(settings.jobs)
-    except CorralError as error:
-        findings.problems.append(_problem(loaded, "jobs", error.message))
-    for fault in faults_in_settings(settings.jobs.schedules):
-        findings.problems.append(_problem(loaded, "jobs.schedules", fault))
+    checks: dict[str, Callable[[], object]] = {
+        "jobs.callback_secret": lambda: keys_of(settings.jobs.callback_secret),
+        "jobs.callback_allow": lambda: Reach(settings.jobs.callback_allow),
+    }
+    for key, check in checks.items():
+        try:
+            check()
+        except ConfigError as error:
+            findings.problems.append(_problem(loaded, key, error.message))
+
+
+def _check_schedules(loaded: Loaded, agents: Agents | None, findings: Findings) -> None:
+    """Whether the jobs of `jobs.schedules` can be made; without agents, as far as the settings know."""
+    from corral.jobs.drafting import Caller, Drafting  # noqa: PLC0415 - loaded when it is asked
+    from corral.jobs.request import read_request  # noqa: PLC0415 - as above
+    from corral.jobs.schedules import faults_in_settings  # noqa: PLC0415 - as above
+    from corral.server.job_check import AgentCheck  # noqa: PLC0415 - as above
+
+    jobs = loaded.settings.jobs
+    if any(problem.key.startswith("jobs.callback_") for problem in findings.problems):
+        jobs = msgspec.structs.replace(jobs, callback_secret="", callback_allow=[])  # said already
+    drafting = Drafting(jobs, (lambda _agent, _input: None) if agents is None else AgentCheck(agents))
+
+    def check(job: object) -> object:
+        return drafting.draft(Caller(tenant="default"), read_request(job))
+
+    for name, message in faults_in_settings(jobs.schedules, check).items():
+        source = loaded.sources.get("jobs.schedules", "(default)")
+        findings.problems.append(Problem(source, f"jobs.schedules.{name}", message))
 
 
 def _problem(loaded: Loaded, key: str, message: str) -> Problem:
     return Problem(loaded.sources.get(key, "(default)"), key, message)
 
 
-def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> None:
+def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> Agents | None:
+    """The agents of the app, where they are known."""
     from corral.server.loading import load_app  # noqa: PLC0415 - loaded when it is asked
 
     try:
         target = find_target(file, loaded) if loaded is not None else file or "agents.py"
     except Failure as failure:
         findings.problems.append(Problem(loaded.settings.entrypoint if loaded else "", "entrypoint", failure.message))
-        return
+        return None
     findings.entrypoint = target
     try:
         # What the user's file prints is no part of the result.
@@ -120,13 +148,14 @@ def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> N
             agents = list(found.agents)
     except AppLoadError as error:
         findings.problems.append(Problem(_place(error, target), "", error.message))
-        return
+        return None
     findings.agents = [_agent(agent) for agent in agents]
     if not agents and not found.agents.lazies and not found.compatible:
         message = "This app has no agent: decorate a function with `@app.entrypoint`."
         findings.problems.append(Problem(target, "", message))
     elif loaded is not None:
         _check_aliases(loaded, {agent.name for agent in agents}, findings)
+    return found.agents if agents else None  # those that are built when the app starts are not known yet
 
 
 def _check_aliases(loaded: Loaded, names: set[str], findings: Findings) -> None:

@@ -184,7 +184,8 @@ def _explained(body: object, kind: type[Any], message: str) -> ValidationFailed:
     said, _, where = message.partition(" - at `$")
     if "missing required field" in said:
         return fault(f"{_pointer(where)}/{said.split('`')[1]}", "This field is required.")
-    return fault(_pointer(where), f"{_pointer(where) or 'The body'}: {said}.")
+    pointer = _pointer(where)
+    return ValidationFailed(f"{pointer or 'The body'}: {said}.", errors=[{"pointer": pointer, "message": f"{said}."}])
 
 
 def _pointer(where: str) -> str:

@@ -7,15 +7,16 @@ import difflib
 import itertools
 import re
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
 from typing import Any, Literal, get_args
 
 import msgspec
 
-from corral.errors import ValidationFailed
+from corral.errors import CorralError, ValidationFailed
 from corral.jobs.cron import parse_cron
 from corral.jobs.job import Schedule
+from corral.jobs.request import JobRequest, check_fields
 
 RESERVED_PREFIX = "settings:"
 """Begins the names of schedules that stand in the settings; nobody else may save or remove those."""
@@ -77,6 +78,8 @@ async def planned(tenant: str, name: str, said: Planned, *, now: float, last_at:
 
 def from_settings(entry: Mapping[str, Any]) -> Planned:
     """An entry of `jobs.schedules`: what is not about times is the job. Raises `ValidationFailed`."""
+    of_job = () if "job" in entry else JobRequest.__struct_fields__
+    check_fields(dict(entry), (*Planned.__struct_fields__, *of_job))
     own = {key: value for key, value in entry.items() if key in Planned.__struct_fields__ and key != "job"}
     job = entry.get("job", {key: value for key, value in entry.items() if key not in own})
     try:
@@ -86,14 +89,19 @@ def from_settings(entry: Mapping[str, Any]) -> Planned:
         raise ValidationFailed(f"{error}{choices}") from None
 
 
-def faults_in_settings(schedules: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What is wrong with `jobs.schedules`, one sentence each: for who checks settings before anything starts."""
-    faults = []
+def faults_in_settings(
+    schedules: Mapping[str, Mapping[str, Any]], check_job: Callable[[object], object]
+) -> dict[str, str]:
+    """What is wrong with `jobs.schedules`, by name: for who checks settings before anything starts.
+
+    `check_job` raises for a job that could not be made.
+    """
+    faults = {}
     for name, entry in schedules.items():
         try:
-            plan("default", check_name(name), from_settings(entry), now=0.0)
-        except ValidationFailed as error:
-            faults.append(f"jobs.schedules.{name}: {error.message}")
+            check_job(plan("default", check_name(name), from_settings(entry), now=0.0).job)
+        except CorralError as error:
+            faults[name] = error.message
     return faults
 
 

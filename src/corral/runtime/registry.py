@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import inspect
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -136,8 +137,10 @@ class Agents:
         """The agent of that name, or `NotFound` that says which there are."""
         agent = self._agents.get(name)
         if agent is None:
+            near = difflib.get_close_matches(name, self._agents, n=1)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
             there = ", ".join(sorted(self._agents)) or "none"
-            raise NotFound(f"There is no agent named {name!r}; there is: {there}.")
+            raise NotFound(f"There is no agent named {name!r}{meant}; there is: {there}.")
         return agent
 
     def default(self) -> Agent:

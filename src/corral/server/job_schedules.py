@@ -71,7 +71,8 @@ class JobSchedules:
             faults: list[dict[str, object]] = [
                 {**one, "pointer": f"/job{one.get('pointer', '')}"} for one in error.errors
             ]
-            raise ValidationFailed(f"job: {error.message}", errors=faults) from None
+            said_so = "; ".join(f"{one['pointer']}: {one['message']}" for one in faults)
+            raise ValidationFailed(said_so or f"/job: {error.message}", errors=faults) from None
         last_at = None if before is None else before.last_at
         schedule = await planned(tenant, name, said, now=self._now(), last_at=last_at)
         await self._store.save(schedule)
@@ -95,7 +96,8 @@ def _said(body: Any) -> Planned:
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$")
         pointer = where.rstrip("`").replace(".", "/")
-        raise fault(pointer, f"{pointer or 'The body'}: {message}.") from None
+        faults: list[dict[str, object]] = [{"pointer": pointer, "message": f"{message}."}]
+        raise ValidationFailed(f"{pointer or 'The body'}: {message}.", errors=faults) from None
     for name in ("cron", "timezone"):
         if len(getattr(said, name)) > _TEXT_MAX:
             raise fault(f"/{name}", f"`{name}` has more than {_TEXT_MAX} characters.")
