@@ -1,0 +1,220 @@
+"""One HTTP/1.1 connection as a client: a request at a time, its answer as it comes, and no task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, cast
+
+import httptools
+
+_BUFFERED_MAX = 262_144
+"""Bytes of a body that may wait for who reads them; then the other side has to wait."""
+_HEAD_BYTES_MAX = 65_536
+_OK = 200
+
+
+class CallFailed(OSError):
+    """The other side could not be reached, or broke off."""
+
+
+class CallTimedOut(CallFailed):
+    """The other side took too long."""
+
+
+class Connection(asyncio.Protocol):
+    """Made by `Pool`. Who reads an answer calls `read` until there is none, then `Pool.give_back`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Not connected yet."""
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser: Any = None
+        self._failure: CallFailed | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle_s = 0.0
+        self._heard_at = 0.0
+        self._until = 0.0
+        self.used = False
+        """It has carried an answer before: the other side may close it at any time."""
+        self.idle_since = 0.0
+        self._begin_answer()
+
+    def _begin_answer(self) -> None:
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+        self._raw_headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._paused = False
+        self._has_head = False
+        self._complete = False
+        self._keeps_alive = False
+        self.heard = False
+        """Some of the answer has come."""
+
+    # -- asking
+
+    def ask(self, request: bytes, *, idle_s: float, until: float) -> None:
+        """Send a request. `idle_s`: the longest silence; `until`: when all of the answer has to be there, on the loop's clock."""
+        self._begin_answer()
+        self._parser = httptools.HttpResponseParser(self)
+        self._idle_s, self._until = idle_s, until
+        self._heard_at = self._loop.time()
+        self._arm()
+        assert self._transport is not None  # noqa: S101 - connected by the pool
+        self._transport.write(request)
+
+    async def head(self) -> None:
+        """Wait until status and headers are there. Raises `CallFailed`."""
+        while not self._has_head:
+            await self._wait()
+
+    async def read(self) -> bytes | None:
+        """The next piece of the body, or none at its end. Raises `CallFailed` if it breaks off."""
+        while not self._chunks:
+            if self._complete:
+                return None
+            await self._wait()
+        chunk = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return chunk
+
+    async def _wait(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the answer was read to its end, and the next request may be sent."""
+        return self._complete and self._keeps_alive and not self._chunks and self._failure is None and self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is connected."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def rest(self) -> None:
+        """The answer is over: nothing is timed any more."""
+        self.used = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def abort(self) -> None:
+        """Close it now: the other side sees that nobody reads on."""
+        self.rest()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- time
+
+    def _arm(self) -> None:
+        due = min(self._until, self._heard_at + self._idle_s)
+        self._timer = self._loop.call_at(due, self._check_time)
+
+    def _check_time(self) -> None:
+        """Armed once, not with every piece: it looks when something was heard last."""
+        now = self._loop.time()
+        if now >= self._until or now >= self._heard_at + self._idle_s:
+            self._timer = None
+            self._fail(CallTimedOut("no answer in time"))
+            self.abort()
+        else:
+            self._arm()
+
+    def _fail(self, failure: CallFailed) -> None:
+        if self._failure is None and not self._complete:
+            self._failure = failure
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- what the loop says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is connected (again, once it speaks TLS)."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Something came."""
+        self.heard = True
+        self._heard_at = self._loop.time()
+        if self._parser is None or self._complete:
+            self._fail(CallFailed("an answer that nobody asked for"))
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._fail(CallFailed(f"no HTTP: {error}"))
+            self.abort()
+            return
+        if not self._has_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES_MAX:
+                self._fail(CallFailed("headers without end"))
+                self.abort()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """The other side says no more; `connection_lost` follows."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is closed."""
+        if self._has_head and not self._complete and error is None and self._ends_with_connection():
+            self._complete, self._keeps_alive = True, False
+        self._fail(CallFailed(str(error) if error is not None else "the connection was closed"))
+        self._transport = None
+        self.rest()
+
+    def _ends_with_connection(self) -> bool:
+        headers = self._raw_headers
+        return "content-length" not in headers and "chunked" not in headers.get("transfer-encoding", "")
+
+    # -- what the parser says
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._raw_headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The head is there, unless it is an interim one."""
+        if self._complete:
+            self._keeps_alive = False  # an answer that nobody asked for
+            return
+        status = self._parser.get_status_code()
+        if status < _OK:
+            self._raw_headers = {}
+            return
+        self.status, self.headers, self._has_head = status, self._raw_headers, True
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._complete:
+            return
+        self._chunks.append(body)
+        self._buffered += len(body)
+        if self._buffered > _BUFFERED_MAX and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """The end of the answer, or of an interim one."""
+        if self._has_head and not self._complete:
+            self._complete = True
+            self._keeps_alive = self._parser.should_keep_alive()
