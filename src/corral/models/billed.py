@@ -9,7 +9,17 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import CorralError
-from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, Usage
+from corral.messages import (
+    CallEmbedder,
+    CallModel,
+    Delta,
+    EmbedCall,
+    EmbedReply,
+    ModelCall,
+    ModelEvent,
+    ModelReply,
+    Usage,
+)
 from corral.models.exchange import Exchange, Record
 from corral.models.stack import closing
 from corral.models.wire.collecting import Collector
@@ -60,6 +70,34 @@ class Billed:
             if reply is None and said:
                 reply = self._counted(call, _collected(said))
             self._over(call, reply, started_at, begun, first_at, outcome)
+
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings."""
+        clock = self._clock
+        started_at, begun = clock.now(), clock.monotonic()
+        usage, cost_usd, outcome = Usage(), None, "cancelled"
+        try:
+            reply = await proceed(call)
+            usage, cost_usd, outcome = reply.usage, self._cost_of(call.model, reply.usage), "ok"
+            return msgspec.structs.replace(reply, cost_usd=cost_usd)
+        except CorralError as error:
+            outcome = error.code
+            raise
+        finally:
+            seconds = clock.monotonic() - begun
+            self._record(
+                call,
+                Exchange(
+                    id=new_id(),
+                    provider=call.model.partition("/")[0],
+                    model=call.model,
+                    started_at=started_at,
+                    duration_s=seconds,
+                    outcome=outcome,
+                    usage=usage,
+                    cost_usd=cost_usd,
+                ),
+            )
 
     def _priced(self, call: ModelCall, reply: ModelReply) -> ModelReply:
         return msgspec.structs.replace(reply, cost_usd=self._cost_of(call.model, reply.usage))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.messages import ModelCall
+from corral.messages import EmbedCall, ModelCall
 from corral.models.exchange import Exchange
 from corral.observability.metrics import Distribution, Metrics, Value
 
@@ -35,7 +35,7 @@ class ModelCounting:
         self._ends: dict[tuple[str, str], Value] = {}
         self._costs: dict[tuple[str, str], Value] = {}
 
-    def ended(self, call: ModelCall, exchange: Exchange) -> None:
+    def ended(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """A question to a provider is over."""
         model = exchange.model
         key = (model, exchange.outcome)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from corral.messages import ModelCall, Usage
+from corral.messages import EmbedCall, ModelCall, Usage
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,5 +29,5 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """As in `ModelReply`; empty: the provider was asked."""
 
 
-Record = Callable[[ModelCall, Exchange], None]
+Record = Callable[[ModelCall | EmbedCall, Exchange], None]
 """Takes what is known of a call that is over. Quick, and never raises."""

@@ -9,11 +9,20 @@ from typing import Any
 from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_span_id
 from corral.context import find_context
 from corral.errors import CorralError
-from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply
+from corral.messages import (
+    CallEmbedder,
+    CallModel,
+    Delta,
+    EmbedCall,
+    EmbedReply,
+    ModelCall,
+    ModelEvent,
+    ModelReply,
+)
 from corral.models.exchange import Exchange, Record
 from corral.models.stack import closing
 from corral.observability import semconv
-from corral.observability.traces import current_span_id, finished_span
+from corral.observability.traces import current_span_id, finished_span, span
 
 _NOTED = ("route.class", "route.to", "route.reason", "fallback", "cache.kind", "cache.result", "cache.score")
 
@@ -71,6 +80,23 @@ class Traced:
                         attributes=attributes,
                     )
                 )
+
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings."""
+        with span(
+            f"{semconv.EMBEDDINGS} {call.model}",
+            kind="client",
+            **{semconv.OPERATION: semconv.EMBEDDINGS, semconv.REQUEST_MODEL: call.model},
+        ) as attributes:
+            reply = await proceed(call)
+            attributes |= {
+                semconv.PROVIDER: reply.provider,
+                semconv.RESPONSE_MODEL: reply.model,
+                semconv.INPUT_TOKENS: reply.usage.input_tokens,
+                semconv.COST: reply.cost_usd,
+                "corral.cache.vectors": reply.cached,
+            }
+            return reply
 
     def _kept(
         self, call: ModelCall, reply: ModelReply, started_at: float, seconds: float, first_s: float | None

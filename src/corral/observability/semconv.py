@@ -36,5 +36,6 @@ TOOL_NAME = "gen_ai.tool.name"
 TOOL_CALL_ID = "gen_ai.tool.call.id"
 
 CHAT = "chat"
+EMBEDDINGS = "embeddings"
 EXECUTE_TOOL = "execute_tool"
 RETRIEVAL = "retrieval"
