@@ -1,0 +1,104 @@
+"""A reply put together out of its deltas: whole when the stream is, and as far as it came when it broke off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from corral.messages import Delta, ModelReply, StopReason, Usage
+
+_decode = msgspec.json.Decoder(type=dict[str, Any]).decode
+
+
+def tool_use(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """A part `tool_use` from its arguments as the model wrote them.
+
+    Models write wrong JSON at times, and a stream may end inside of it: `input` is empty then, and `input_text` holds what was
+    written, so that nothing is lost and who runs the tool can say what is wrong with it.
+    """
+    part: dict[str, Any] = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+    if arguments and arguments != "{}":
+        try:
+            part["input"] = _decode(arguments)
+        except msgspec.DecodeError:
+            part["input_text"] = arguments
+    return part
+
+
+class Collector:
+    """Collects the deltas of one reply. Deltas of several parts may come mixed; parts stand in the order of their index."""
+
+    __slots__ = ("_parts", "_texts", "created_at", "id", "logprobs", "model", "stop_reason", "usage")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.model = ""
+        self.created_at = 0.0
+        self.stop_reason: StopReason | None = None
+        """None: the provider has not said yet why it stopped."""
+        self.usage: Usage | None = None
+        """None: the provider has not said yet."""
+        self.logprobs: Any = None
+        self._parts: dict[int, dict[str, Any]] = {}
+        self._texts: dict[int, list[str]] = {}
+
+    @property
+    def next_index(self) -> int:
+        """The index of a part that begins now, if parts begin one after the other."""
+        return len(self._parts)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was said yet."""
+        return bool(self._parts)
+
+    def add(self, delta: Delta) -> Delta:
+        """Take a piece; it is given back, to be yielded. A piece of a part that has not begun begins it."""
+        index = delta.index
+        texts = self._texts.get(index)
+        if texts is None:
+            texts = self._texts[index] = []
+            part = self._parts.setdefault(index, {})
+            if delta.kind in {"text", "reasoning"}:
+                part["type"] = delta.kind
+            else:
+                part.update(type="tool_use", id=delta.id, name=delta.name)
+        if delta.text:
+            texts.append(delta.text)
+        return delta
+
+    def mark(self, index: int, **facts: Any) -> None:
+        """Add to a part what is no delta: a signature, a number for continuing."""
+        self._parts[index].update(facts)
+
+    def put(self, index: int, part: dict[str, Any]) -> None:
+        """A part that came whole; it replaces what was collected of it."""
+        self._parts[index] = part
+        self._texts.pop(index, None)
+
+    def content(self) -> list[dict[str, Any]]:
+        """The parts as far as they came."""
+        return [self._part(index) for index in sorted(self._parts)]
+
+    def _part(self, index: int) -> dict[str, Any]:
+        part, texts = self._parts[index], self._texts.get(index)
+        if texts is None:
+            return part
+        text = "".join(texts)
+        if part["type"] == "tool_use":
+            return part | tool_use(part["id"], part["name"], text)
+        return {"type": part["type"], "text": text} | part
+
+    def reply(self, provider: str = "") -> ModelReply:
+        """The reply. Where the provider did not say why it stopped, that is `other`; usage that it did not tell is zero."""
+        return ModelReply(
+            id=self.id,
+            model=self.model,
+            provider=provider,
+            content=self.content(),
+            stop_reason=self.stop_reason or "other",
+            usage=self.usage or Usage(),
+            created_at=self.created_at,
+            logprobs=self.logprobs,
+        )
