@@ -1,0 +1,197 @@
+"""How hard a question is, told from what can be seen of it in microseconds: its features, and what they add up to.
+
+This reads no meaning. It finds greetings, look-ups and one-line rewrites simple; long tasks with conditions, code or numbers
+complex; and tasks of a profession (law, medicine, proofs, architecture) expert, in English and somewhat in German, French and
+Spanish. What reads simple and is hard ("Is P = NP?") it takes for simple: that is what escalation is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from corral.messages import Message, ModelCall
+
+_READ_MAX = 2_000
+"""Characters of the last question that are looked at: its beginning and its end say what is wanted."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_ASKS_THOUGHT = _words(
+    "why explain compare contrast analyze analyse evaluate assess argue justify derive design plan strategy tradeoff tradeoffs "
+    "trade-off trade-offs debug diagnose investigate refactor optimize optimise implement solve calculate estimate prioritize "
+    "summarize reconcile migrate schedule propose recommend critique troubleshoot brainstorm outline reason implications "
+    "warum erkläre vergleiche analysiere bewerte begründe plane entwirf berechne löse pourquoi explique comparez compare analyse "
+    "évalue conçois planifie calcule résous explica compara analiza evalúa diseña planifica calcula resuelve"
+)
+_ASKS_LITTLE = _words(
+    "hi hello hey thanks thank thx ok okay yes no bye translate spell define capital synonym rephrase shorten capitalize "
+    "weather time date today opening hours price status reset hallo danke hola gracias bonjour merci"
+)
+_MAKES = _words(
+    "write create draft rewrite build turn develop generate reduce improve organize teach walk reconstruct convert extract "
+    "review check find pick choose invest read list outline schreibe erstelle entwirf verfasse écris rédige crée escribe redacta "
+    "crea how should which could"
+)
+_LOOK_UP = _words(
+    "what who when where which is are was does do can wer wann wo was qui quand où qué quién cuándo dónde"
+)
+_EXPERT = _words(
+    "theorem proof prove lemma corollary topology eigenvalue eigenvalues hamiltonian lagrangian asymptotic np-hard complexity "
+    "jurisdiction liability tort fiduciary indemnification statute regulatory gdpr hipaa litigation arbitration "
+    "contraindications pharmacokinetics differential diagnosis prognosis oncology pathology dosage etiology comorbidities "
+    "derivatives hedging valuation wacc amortization arbitrage covenant securitization ifrs gaap "
+    "consensus linearizability serializable byzantine raft paxos kernel compiler cryptographic lattice threat "
+    "undecidable halting polynomial invariant invariants lemma induction manifold galois homotopy entropy differentiable gradient "
+    "plaintiff defendant motion precedent statutory negligence antitrust patent infringement counsel appellate dismiss "
+    "anticoagulation guidelines interactions heart renal ckd sepsis tumor biopsy pharmacology clinical comorbidity patient "
+    "volatility calibration black-scholes arbitrage-free yield convexity solvency capital-structure ebitda audit auditor ledger "
+    "sharding failover exactly-once quorum interleavings snapshot replication idempotency deadlock lock-free consistency "
+    "spillover identification endogeneity regression treatment randomized compliance estimator variance asymptotics "
+    "bayesian posterior heteroscedasticity econometric stochastic martingale causal confounders instrumental "
+    "beweise satz haftung rechtsprechung théorème démontrez jurisprudence teorema demuestra jurisprudencia"
+)
+_BINDS = _words(
+    "must should only without unless except at least most exactly each every between within before after constraint constraints "
+    "requirement requirements ensure avoid never always given assume considering muss ohne außer doit sans sauf debe sin salvo"
+)
+_ITEM_SIGNS = ("\n- ", "\n* ", "\n1.", "\n2.")
+_STEPWISE = _words("detail detailed thorough thoroughly scratch schritt étape paso")
+_CODE_SIGNS = ("```", "def ", "SELECT ", "Traceback", "=> ", "();")
+_MATH_ASCII = "=<>^%"
+_MATH_SIGNS = _MATH_ASCII + "∑∫√≤≥±\N{MULTIPLICATION SIGN}÷"
+_PLAIN = str.maketrans(dict.fromkeys(".,;:!?()[]{}\"'`*#/\\", " "))
+
+
+class Features(msgspec.Struct, frozen=True):
+    """What can be seen of a question."""
+
+    words: int
+    questions: int
+    asks_thought: int
+    asks_little: int
+    looks_up: bool
+    expert: int
+    binds: int
+    code: int
+    math: int
+    items: int
+    """Lines of a list, and parts joined by semicolons."""
+    makes: int
+    sentences: int
+    steps: bool
+    depth: int
+    """Messages of the conversation before it."""
+    context: int
+    """Characters of all that was said before it, and of the instructions."""
+    tools: int
+    output: bool
+    """A schema is to be fitted."""
+    thinking: bool
+    """The caller asked for hard thinking."""
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """The last thing a person said."""
+    for message in reversed(messages):
+        if message.role == "user" and (text := message.text):
+            return text
+    return ""
+
+
+def features_of(call: ModelCall) -> Features:
+    """Look once. Bounded, however long the conversation is."""
+    text = question_of(call.messages)
+    length = len(text)
+    if length > _READ_MAX:
+        text = text[: _READ_MAX // 2] + "\n" + text[-_READ_MAX // 2 :]
+    lowered = text.lower()
+    plain = lowered.translate(_PLAIN)
+    words = plain.split()
+    distinct = set(words)
+    # What is behind a question weighs little more once it is very long: its newest part is enough.
+    said = sum(len(part.get("text") or "") for message in call.messages[-40:] for part in message.content) - length
+    return Features(
+        words=len(words) if length <= _READ_MAX else length // 6,
+        questions=text.count("?"),
+        asks_thought=len(distinct & _ASKS_THOUGHT),
+        asks_little=len(distinct & _ASKS_LITTLE),
+        looks_up=bool(words) and words[0] in _LOOK_UP,
+        expert=len(distinct & _EXPERT),
+        binds=len(distinct & _BINDS),
+        code=sum([sign in text for sign in _CODE_SIGNS]),
+        math=sum([text.count(sign) for sign in (_MATH_ASCII if text.isascii() else _MATH_SIGNS)]),
+        items=text.count(";") + ("\n" in text and sum([text.count(sign) for sign in _ITEM_SIGNS])),
+        makes=len(distinct & _MAKES),
+        sentences=text.count(". ") + text.count("?"),
+        steps="step by step" in lowered or "step-by-step" in lowered or not distinct.isdisjoint(_STEPWISE),
+        depth=len(call.messages) - 1,
+        context=max(0, said),
+        tools=len(call.tools),
+        output=call.output is not None and call.output.schema is not None,
+        thinking=call.reasoning in {"medium", "high"} or (call.reasoning.isdigit() and int(call.reasoning) > 0),
+    )
+
+
+_SIMPLE_BELOW, _EXPERT_FROM = 0.205, 0.60
+
+
+def difficulty(seen: Features) -> float:
+    """From 0 (a greeting) to 1 (a task for the best there is)."""
+    score = min(seen.words, 40) / 40 * 0.22 + min(seen.words, 400) / 400 * 0.12
+    score += min(seen.asks_thought, 3) * 0.13
+    score += min(seen.expert, 4) * 0.18
+    score += min(seen.makes, 2) * (0.09 if seen.words > 6 else 0.02)  # noqa: PLR2004 - a handful of words asks for a handful
+    score += min(seen.sentences, 3) * 0.04
+    score += min(seen.binds, 5) * 0.035
+    score += min(seen.code, 2) * 0.16
+    score += min(seen.math, 6) * 0.03
+    score += min(seen.items, 6) * 0.035
+    score += min(max(seen.questions - 1, 0), 3) * 0.06
+    score += 0.18 if seen.steps else 0.0
+    score += min(seen.depth, 10) * 0.008
+    score += min(seen.context, 20_000) / 20_000 * 0.12
+    score += min(seen.tools, 5) * 0.02
+    score += 0.04 if seen.output else 0.0
+    score += 0.25 if seen.thinking else 0.0
+    if seen.words <= 14 and not seen.expert and not seen.code:  # noqa: PLR2004 - a short question, however it is put
+        score -= 0.06 * min(seen.asks_little, 2) + (0.08 if seen.looks_up else 0.0)
+    # Much of everything is a long task, not yet one for an expert: that takes words of a profession, or a caller who says so.
+    most = 1.0 if seen.expert or seen.thinking else _EXPERT_FROM - 0.01
+    return min(most, max(0.0, score))
+
+
+def level(score: float, classes: int) -> int:
+    """Which of so many classes, from simple to expert."""
+    if classes <= 1:
+        return 0
+    if score < _SIMPLE_BELOW:
+        return 0
+    if score >= _EXPERT_FROM or classes == 2:  # noqa: PLR2004 - of two classes, the second is for all that is not simple
+        return classes - 1
+    between = classes - 2
+    return 1 + min(between - 1, int((score - _SIMPLE_BELOW) / (_EXPERT_FROM - _SIMPLE_BELOW) * between))
+
+
+class Heuristic:
+    """The default classifier: features, summed up. Takes about ten microseconds for a paragraph."""
+
+    def __init__(self, classes: Iterable[str]) -> None:
+        """Classes from simple to expert, as they stand in the settings."""
+        self._classes = tuple(classes)
+
+    def __call__(self, call: ModelCall) -> tuple[str, str]:
+        """The class, and what it was seen by."""
+        seen = features_of(call)
+        score = difficulty(seen)
+        return self._classes[level(score, len(self._classes))], f"difficulty {score:.2f}: {_shown(seen)}"
+
+
+def _shown(seen: Features) -> str:
+    named = [("thought", seen.asks_thought), ("expert", seen.expert), ("bounds", seen.binds), ("code", seen.code)]
+    named += [("math", seen.math), ("items", seen.items), ("steps", int(seen.steps)), ("tools", seen.tools)]
+    return ", ".join([f"{seen.words} words", *(f"{name} {count}" for name, count in named if count)])
