@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.backends.lines import Lines
 from corral.backends.sqlite.connection import path_of, translated
+from corral.backends.sqlite.doorbell import Doorbell
 from corral.backends.sqlite.job_hints import JobHints
 from corral.backends.sqlite.job_watcher import JobWatcher
 from corral.backends.sqlite.migrate import STEPS, version_of
@@ -19,6 +20,7 @@ from corral.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from corral.backends.sqlite.job_news import JobNews
     from corral.clock import Clock
 
 T = TypeVar("T")
@@ -43,6 +45,7 @@ class Engine:
         self._readers: Readers | None = None
         self._watcher: Watcher | None = None
         self._job_watcher: JobWatcher | None = None
+        self._doorbell: Doorbell | None = None
 
     async def start(self) -> None:
         """Open the file and bring its schema up to date."""
@@ -51,7 +54,8 @@ class Engine:
         # Whoever changes the working directory later does not change the database.
         self.path = await asyncio.to_thread(self.path.absolute)
         self._watcher = Watcher(self.path, self.lines, self._clock)
-        self._job_watcher = JobWatcher(self.path, self.job_hints)
+        self._doorbell = doorbell = Doorbell(self.path)
+        self._job_watcher = JobWatcher(self.path, self.job_hints, doorbell)
         self.job_hints.rouse = self._job_watcher.rouse
         self._writer = Writer(
             self.path,
@@ -59,7 +63,7 @@ class Engine:
             sync=self._sync,
             clock=self._clock,
             moved=self.lines.moved,
-            told=self.job_hints.told,
+            told=self._told,
         )
         self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
         self._writer.start()
@@ -72,6 +76,7 @@ class Engine:
 
     async def stop(self) -> None:
         """Finish what was accepted, and close."""
+        doorbell, self._doorbell = self._doorbell, None
         parts = (self._writer, self._readers, self._watcher, self._job_watcher)
         self._writer = self._readers = self._watcher = self._job_watcher = None
 
@@ -81,6 +86,8 @@ class Engine:
                 part.finish()
             for part in running:
                 part.join()
+            if doorbell is not None:
+                doorbell.put_down()
 
         await asyncio.to_thread(end)
 
@@ -117,6 +124,12 @@ class Engine:
         if self._readers is None:
             raise self._not_open()
         return await self._submit(self._readers.put, run)
+
+    def _told(self, news: JobNews) -> None:
+        """Something about jobs was committed here."""
+        self.job_hints.told(news)
+        if self._doorbell is not None:
+            self._doorbell.ring()
 
     async def _submit(self, put: Callable[[Job], None], run: Callable[[Any], T]) -> T:
         loop = asyncio.get_running_loop()

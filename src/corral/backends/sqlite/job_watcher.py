@@ -15,12 +15,17 @@ from corral.backends.sqlite.connection import connect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from corral.backends.sqlite.doorbell import Doorbell
     from corral.backends.sqlite.job_hints import JobHints
 
 _SQL = read_queries(Path(__file__).with_name("job_watcher.sql"))
 
 _POLL_S = 0.002
 _CALM_POLL_S = 0.01
+# However often others ring.
+_REST_S = 0.0002
+# How much rest may be put off, so that a few looks in a row are quick ones.
+_OWED_MAX_S = 0.01
 _CALM_AFTER_S = 5.0
 _PARK_AFTER_S = 1.0
 _RECOVER_S = 1.0
@@ -34,9 +39,10 @@ _Look = tuple[object, int]
 class JobWatcher:
     """A thread that looks on while somebody in this process waits for jobs, and sleeps while nobody does."""
 
-    def __init__(self, path: Path, hints: JobHints) -> None:
+    def __init__(self, path: Path, hints: JobHints, doorbell: Doorbell) -> None:
         self._path = path
         self._hints = hints
+        self._doorbell = doorbell
         self._starting = Lock()
         self._thread: Thread | None = None
         self._awake = Event()
@@ -81,6 +87,7 @@ class JobWatcher:
                 if connection is None:
                     connection = connect(self._path, sync="normal")
                     connection.execute("PRAGMA query_only = ON")
+                self._doorbell.hang()
                 self._watch(connection)
             except sqlite3.Error:
                 # A hint may be lost: who waits asks by itself as well. Open the file afresh, not in a hurry.
@@ -90,6 +97,7 @@ class JobWatcher:
                 time.sleep(_RECOVER_S)
                 continue
             self._park()
+        self._doorbell.take_down()
         if connection is not None:
             connection.close()
 
@@ -97,6 +105,7 @@ class JobWatcher:
         self._awake.clear()
         self.parked = True
         if not self._hints.watched and not self._closed:
+            self._doorbell.take_down()
             self._awake.wait()
         self.parked = False
 
@@ -105,7 +114,8 @@ class JobWatcher:
         self._tops = self._due = self._outbox = None
         self._known = {}
         seen: int | None = None
-        news_at = watched_at = time.monotonic()
+        owed = 0.0
+        news_at = watched_at = rested = time.monotonic()
         while not self._closed:
             started = time.monotonic()
             if self._hints.watched:
@@ -118,9 +128,15 @@ class JobWatcher:
                     news_at = started
             elif started - watched_at > _PARK_AFTER_S:
                 return
-            # Thousands of jobs take a while to look at: never spend more than a fifth of a core on it.
+            # Thousands of jobs take a while to look at: for long, never spend more than a fifth of a core on it.
+            looked = time.monotonic()
+            owed = max(0.0, owed - (started - rested)) + 4 * (looked - started)
+            rested = looked
             pause = _POLL_S if started - news_at < _CALM_AFTER_S else _CALM_POLL_S
-            time.sleep(max(pause, 4 * (time.monotonic() - started)))
+            rest = max(_REST_S, owed - _OWED_MAX_S)
+            time.sleep(rest)
+            if pause > rest:
+                self._doorbell.wait(pause - rest)
 
     def _look(self, connection: sqlite3.Connection, *, has_changed: bool) -> bool:
         """True: there was something to hint at."""
