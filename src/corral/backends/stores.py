@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from corral.jobs.store import BlobStore, JobRecords, JobStore, OutboxStore, ScheduleStore
+    from corral.limits.store import LedgerStore, LimitStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.sessions.store import SessionStore, TurnStore
@@ -60,6 +61,16 @@ class Stores(Protocol):
     @property
     def blobs(self) -> BlobStore:
         """Large values."""
+        ...
+
+    @property
+    def limits(self) -> LimitStore:
+        """What all workers know together of providers' limits."""
+        ...
+
+    @property
+    def ledger(self) -> LedgerStore:
+        """What every call of a model cost."""
         ...
 
     async def start(self) -> None:

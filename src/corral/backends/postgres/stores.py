@@ -17,6 +17,8 @@ from corral.backends.postgres.job_days import make_days
 from corral.backends.postgres.job_depth import Depths
 from corral.backends.postgres.job_records import PostgresJobRecords
 from corral.backends.postgres.jobs import PostgresJobs
+from corral.backends.postgres.ledger import PostgresLedger
+from corral.backends.postgres.limits import PostgresLimits
 from corral.backends.postgres.outbox import PostgresOutbox
 from corral.backends.postgres.schedules import PostgresSchedules
 from corral.backends.postgres.sessions import PostgresSessions
@@ -44,11 +46,14 @@ class PostgresStores:
         self.schedules = PostgresSchedules(engine)
         self.outbox = PostgresOutbox(engine)
         self.blobs = PostgresBlobs(engine)
+        self.limits = PostgresLimits(engine)
+        self.ledger = PostgresLedger(engine)
 
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""
         await self._engine.start()
         await make_days(self._engine)
+        await self.ledger.make_days()
 
     async def check(self) -> None:
         """Ask the database something, within two seconds."""

@@ -19,11 +19,11 @@ from corral.clock import new_id
 from corral.errors import ConfigError
 
 # The client tells the server its version, which newer ones would read from disk for each connection.
-_TOLD: dict[str, Any] = {}
+TOLD: dict[str, Any] = {}
 with contextlib.suppress(ImportError):  # before 7.2
     from redis.driver_info import DriverInfo
 
-    _TOLD["driver_info"] = DriverInfo(lib_version=__version__)
+    TOLD["driver_info"] = DriverInfo(lib_version=__version__)
 
 _log = logging.getLogger("corral.backends")
 
@@ -49,7 +49,7 @@ class Hints:
 
     def __init__(self, url: str, *, heard: Heard) -> None:
         """`url` is `redis://…` or `rediss://…`; `heard` is called for what other processes said."""
-        self.shown = _shown(url)
+        self.shown = shown(url)
         self._heard = heard
         self._self = new_id()
         try:
@@ -59,7 +59,7 @@ class Hints:
                 socket_timeout=_TIMEOUT_S,
                 decode_responses=True,
                 protocol=2,
-                **_TOLD,
+                **TOLD,
             )
         except ValueError as error:
             raise ConfigError(f"{error} (setting `store.hot`, environment `CORRAL_STORE_HOT`, flag `--hot`).") from None
@@ -160,7 +160,7 @@ class Hints:
             _log.info("Hints by %s come again.", self.shown)
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """The URL without its password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")

@@ -5,23 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.backends.redis.jobs import HotJobs
+from corral.backends.redis.limits import RedisLimits
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
+    from corral.limits.store import LedgerStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.sessions.store import SessionStore, TurnStore
 
 
 class HotStores:
-    """Everything is in `behind`; what is new in the queue is also told over Redis."""
+    """Everything is in `behind`, but for providers' limits; what is new in the queue is also told over Redis."""
 
     def __init__(self, behind: Stores, url: str) -> None:
         """`url` is `redis://…` or `rediss://…`; losing what it names loses no more than a little time."""
         self._behind = behind
         self.url = behind.url
         self.jobs = HotJobs(behind.jobs, url)
+        self.limits = RedisLimits(url)
 
     @property
     def sessions(self) -> SessionStore:
@@ -63,10 +66,16 @@ class HotStores:
         """Large values."""
         return self._behind.blobs
 
+    @property
+    def ledger(self) -> LedgerStore:
+        """What every call of a model cost."""
+        return self._behind.ledger
+
     async def start(self) -> None:
         """Open the stores behind; Redis is connected to on the way."""
         await self._behind.start()
         self.jobs.hints.start()
+        self.limits.start()
 
     async def check(self) -> None:
         """Whether the stores behind answer; that Redis does not is no reason to refuse anything."""
@@ -79,4 +88,5 @@ class HotStores:
     async def stop(self) -> None:
         """Close all."""
         await self.jobs.hints.stop()
+        await self.limits.stop()
         await self._behind.stop()

@@ -9,6 +9,8 @@ from corral.backends.sqlite.engine import Engine
 from corral.backends.sqlite.invocations import SqliteInvocations
 from corral.backends.sqlite.job_records import SqliteJobRecords
 from corral.backends.sqlite.jobs import SqliteJobs
+from corral.backends.sqlite.ledger import SqliteLedger
+from corral.backends.sqlite.limits import SqliteLimits
 from corral.backends.sqlite.outbox import SqliteOutbox
 from corral.backends.sqlite.schedules import SqliteSchedules
 from corral.backends.sqlite.sessions import SqliteSessions
@@ -39,6 +41,8 @@ class SqliteStores:
         self.schedules = SqliteSchedules(engine)
         self.outbox = SqliteOutbox(engine)
         self.blobs = SqliteBlobs(engine)
+        self.limits = SqliteLimits(engine)
+        self.ledger = SqliteLedger(engine)
 
     async def start(self) -> None:
         """Open the file, making it and its folder when they are not there, and bring the schema up to date."""

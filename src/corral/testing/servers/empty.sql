@@ -22,3 +22,5 @@ DELETE FROM corral.job_follows;
 DELETE FROM corral.job_outbox;
 DELETE FROM corral.job_schedules;
 DELETE FROM corral.blobs;
+DELETE FROM corral.limits;
+DELETE FROM corral.ledger;
