@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from asyncpg import UniqueViolationError
 
 from corral.backends.encoding import check_id, findable
 from corral.backends.postgres.failures import OutcomeUnknown
+from corral.backends.postgres.job_alike import alike_of
 from corral.backends.postgres.job_columns import claimed_of, columns_of
 from corral.backends.postgres.job_watch import WatchedJobs
 from corral.backends.queries import read_queries
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 _SQL = read_queries(Path(__file__).with_name("jobs.sql"))
 
 # Where in the arguments of `enqueue_jobs` these are.
-_IDS, _TENANTS, _QUEUES, _KEYS = 0, 1, 3, 20
+_IDS, _TENANTS, _KEYS = 0, 1, 20
 
 _encode = msgspec.json.Encoder().encode
 # These may be claimed again, now or at a time that who claims has to know.
@@ -53,20 +55,33 @@ class PostgresJobs:
         """Enqueue all, or none."""
         if not drafts:
             return []
-        columns = columns_of(drafts)
+        alike = alike_of(drafts)
+        columns = columns_of(drafts) if alike is None else None
         if depth_max is not None:
             try:
-                await self._depths.check(columns[_QUEUES], depth_max)
+                await self._depths.check([draft.queue for draft in drafts], depth_max)
             except QueueFull:
+                columns = columns or columns_of(drafts)
                 if not await self._known(columns):
                     raise
-        rows = await self._engine.fetch(_SQL["enqueue"], *columns)
+        if alike is not None and await self._enqueue_alike(alike):
+            return [Enqueued(draft.id, True, "queued") for draft in drafts]
+        rows = await self._engine.fetch(_SQL["enqueue"], *(columns or columns_of(drafts)))
         if rows[0][0]:
             raise refused_of(rows[0][0])
         self._watched.worked()
-        if rows[0][1] is None:  # The usual batch: all are new and ready.
+        if rows[0][1] is None:  # All are new and ready.
             return [Enqueued(draft.id, True, "queued") for draft in drafts]
         return [Enqueued(job_id, is_new, state) for _, job_id, is_new, state in rows]
+
+    async def _enqueue_alike(self, alike: Sequence[Any]) -> bool:
+        """Enqueue the usual batch. False: an id is known, by this very call repeated or by chance; nothing was written."""
+        try:
+            await self._engine.fetch(_SQL["enqueue_alike"], *alike)
+        except UniqueViolationError:
+            return False
+        self._watched.worked()
+        return True
 
     async def _known(self, columns: Sequence[Any]) -> bool:
         """Whether all these drafts are jobs already, so that they take no room."""
@@ -148,6 +163,7 @@ class PostgresJobs:
         if len({ending.claim.token for ending in endings}) < len(endings):
             return await self._settle_first(endings)
         errors = [None if ending.error is None else _encode(ending.error) for ending in endings]
+        again = any(ending.kind in _AGAIN for ending in endings)
         ids, tokens = _claims([ending.claim for ending in endings])
         (settled,) = await self._engine.fetch_one(
             _SQL["settle"],
@@ -156,12 +172,12 @@ class PostgresJobs:
             [ending.kind for ending in endings],
             [ending.result for ending in endings],
             errors if any(errors) else None,
-            [ending.delay_s for ending in endings],
-            [ending.awaits for ending in endings],
-            [ending.wait_until for ending in endings],
+            [ending.delay_s for ending in endings] if again else None,
+            [ending.awaits for ending in endings] if again else None,
+            [ending.wait_until for ending in endings] if again else None,
         )
         self._watched.moved(ids)
-        if any(ending.kind in _AGAIN for ending in endings):
+        if again:
             self._watched.worked()
         return list(settled)
 

@@ -3,6 +3,31 @@
 SELECT o_refused, o_id, o_is_new, o_state FROM corral.enqueue_jobs(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23);
 
+-- name: enqueue_alike
+-- Enqueue jobs that differ in ids and inputs alone, ready at once; one whose id is known breaks it.
+-- In the order of `enqueue_jobs`: what is kept, who is told, whose turn it is, the queue. The last one has the pass that one
+-- job with the share of all would have.
+WITH clock AS MATERIALIZED (
+    SELECT corral.now() AS now
+), kept AS (
+    INSERT INTO corral.jobs (tenant, id, agent, queue, user_id, batch_id, tags, priority, lane, weight, concurrency_limit,
+        max_attempts, created_at, deadline_at, spec, callback, input)
+    SELECT $3, id, $4, $5, $6, $7, $8, 10 - $9::smallint, $10, $11, $12, $13, now, now + $14::double precision, $15, $16, input
+    FROM clock CROSS JOIN unnest($1::text[], $2::bytea[]) AS one(id, input)
+    RETURNING 1
+), told AS MATERIALIZED (
+    SELECT corral.tell_work(ARRAY[$5::text]), jobs FROM (SELECT count(*) AS jobs FROM kept) AS counted
+), line AS MATERIALIZED (
+    SELECT jobs, (corral.take_passes(
+        ARRAY[$5::text], ARRAY[$9::smallint], ARRAY[$10::text], ARRAY[$11::double precision / jobs]))[1] AS last_pass
+    FROM told
+)
+INSERT INTO corral.job_queue (id, tenant, queue, agent, lane, state, weight, pass, ready_at, aged_at, deadline_at,
+    concurrency_limit, max_attempts, rank)
+SELECT id, $3, $5, $4, $10, 'queued', $11, last_pass - (jobs - ord) / $11::double precision, now, now,
+    now + $14::double precision, $12, $13, $9
+FROM clock CROSS JOIN line CROSS JOIN unnest($1::text[]) WITH ORDINALITY AS one(id, ord);
+
 -- name: count_fresh
 -- How many of these drafts are no jobs yet.
 SELECT count(*) FROM unnest($1::text[], $2::text[], $3::text[]) AS one(id, tenant, key)
