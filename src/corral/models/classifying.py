@@ -125,7 +125,7 @@ def features_of(call: ModelCall) -> Features:
         binds=len(distinct & _BINDS),
         code=sum([sign in text for sign in _CODE_SIGNS]),
         math=sum([text.count(sign) for sign in (_MATH_ASCII if text.isascii() else _MATH_SIGNS)]),
-        items=text.count(";") + ("\n" in text and sum([text.count(sign) for sign in _ITEM_SIGNS])),
+        items=text.count(";") + (sum(text.count(sign) for sign in _ITEM_SIGNS)),
         makes=len(distinct & _MAKES),
         sentences=text.count(". ") + text.count("?"),
         steps="step by step" in lowered or "step-by-step" in lowered or not distinct.isdisjoint(_STEPWISE),

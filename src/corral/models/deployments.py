@@ -154,6 +154,12 @@ class Deployed:
         """Each deployment: its breaker, its pauses, how fast it is."""
         return self.fleet.status()
 
+    def p95(self, model: str, stream: bool) -> float | None:
+        """How slow a name's quickest place is lately; none: not enough is known."""
+        places = self.naming.chain(model).stages[0].deployments
+        known = [self.fleet.p95(name, stream=stream) for name, _ in places]
+        return min((one for one in known if one is not None), default=None)
+
     # -- one call ------------------------------------------------------------------------------------------------------
 
     def _plan(self, chain: Chain) -> Plan:
