@@ -39,10 +39,10 @@ def finished(
     )
 
 
-def add_partial(error: ModelFailed, so_far: ModelReply) -> None:
+def add_partial(error: ModelFailed, so_far: ModelReply, call: ModelCall) -> None:
     """Say with the error who failed, and what had been said before it did."""
     error.provider = error.provider or so_far.provider
-    error.model = error.model or so_far.model
+    error.model = error.model or call.model
     if so_far.content:
         error.partial = so_far
 

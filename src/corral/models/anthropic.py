@@ -81,7 +81,7 @@ class AnthropicProvider:
                 if not reply.whole:
                     raise ModelStreamBroken(f"{self.name} ended its answer in the middle.")
             except ModelFailed as error:
-                add_partial(error, self._finished(reply.reply(), call, counted=False))
+                add_partial(error, self._finished(reply.reply(), call, counted=False), call)
                 raise
             await read_rest(chunks)
         yield self._finished(reply.reply(), call, counted=reply.counted)

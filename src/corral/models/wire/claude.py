@@ -56,7 +56,7 @@ def claude(model: str) -> Claude:
         else "disabled"
     )
     return Claude(
-        default_max_tokens=32_000 if version >= (4, 0) else 8192 if version >= (3, 5) else 4096,
+        default_max_tokens=16_000 if version >= (4, 0) else 8192 if version >= (3, 5) else 4096,
         samples=version < (4, 7),
         samples_both=version < (4, 1),
         budgets=(3, 7) <= version < (4, 7),

@@ -1,0 +1,108 @@
+"""AWS's event stream: messages with headers and checksums, taken apart as their bytes come."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from corral.errors import ModelStreamBroken
+
+_PRELUDE = struct.Struct(">III")
+_CRC = struct.Struct(">I")
+_LENGTH = struct.Struct(">H")
+_FRAME_BYTES_MAX = 24 * 1024 * 1024
+_FRAME_BYTES_MIN = _PRELUDE.size + _CRC.size
+
+_FIXED = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+"""Bytes of a header's value, by its type."""
+_BYTES, _TEXT = 6, 7
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One message: its headers that are text, and what it carries."""
+
+    headers: dict[str, str]
+    payload: bytes
+
+
+class FrameReader:
+    """Takes bytes, gives messages. Raises `ModelStreamBroken` for bytes that are none."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    @property
+    def between(self) -> bool:
+        """Whether the last message was whole."""
+        return not self._rest
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """The messages that these bytes complete."""
+        rest, frames, start = self._rest, [], 0
+        rest += chunk
+        while len(rest) - start >= _PRELUDE.size:
+            size, headers_size, checksum = _PRELUDE.unpack_from(rest, start)
+            if zlib.crc32(memoryview(rest)[start : start + 8]) != checksum:
+                raise ModelStreamBroken("A message's length does not have the checksum that it came with.")
+            if not _FRAME_BYTES_MIN + headers_size <= size <= _FRAME_BYTES_MAX:
+                raise ModelStreamBroken(f"A message of {size} bytes cannot be.")
+            if len(rest) - start < size:
+                break
+            frames.append(_frame(bytes(memoryview(rest)[start : start + size]), headers_size))
+            start += size
+        del rest[:start]
+        return frames
+
+
+async def frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[Frame]:
+    """The messages as they come. Raises `ModelStreamBroken` if the last one is not whole."""
+    reader = FrameReader()
+    async for chunk in chunks:
+        for frame in reader.feed(chunk):
+            yield frame
+    if not reader.between:
+        raise ModelStreamBroken("The answer ended within a message.")
+
+
+def _frame(raw: bytes, headers_size: int) -> Frame:
+    end = len(raw) - _CRC.size
+    if zlib.crc32(memoryview(raw)[:end]) != _CRC.unpack_from(raw, end)[0]:
+        raise ModelStreamBroken("A message does not have the checksum that it came with.")
+    begin = _PRELUDE.size + headers_size
+    try:
+        return Frame(_headers(raw[_PRELUDE.size : begin]), raw[begin:end])
+    except (IndexError, KeyError, struct.error, UnicodeDecodeError):
+        raise ModelStreamBroken("A message's headers cannot be read.") from None
+
+
+def _headers(raw: bytes) -> dict[str, str]:
+    headers, at = {}, 0
+    while at < len(raw):
+        named = at + 1 + raw[at]
+        name, kind = raw[at + 1 : named].decode(), raw[named]
+        at = named + 1
+        if kind in {_BYTES, _TEXT}:
+            size = _LENGTH.unpack_from(raw, at)[0]
+            at += _LENGTH.size
+        else:
+            size = _FIXED[kind]
+        if at + size > len(raw):
+            raise IndexError(at)
+        if kind == _TEXT:
+            headers[name] = raw[at : at + size].decode()
+        at += size
+    return headers
+
+
+def frame_bytes(headers: dict[str, str], payload: bytes) -> bytes:
+    """A message in bytes, as AWS sends it."""
+    packed = b""
+    for name, value in headers.items():
+        key, text = name.encode(), value.encode()
+        packed += bytes([len(key)]) + key + bytes([_TEXT]) + _LENGTH.pack(len(text)) + text
+    sizes = struct.pack(">II", _FRAME_BYTES_MIN + len(packed) + len(payload), len(packed))
+    message = sizes + _CRC.pack(zlib.crc32(sizes)) + packed + payload
+    return message + _CRC.pack(zlib.crc32(message))
