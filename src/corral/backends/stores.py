@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from corral.cache.store import CacheStore
     from corral.jobs.store import BlobStore, JobRecords, JobStore, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore, LimitStore
     from corral.observability.store import SpanStore
@@ -71,6 +72,11 @@ class Stores(Protocol):
     @property
     def ledger(self) -> LedgerStore:
         """What every call of a model cost."""
+        ...
+
+    @property
+    def cache(self) -> CacheStore:
+        """Values that may be lost."""
         ...
 
     async def start(self) -> None:

@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
     raise ConfigError("A postgresql:// store needs one more package: pip install 'corral[postgres]'") from error
 
 from corral.backends.postgres.blobs import PostgresBlobs
+from corral.backends.postgres.cache import PostgresCache
 from corral.backends.postgres.invocations import PostgresInvocations
 from corral.backends.postgres.job_days import make_days
 from corral.backends.postgres.job_depth import Depths
@@ -46,6 +47,7 @@ class PostgresStores:
         self.schedules = PostgresSchedules(engine)
         self.outbox = PostgresOutbox(engine)
         self.blobs = PostgresBlobs(engine)
+        self.cache = PostgresCache(engine)
         self.limits = PostgresLimits(engine)
         self.ledger = PostgresLedger(engine)
 

@@ -9,6 +9,7 @@ from corral.backends.redis.limits import RedisLimits
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
+    from corral.cache.store import CacheStore
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore
     from corral.observability.store import SpanStore
@@ -70,6 +71,11 @@ class HotStores:
     def ledger(self) -> LedgerStore:
         """What every call of a model cost."""
         return self._behind.ledger
+
+    @property
+    def cache(self) -> CacheStore:
+        """Values that may be lost."""
+        return self._behind.cache
 
     async def start(self) -> None:
         """Open the stores behind; Redis is connected to on the way."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.backends.sqlite.blobs import SqliteBlobs
+from corral.backends.sqlite.cache import SqliteCache
 from corral.backends.sqlite.engine import Engine
 from corral.backends.sqlite.invocations import SqliteInvocations
 from corral.backends.sqlite.job_records import SqliteJobRecords
@@ -41,6 +42,7 @@ class SqliteStores:
         self.schedules = SqliteSchedules(engine)
         self.outbox = SqliteOutbox(engine)
         self.blobs = SqliteBlobs(engine)
+        self.cache = SqliteCache(engine)
         self.limits = SqliteLimits(engine)
         self.ledger = SqliteLedger(engine)
 

@@ -24,3 +24,7 @@ DELETE FROM corral.job_schedules;
 DELETE FROM corral.blobs;
 DELETE FROM corral.limits;
 DELETE FROM corral.ledger;
+DELETE FROM corral.cache_entries;
+DELETE FROM corral.cache_leases;
+DELETE FROM corral.cache_generations;
+DELETE FROM corral.cache_totals;

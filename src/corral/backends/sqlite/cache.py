@@ -1,0 +1,165 @@
+"""Values that may be lost, in SQLite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corral.backends.encoding import check_id, findable
+from corral.backends.queries import read_queries
+from corral.cache.store import Claimed, EntryDraft, Kept, Kind, KindStats, Looked, Tally
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from corral.backends.sqlite.engine import Engine
+    from corral.backends.sqlite.reader import View
+    from corral.backends.sqlite.writer import Transaction
+
+_SQL = read_queries(Path(__file__).with_name("cache.sql"))
+
+
+class SqliteCache:
+    """One row per entry, and one per value."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def get(self, tenant: str, keys: Sequence[bytes]) -> Looked:
+        """Look."""
+        if not findable(tenant):
+            return Looked({}, 0)
+
+        def run(view: View) -> Looked:
+            generation = _generation(view.connection, tenant)  # first: of a clearing in between, it is the elder one
+            rows = {key: view.execute(_SQL["get"], (tenant, key, view.now)).fetchone() for key in keys}
+            return Looked({key: _kept(row, view.now) for key, row in rows.items() if row is not None}, generation)
+
+        return await self._engine.read(run)
+
+    async def put(self, tenant: str, drafts: Sequence[EntryDraft]) -> int:
+        """Keep."""
+        check_id("tenant", tenant)
+        for draft in drafts:
+            for tag in draft.tags:
+                check_id("tag", tag)
+
+        def run(transaction: Transaction) -> int:
+            generation = _generation(transaction.connection, tenant)
+            kept = 0
+            for draft in drafts:
+                transaction.execute(_SQL["end_lease"], (tenant, draft.key))
+                if draft.generation is None or draft.generation == generation:
+                    _put(transaction, tenant, draft)
+                    kept += 1
+            return kept
+
+        return await self._engine.write(run)
+
+    async def claim(self, tenant: str, key: bytes, holder: str, *, lease_s: float) -> Claimed:
+        """Take the right to ask."""
+        check_id("tenant", tenant)
+
+        def run(transaction: Transaction) -> Claimed:
+            now = transaction.now
+            row = transaction.execute(_SQL["get"], (tenant, key, now)).fetchone()
+            if row is not None and row[2] > now:
+                return Claimed(ours=False, kept=_kept(row, now))
+            bound = (tenant, key, holder, now + lease_s, now)
+            return Claimed(ours=transaction.execute(_SQL["claim"], bound).rowcount > 0)
+
+        return await self._engine.write(run)
+
+    async def release(self, tenant: str, key: bytes, holder: str) -> None:
+        """Give it up."""
+        if not findable(tenant, holder):
+            return
+
+        def run(transaction: Transaction) -> None:
+            transaction.execute(_SQL["release"], (tenant, key, holder))
+
+        await self._engine.write(run)
+
+    async def drop(self, tenant: str, *, tags: Sequence[str] = (), kind: Kind | None = None) -> int:
+        """Throw away."""
+        if not findable(tenant):
+            return 0
+        known = [tag for tag in tags if findable(tag)]
+
+        def run(transaction: Transaction) -> int:
+            transaction.execute(_SQL["next_generation"], (tenant,))
+            if not tags:
+                return transaction.execute(_SQL["clear"], (tenant, kind)).rowcount
+            return sum(transaction.execute(_SQL["clear_tag"], (tenant, tag, kind)).rowcount for tag in known)
+
+        return await self._engine.write(run)
+
+    async def tally(self, tallies: Sequence[Tally]) -> None:
+        """Count."""
+        known = [one for one in tallies if findable(one.tenant)]
+        counts = [(one.tenant, one.kind, one.hits, one.misses, one.saved_usd) for one in known]
+
+        def run(transaction: Transaction) -> None:
+            transaction.connection.executemany(_SQL["count"], counts)
+            uses = ((transaction.now, one.tenant, key) for one in known for key in one.used)
+            transaction.connection.executemany(_SQL["used"], uses)
+
+        await self._engine.write(run)
+
+    async def stats(self, tenant: str) -> list[KindStats]:
+        """Count what there is."""
+        if not findable(tenant):
+            return []
+
+        def run(view: View) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+            return (
+                view.execute(_SQL["stats"], (tenant,)).fetchall(),
+                view.execute(_SQL["totals"], (tenant,)).fetchall(),
+            )
+
+        sizes, totals = await self._engine.read(run)
+        there = {kind: (entries, size) for kind, entries, size in sizes}
+        good = {kind: rest for kind, *rest in totals}
+        return [
+            KindStats(kind=kind, entries=entries, bytes=size, hits=hits, misses=misses, saved_usd=saved)
+            for kind in sorted({*there, *good})
+            for entries, size in [there.get(kind, (0, 0))]
+            for hits, misses, saved in [good.get(kind, (0, 0, 0.0))]
+        ]
+
+    async def sweep(self, *, entries_max: int, bytes_max: int, limit: int = 1000) -> int:
+        """Make room."""
+
+        def run(transaction: Transaction) -> int:
+            now = transaction.now
+            transaction.execute(_SQL["end_leases"], (now, limit))
+            gone = transaction.execute(_SQL["expire"], (now, limit)).rowcount
+            entries, size = transaction.execute(_SQL["extent"]).fetchone()
+            if gone < limit and (entries > entries_max or size > bytes_max):
+                bound = (entries - entries_max, size - bytes_max, limit - gone)
+                gone += transaction.execute(_SQL["evict"], bound).rowcount
+            return gone
+
+        return await self._engine.write(run)
+
+
+def _put(transaction: Transaction, tenant: str, draft: EntryDraft) -> None:
+    now, tags = transaction.now, draft.tags
+    fresh_until = now + draft.ttl_s
+    bound = (tenant, draft.key, draft.kind, len(draft.value), bool(tags), now, fresh_until, fresh_until + draft.stale_s)
+    number, tagged = transaction.execute(_SQL["put"], bound).fetchone()
+    transaction.execute(_SQL["put_value"], (number, draft.value))
+    if tagged:
+        transaction.execute(_SQL["forget_tags"], (number,))
+        transaction.connection.executemany(_SQL["put_tag"], ((tenant, tag, number) for tag in tags))
+
+
+def _generation(connection: sqlite3.Connection, tenant: str) -> int:
+    row = connection.execute(_SQL["generation"], (tenant,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _kept(row: Sequence[Any], now: float) -> Kept:
+    value, created_at, fresh_until, expires_at = row
+    return Kept(value, now - created_at, fresh_until - now, expires_at - now)
