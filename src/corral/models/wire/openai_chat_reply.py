@@ -1,0 +1,247 @@
+"""What the chat completions API answers: whole, or in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from corral.errors import ModelFailed, ModelStreamBroken
+from corral.messages import Delta, ModelReply, StopReason
+from corral.models.wire.collecting import Collector
+from corral.models.wire.openai_errors import ErrorJson, said_failed
+from corral.models.wire.openai_usage import UsageJson
+
+_STOPS: dict[str, StopReason] = {
+    "stop": "end",
+    "length": "length",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "content_filter",
+}
+
+
+class _Function(msgspec.Struct, frozen=True):
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class _ToolCall(msgspec.Struct, frozen=True):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """A message, or a piece of one."""
+
+    content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    index: int | None = None
+    message: _Said | None = None
+    delta: _Said | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    """vLLM: the word it stopped at (a text), or the token (a number)."""
+    logprobs: Any = None
+    error: ErrorJson | str | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """A completion, or a chunk of one."""
+
+    id: str | int | None = None
+    model: str | None = None
+    created: float | None = None
+    choices: Sequence[_Choice] | None = None
+    usage: UsageJson | None = None
+    error: ErrorJson | str | None = None
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+_NOTHING = _Said()
+
+
+class ChatAnswer:
+    """A reply in the making: out of the data of each event, or out of a whole completion."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.collected = Collector()
+        self.finished = False
+        """It said why it stopped, or that it is done: what may still come is its usage."""
+        self.done = False
+        """Nothing more will come."""
+        self.cost_usd: float | None = None
+        self._text: int | None = None
+        self._reasoning: int | None = None
+        self._refused = False
+        self._calls: dict[int, _Call] = {}
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether the usage was told."""
+        return self.collected.usage is not None
+
+    def whole(self, body: bytes) -> list[Delta]:
+        """All of it at once, and as deltas. Raises `ModelFailed` if this is no completion, or one that says that it failed."""
+        try:
+            answer = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ModelFailed(f"The answer is no chat completion: {error}") from None
+        deltas = self._take(answer)
+        if not answer.choices:
+            raise ModelFailed("The answer is no chat completion: it has no choices.")
+        return deltas
+
+    def feed(self, _name: str, data: bytes) -> list[Delta]:
+        """The deltas of one event. Raises `ModelStreamBroken` if it cannot be read, and what it says if it is an error."""
+        if data == b"[DONE]":
+            self.finished = self.done = True
+            return []
+        try:
+            answer = _decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ModelStreamBroken(f"A piece of the answer cannot be read: {error}") from None
+        return self._take(answer)
+
+    def _take(self, answer: _Answer) -> list[Delta]:
+        """The deltas of one chunk, or of a whole completion."""
+        if answer.error is not None:
+            raise said_failed(answer.error)
+        collected = self.collected
+        if answer.id and not collected.id:
+            collected.id = str(answer.id)
+        if answer.model and not collected.model:
+            collected.model = answer.model
+        if answer.created and not collected.created_at:
+            collected.created_at = answer.created
+        if answer.usage is not None:
+            # Some tell it in every chunk, as it grows: the last one counts.
+            collected.usage = answer.usage.split() or collected.usage
+            self.cost_usd = answer.usage.cost
+        deltas: list[Delta] = []
+        for choice in answer.choices or ():
+            if not choice.index:
+                self._choice(choice, deltas)
+        return deltas
+
+    def _choice(self, choice: _Choice, deltas: list[Delta]) -> None:
+        if choice.error is not None:
+            raise said_failed(choice.error)
+        said = choice.delta or choice.message or _NOTHING
+        if said.reasoning_content:
+            self._think(said.reasoning_content, "reasoning_content", deltas)
+        elif said.reasoning:
+            self._think(said.reasoning, "reasoning", deltas)
+        if said.content:
+            self._say_all(said.content, deltas)
+        if said.refusal:
+            self._refused = True
+            self._say(said.refusal, deltas)
+        for call in said.tool_calls or ():
+            self._call(call, deltas)
+        self._end(choice)
+
+    def _end(self, choice: _Choice) -> None:
+        if choice.logprobs is not None:
+            self.collected.logprobs = _joined(self.collected.logprobs, choice.logprobs)
+        if choice.finish_reason:
+            self.finished = True
+            stop = _STOPS.get(choice.finish_reason, "other")
+            if stop == "end" and isinstance(choice.stop_reason, str):
+                stop = "stop_sequence"
+            self.collected.stop_reason = stop
+
+    def _say(self, text: str, deltas: list[Delta]) -> None:
+        if self._text is None:
+            self._text = self.collected.next_index
+        deltas.append(self.collected.add(Delta("text", text, self._text)))
+
+    def _think(self, text: str, field: str, deltas: list[Delta]) -> None:
+        begins = self._reasoning is None
+        index = self.collected.next_index if self._reasoning is None else self._reasoning
+        deltas.append(self.collected.add(Delta("reasoning", text, index)))
+        if begins:
+            self._reasoning = index
+            self.collected.mark(index, field=field)
+
+    def _say_all(self, content: str | list[dict[str, Any]], deltas: list[Delta]) -> None:
+        """What it says: a text, or a list where it thinks as well (Mistral)."""
+        if isinstance(content, str):
+            self._say(content, deltas)
+            return
+        for part in content:
+            if isinstance(part.get("text"), str):
+                self._say(part["text"], deltas)
+            elif isinstance(part.get("thinking"), list):
+                text = "".join(str(each.get("text", "")) for each in part["thinking"] if isinstance(each, dict))
+                self._think(text, "", deltas)
+
+    def _call(self, call: _ToolCall, deltas: list[Delta]) -> None:
+        """A tool's call, or more of one. Which one its index says; where there is none, or it is used twice, its id."""
+        number = call.index if call.index is not None else len(self._calls) - (0 if call.id or not self._calls else 1)
+        begun = self._calls.get(number)
+        if begun is not None and call.id and begun.id and call.id != begun.id:
+            number = next((known for known, each in self._calls.items() if each.id == call.id), max(self._calls) + 1)
+            begun = self._calls.get(number)
+        if begun is None:
+            begun = self._calls[number] = _Call()
+        function = call.function or _Function()
+        begun.id = begun.id or call.id or ""
+        begun.name = begun.name or function.name or ""
+        written = function.arguments or ""
+        begun.waiting += written if isinstance(written, str) else msgspec.json.encode(written).decode()
+        if begun.name:
+            self._announce(begun, deltas)
+
+    def _announce(self, call: _Call, deltas: list[Delta]) -> None:
+        if call.index is None:
+            call.index = self.collected.next_index
+            # Some give no ids: the reply's own makes one that comes only once in a conversation.
+            call.id = call.id or f"{self.collected.id or 'call'}-{call.index}"
+            deltas.append(self.collected.add(Delta("tool_use", index=call.index, id=call.id, name=call.name)))
+        if call.waiting:
+            deltas.append(self.collected.add(Delta("tool_input", call.waiting, call.index)))
+            call.waiting = ""
+
+    def reply(self) -> ModelReply:
+        """The reply as far as it came."""
+        collected = self.collected
+        if self._refused and collected.stop_reason in {"end", None}:
+            collected.stop_reason = "refusal"
+        elif self._calls and collected.stop_reason == "end":
+            collected.stop_reason = "tool_use"
+        return collected.reply()
+
+
+class _Call:
+    """A tool's call in the making."""
+
+    __slots__ = ("id", "index", "name", "waiting")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.index: int | None = None
+        """The number of its part; none: it has no name yet."""
+        self.waiting = ""
+        """Arguments that came before the name."""
+
+
+def _joined(before: Any, more: Any) -> Any:
+    """Log probabilities of two chunks, one after the other."""
+    if not isinstance(before, dict) or not isinstance(more, dict):
+        return more
+    joined = dict(before)
+    for key, value in more.items():
+        old = before.get(key)
+        joined[key] = old + value if isinstance(old, list) and isinstance(value, list) else value
+    return joined

@@ -1,0 +1,266 @@
+"""What the responses API answers: whole, or in events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from corral.errors import ModelFailed, ModelStreamBroken
+from corral.messages import Delta, ModelReply, StopReason
+from corral.models.wire.collecting import Collector, tool_use
+from corral.models.wire.openai_errors import ErrorJson, said_failed
+from corral.models.wire.openai_usage import UsageJson
+
+Item = dict[str, Any]
+
+
+class _Content(msgspec.Struct, frozen=True):
+    type: str = ""
+    text: str | None = None
+    refusal: str | None = None
+    logprobs: list[Any] | None = None
+    annotations: list[Any] | None = None
+
+
+class _Item(msgspec.Struct, frozen=True):
+    """An item that has parts of ours: a message, a function's call, or what was thought."""
+
+    id: str | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    content: list[_Content] | None = None
+    summary: list[_Content] | None = None
+    encrypted_content: str | None = None
+
+
+class _Reason(msgspec.Struct, frozen=True):
+    reason: str | None = None
+
+
+class _Response(msgspec.Struct, frozen=True):
+    id: str = ""
+    model: str | None = None
+    created_at: float | None = None
+    status: str | None = None
+    output: list[Item] | None = None
+    usage: UsageJson | None = None
+    error: ErrorJson | str | None = None
+    incomplete_details: _Reason | None = None
+
+
+class _Event(msgspec.Struct, frozen=True):
+    """Any event: each kind fills some of these."""
+
+    type: str = ""
+    delta: str | None = None
+    item: Item | None = None
+    output_index: int = 0
+    content_index: int = 0
+    summary_index: int = 0
+    response: _Response | None = None
+    error: ErrorJson | str | None = None
+    code: Any = None
+    message: Any = None
+    param: Any = None
+
+
+_decode = msgspec.json.Decoder(_Response).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+_PIECES = {
+    "response.output_text.delta": "text",
+    "response.refusal.delta": "text",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "reasoning",
+}
+_STOPS: dict[str, StopReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+
+
+class ResponsesAnswer:
+    """A reply in the making: out of the data of each event, or out of a whole response."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.collected = Collector()
+        self.finished = False
+        """The whole of it has come."""
+        self.cost_usd: float | None = None
+        self._indexes: dict[tuple[int, int], int] = {}
+        """The number of the part by those of the item and of the content in it."""
+        self._summaries: dict[int, int] = {}
+        """The paragraph that an item's summary has come to."""
+        self._done: set[int] = set()
+        """The items that came whole."""
+        self._refused = False
+
+    @property
+    def done(self) -> bool:
+        """Nothing more will come."""
+        return self.finished
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether the usage was told."""
+        return self.collected.usage is not None
+
+    def whole(self, body: bytes) -> list[Delta]:
+        """All of it at once, and as deltas. Raises `ModelFailed` if this is no response, or one that failed."""
+        try:
+            response = _decode(body)
+            deltas = self._end(response)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ModelFailed(f"The answer is no response: {error}") from None
+        if response.output is None:
+            raise ModelFailed("The answer is no response: it has no output.")
+        return deltas
+
+    def feed(self, name: str, data: bytes) -> list[Delta]:
+        """The deltas of one event. Raises `ModelStreamBroken` if it cannot be read, and what it says if it is an error."""
+        if data == b"[DONE]":  # said by some, after the last event
+            return []
+        try:
+            event = _decode_event(data)
+            return self._event(event.type or name, event)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ModelStreamBroken(f"A piece of the answer cannot be read: {error}") from None
+
+    def _event(self, kind: str, event: _Event) -> list[Delta]:
+        if event.delta is not None:
+            return self._piece(kind, event, event.delta)
+        if kind == "error" or event.error is not None:
+            raise said_failed(event.error or ErrorJson(message=event.message, code=event.code, param=event.param))
+        if event.item is not None:
+            return self._item(kind, event.output_index, event.item)
+        if event.response is not None:
+            self._about(event.response)
+            if kind in _ENDS:
+                return self._end(event.response)
+        return []
+
+    def _piece(self, kind: str, event: _Event, text: str) -> list[Delta]:
+        if kind == "response.function_call_arguments.delta":
+            index = self._indexes.get((event.output_index, 0))
+            return [] if index is None else [self.collected.add(Delta("tool_input", text, index))]
+        said = _PIECES.get(kind)
+        if said is None:
+            return []  # of a part we have no word for: it comes whole with its item
+        if said == "text":
+            self._refused |= kind == "response.refusal.delta"
+            index = self._index(event.output_index, event.content_index)
+            return [self.collected.add(Delta("text", text, index))]
+        if event.summary_index > self._summaries.setdefault(event.output_index, 0):
+            self._summaries[event.output_index] = event.summary_index
+            text = f"\n\n{text}"
+        return [self.collected.add(Delta("reasoning", text, self._index(event.output_index, 0)))]
+
+    def _index(self, item: int, content: int) -> int:
+        """The number of that part, which begins now if it is new."""
+        found = self._indexes.get((item, content))
+        if found is None:
+            found = self._indexes[item, content] = len(self._indexes)
+        return found
+
+    def _item(self, kind: str, number: int, item: Item) -> list[Delta]:
+        """An item begins, or has come whole: then it counts as it is there, and what had not been streamed is caught up on."""
+        if kind == "response.output_item.done":
+            return self._whole(number, item)
+        if kind != "response.output_item.added" or item.get("type") != "function_call":
+            return []
+        begun = msgspec.convert(item, _Item)
+        index = self._index(number, 0)
+        return [self.collected.add(Delta("tool_use", index=index, id=begun.call_id or "", name=begun.name or ""))]
+
+    def _whole(self, number: int, item: Item) -> list[Delta]:
+        self._done.add(number)
+        missed: list[Delta] = []
+        for content, part in enumerate(self._parts(item)):
+            is_new = (number, content) not in self._indexes
+            index = self._index(number, content)
+            if is_new:
+                missed += _deltas(index, part)
+            self.collected.put(index, part)
+        return missed
+
+    def _parts(self, item: Item) -> list[dict[str, Any]]:
+        """An item's parts in our words; one that we have no word for is a part as it is."""
+        kind = item.get("type")
+        if kind not in {"message", "function_call", "reasoning"}:
+            return [item]
+        read = msgspec.convert(item, _Item)
+        if kind == "message":
+            return [self._said(part) for part in read.content or ()]
+        if kind == "function_call":
+            return [tool_use(read.call_id or read.id or "", read.name or "", read.arguments or "")]
+        return [_thought(read)]
+
+    def _said(self, part: _Content) -> dict[str, Any]:
+        if part.type == "refusal":
+            self._refused = True
+            return {"type": "text", "text": part.refusal or ""}
+        if part.logprobs:
+            self.collected.logprobs = (self.collected.logprobs or []) + part.logprobs
+        said: dict[str, Any] = {"type": "text", "text": part.text or ""}
+        if part.annotations:
+            said["annotations"] = part.annotations
+        return said
+
+    def _about(self, response: _Response) -> None:
+        collected = self.collected
+        collected.id = response.id or collected.id
+        collected.model = response.model or collected.model
+        collected.created_at = response.created_at or collected.created_at
+        if response.usage is not None:
+            collected.usage = response.usage.split() or collected.usage
+            self.cost_usd = response.usage.cost
+
+    def _end(self, response: _Response) -> list[Delta]:
+        """The response as it is at its end. Raises what went wrong if it failed."""
+        self._about(response)
+        if response.error is not None or response.status in {"failed", "cancelled"}:
+            raise said_failed(
+                response.error or ErrorJson(message=f"The response {response.status}.", code="server_error")
+            )
+        missed: list[Delta] = []
+        for number, item in enumerate(response.output or ()):
+            if number not in self._done:
+                missed += self._whole(number, item)
+        why = response.incomplete_details
+        if response.status == "incomplete":
+            self.collected.stop_reason = _STOPS.get((why.reason if why else None) or "", "other")
+        self.finished = True
+        return missed
+
+    def reply(self) -> ModelReply:
+        """The reply as far as it came."""
+        collected = self.collected
+        reply = collected.reply()
+        if collected.stop_reason is not None or not self.finished:
+            return reply
+        stop: StopReason = "refusal" if self._refused else "tool_use" if reply.tool_uses else "end"
+        return msgspec.structs.replace(reply, stop_reason=stop)
+
+
+def _thought(item: _Item) -> dict[str, Any]:
+    """What it thought, or its summary, and the sealed whole that goes back to it."""
+    text = "\n\n".join(each.text or "" for each in item.summary or item.content or ())
+    part = {"type": "reasoning", "text": text}
+    if item.id:
+        part["id"] = item.id
+    if item.encrypted_content:
+        part["data"] = item.encrypted_content
+    return part
+
+
+def _deltas(index: int, part: dict[str, Any]) -> list[Delta]:
+    """A part that was not streamed, as deltas."""
+    kind = part["type"]
+    if kind in {"text", "reasoning"}:
+        return [Delta(kind, part["text"], index)] if part["text"] else []
+    if kind != "tool_use":
+        return []
+    begun = Delta("tool_use", index=index, id=part["id"], name=part["name"])
+    said = part.get("input_text") or (msgspec.json.encode(part["input"]).decode() if part["input"] else "")
+    return [begun, Delta("tool_input", said, index)] if said else [begun]
