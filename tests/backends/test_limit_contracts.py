@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from corral.backends.open import open_stores
@@ -93,7 +95,7 @@ async def test_a_valkey_that_is_away_says_so_and_comes_back(valkey):
     valkey.stop()
     with pytest.raises(StoreUnavailable, match=r"store\.hot"):
         await limits.read("p")
-    valkey.start()
+    await asyncio.to_thread(valkey.start)
     assert (await limits.read("p")).version == 0
     await limits.stop()
     await limits.stop()

@@ -1,0 +1,263 @@
+"""The pace of calls: no faster than a provider allows, whichever worker makes them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.errors import (
+    ModelAuthFailed,
+    ModelNotFound,
+    ModelRateLimited,
+    ModelRequestInvalid,
+    ModelUnavailable,
+    PaceExceeded,
+)
+from corral.limits.buckets import Rule
+from corral.limits.gate import Gate
+from corral.limits.learning import OutputSizes, counted
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from corral.limits.counting import LimitCounting
+    from corral.limits.store import LimitStore
+    from corral.settings.model_sections import LimitSettings, ModelSettings
+
+_NOTHING_READ = (ModelRateLimited, ModelRequestInvalid, ModelAuthFailed, ModelNotFound, ModelUnavailable)
+"""After these the provider counts no tokens."""
+_ELSEWHERE = "deployments.left"
+"""In a call's notes: how many other places could be asked at once."""
+_PATIENCE_S = 0.25
+"""With another place to ask, nobody waits longer than that."""
+_CHARS_PER_TOKEN = 4
+
+InputTokens = Callable[[ModelCall | EmbedCall], int]
+"""How many tokens a call will read, estimated."""
+
+
+def rules_of(models: ModelSettings) -> dict[str, Rule]:
+    """What the settings say of each provider."""
+    return {
+        name: Rule(
+            concurrency=one.concurrency,
+            requests_per_minute=one.requests_per_minute,
+            tokens_per_minute=one.tokens_per_minute,
+            tokens_capacity=one.tokens_capacity,
+            cache_read_counts=one.kind not in {"anthropic", "bedrock"},
+        )
+        for name, one in models.providers.items()
+    }
+
+
+class Pace:
+    """The layer `paced`. A call passes the limit of its provider, and that of its model there if it has one of its own.
+
+    Before it is sent it is charged what it will probably take: its input as estimated, and `max_tokens` or what the model
+    usually writes. After it, however it ended, that is set right. One instance per event loop.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        store: LimitStore,
+        settings: LimitSettings,
+        input_tokens: InputTokens,
+        *,
+        counting: LimitCounting | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        chance: Callable[[], float] = random.random,
+        holder: str = "",
+    ) -> None:
+        """`rules` by provider, or by `provider/model`; who is in none of them passes."""
+        self._settings = settings
+        self._input_tokens = input_tokens
+        self._counting = counting
+        self._clock = clock
+        self._sizes = OutputSizes()
+        who = holder or new_id()
+        self._gates = {
+            key: Gate(key, rule, store, holder=who, lease_s=settings.lease_s, clock=clock, chance=chance)
+            for key, rule in rules.items()
+        }
+        self._by_model = any("/" in key for key in rules)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Nothing is held until somebody calls."""
+
+    async def drain(self) -> None:
+        """Nothing goes on here by itself: calls that wait belong to whoever made them, and have their deadlines."""
+
+    async def stop(self) -> None:
+        """Give back what is held. Stopping twice is stopping once."""
+        for gate in self._gates.values():
+            await gate.stop()
+
+    # -- the layer ---------------------------------------------------------------------------------------------------
+
+    async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        """Wait for room, and go on."""
+        gates = self._gates_of(call.model)
+        if not gates:
+            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
+                async for event in events:
+                    yield event
+            return
+        read = expected = 0.0
+        if any(gate.rule.tokens_per_minute is not None for gate in gates):
+            read = float(self._input_tokens(call))
+            expected = read + (call.max_tokens or self._sizes.of(call.model))
+        charged = await self._enter(call, gates, expected)
+        usage: Usage | None = None
+        written, tokens = 0, read
+        seen = call.notes.get("limits")
+        try:
+            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
+                async for event in events:
+                    if type(event) is ModelReply:
+                        usage = event.usage
+                    else:
+                        written += len(event.text)
+                    if (now_seen := call.notes.get("limits")) is not seen:
+                        seen = now_seen
+                        self._hear(gates, seen)
+                    yield event
+        except _NOTHING_READ as error:
+            tokens = 0.0
+            self._refused(gates, error)
+            raise
+        except Exception as error:
+            usage = _usage_of(error)
+            raise
+        finally:
+            if (now_seen := call.notes.get("limits")) is not seen:
+                self._hear(gates, now_seen)
+            self._leave(call.model, gates, charged, usage, tokens + written / _CHARS_PER_TOKEN)
+
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings."""
+        gates = self._gates_of(call.model)
+        if not gates:
+            return await proceed(call)
+        metered = any(gate.rule.tokens_per_minute is not None for gate in gates)
+        tokens = float(self._input_tokens(call)) if metered else 0.0
+        charged = await self._enter(call, gates, tokens)
+        usage: Usage | None = None
+        try:
+            reply = await proceed(call)
+            usage = reply.usage
+            return reply  # noqa: TRY300 - what follows is for every end
+        except _NOTHING_READ as error:
+            tokens = 0.0
+            self._refused(gates, error)
+            raise
+        finally:
+            self._hear(gates, call.notes.get("limits"))
+            for gate, charge in zip(gates, charged, strict=True):
+                gate.leave(charge, _truth(gate, usage, tokens))
+
+    def headroom(self, model: str) -> float:
+        """How much room there is for calls of `provider/model`, from 1 (all of it) to 0: they wait."""
+        return min((gate.headroom() for gate in self._gates_of(model)), default=1.0)
+
+    def status(self) -> list[dict[str, object]]:
+        """How each limit stands, for people; the gauges are set on the way."""
+        shown: list[dict[str, object]] = []
+        for key, gate in self._gates.items():
+            tokens, requests = gate.left()
+            if self._counting is not None:
+                self._counting.stands(key, tokens=tokens, requests=requests, waiting=gate.waiting)
+            held = gate.held
+            shown.append(
+                {
+                    "key": key,
+                    "running": gate.used,
+                    "waiting": gate.waiting,
+                    "headroom": round(gate.headroom(), 3),
+                    "tokens_left": round(tokens),
+                    "requests_left": round(requests),
+                    "held_tokens": round(held[0]),
+                    "held_slots": held[2],
+                }
+            )
+        return shown
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _gates_of(self, model: str) -> list[Gate]:
+        gate = self._gates.get(model.partition("/")[0])
+        gates = [] if gate is None else [gate]
+        if self._by_model and (own := self._gates.get(model)) is not None:
+            gates.insert(0, own)  # the narrower one first: who waits for it does not hold what others could use
+        return gates
+
+    async def _enter(self, call: ModelCall | EmbedCall, gates: list[Gate], tokens: float) -> list[float]:
+        """Pass them all, or none. What each has charged."""
+        charged: list[float] = []
+        counting = self._counting
+        began = deadline = 0.0
+        try:
+            for gate in gates:
+                charge = gate.cost_of(tokens)
+                if not gate.try_enter(charge):
+                    if not began:
+                        began = self._clock.monotonic()
+                        deadline = self._deadline(call, began)
+                    await gate.enter(charge, priority=call.caller.priority, deadline=deadline)
+                charged.append(charge)
+        except BaseException as error:
+            for gate, charge in zip(gates, charged, strict=False):
+                gate.leave(charge, 0.0, sent=False)
+            if counting is not None and isinstance(error, PaceExceeded):
+                counting.refused(gates[-1].key)
+            raise
+        if began:
+            waited_s = self._clock.monotonic() - began
+            call.notes["paced.waited_s"] = round(call.notes.get("paced.waited_s", 0.0) + waited_s, 6)
+            if counting is not None:
+                counting.waited(gates[-1].key, waited_s)
+        elif counting is not None:
+            counting.passed(gates[-1].key)
+        return charged
+
+    def _deadline(self, call: ModelCall | EmbedCall, now: float) -> float:
+        deadline = now + self._settings.wait_max_s
+        if call.deadline is not None:
+            deadline = min(deadline, call.deadline)
+        if call.notes.get(_ELSEWHERE):
+            deadline = min(deadline, now + _PATIENCE_S)
+        return deadline
+
+    def _hear(self, gates: list[Gate], seen: object) -> None:
+        if self._settings.learn and seen is not None:
+            for gate in gates:
+                gate.hear(seen)
+
+    def _refused(self, gates: list[Gate], error: Exception) -> None:
+        if isinstance(error, ModelRateLimited):
+            for gate in gates[:1]:
+                gate.refused(error.retry_after_s)
+
+    def _leave(self, model: str, gates: list[Gate], charged: list[float], usage: Usage | None, tokens: float) -> None:
+        if usage is not None and usage.total:
+            self._sizes.learn(model, usage.output_tokens)
+        for gate, charge in zip(gates, charged, strict=True):
+            gate.leave(charge, _truth(gate, usage, tokens))
+
+
+def _truth(gate: Gate, usage: Usage | None, otherwise: float) -> float:
+    """What the provider counts of a call; what it did not say is what we saw of it."""
+    if usage is None or not usage.total:
+        return otherwise
+    return float(counted(usage, cache_read_counts=gate.rule.cache_read_counts))
+
+
+def _usage_of(error: Exception) -> Usage | None:
+    partial = getattr(error, "partial", None)
+    return partial.usage if isinstance(partial, ModelReply) else None
