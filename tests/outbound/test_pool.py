@@ -122,8 +122,11 @@ async def test_no_body_where_none_may_be():
         assert server.connections == 1
 
 
-async def test_what_is_no_http():
-    async with served([b"SSH-2.0 hello\r\n"]) as (_, pool, url):
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0 hello\r\n", b"HTTP/1.1 101 Up\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhello"]
+)
+async def test_what_is_no_http(said):
+    async with served([said], [OK]) as (_, pool, url):
         with pytest.raises(CallFailed, match="no HTTP"):
             await ask(pool, url)
 
