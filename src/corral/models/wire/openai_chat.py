@@ -9,6 +9,7 @@ from corral.messages import Message, ModelCall
 from corral.models.wire.openai_dialect import Dialect, effort, left_out, schema
 from corral.models.wire.openai_parts import Part, arguments, chat_content, chat_part, result_parts
 
+_REASONING = frozenset({"reasoning_content", "reasoning"})
 _ANY_OBJECT: dict[str, Any] = {"type": "json_object"}
 
 
@@ -123,8 +124,9 @@ def _answer(parts: list[Part], dialect: Dialect) -> dict[str, Any]:
             function = {"name": part["name"], "arguments": arguments(part)}
             calls.append({"id": part["id"], "type": "function", "function": function})
         elif kind == "reasoning":
-            if "field" in part:
-                thoughts[part["field"]] = thoughts.get(part["field"], "") + part.get("text", "")
+            field = part.get("field")
+            if field in _REASONING:
+                thoughts[field] = thoughts.get(field, "") + part.get("text", "")
         elif kind in {"text", "json"}:
             spoken.append(part)
     # Images and files that a model wrote cannot be given back to it by this API.

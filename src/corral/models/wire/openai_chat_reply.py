@@ -171,7 +171,8 @@ class ChatAnswer:
         deltas.append(self.collected.add(Delta("reasoning", text, index)))
         if begins:
             self._reasoning = index
-            self.collected.mark(index, field=field)
+            if field:
+                self.collected.mark(index, field=field)
 
     def _say_all(self, content: str | list[dict[str, Any]], deltas: list[Delta]) -> None:
         """What it says: a text, or a list where it thinks as well (Mistral)."""
@@ -186,21 +187,29 @@ class ChatAnswer:
                 self._think(text, "", deltas)
 
     def _call(self, call: _ToolCall, deltas: list[Delta]) -> None:
-        """A tool's call, or more of one. Which one its index says; where there is none, or it is used twice, its id."""
-        number = call.index if call.index is not None else len(self._calls) - (0 if call.id or not self._calls else 1)
-        begun = self._calls.get(number)
-        if begun is not None and call.id and begun.id and call.id != begun.id:
-            number = next((known for known, each in self._calls.items() if each.id == call.id), max(self._calls) + 1)
-            begun = self._calls.get(number)
-        if begun is None:
-            begun = self._calls[number] = _Call()
+        """A tool's call, or more of one."""
         function = call.function or _Function()
+        begun = self._calls.setdefault(self._number(call, function), _Call())
         begun.id = begun.id or call.id or ""
         begun.name = begun.name or function.name or ""
         written = function.arguments or ""
         begun.waiting += written if isinstance(written, str) else msgspec.json.encode(written).decode()
         if begun.name:
             self._announce(begun, deltas)
+
+    def _number(self, call: _ToolCall, function: _Function) -> int:
+        """Which call this is of: its index says it. Where there is none, or it is used twice, its id does, or its name."""
+        last = max(self._calls, default=-1)
+        if call.index is None:
+            known = next((number for number, each in self._calls.items() if call.id and each.id == call.id), None)
+            if known is not None:
+                return known
+            begins = call.id or (function.name and last >= 0 and self._calls[last].name)
+            return last + 1 if begins or last < 0 else last
+        begun = self._calls.get(call.index)
+        if begun is None or not call.id or not begun.id or call.id == begun.id:
+            return call.index
+        return next((number for number, each in self._calls.items() if each.id == call.id), last + 1)
 
     def _announce(self, call: _Call, deltas: list[Delta]) -> None:
         if call.index is None:

@@ -10,6 +10,9 @@ from corral.models.wire.openai_parts import Part, arguments, json_text, result_p
 
 _UNKNOWN = ("stop", "seed", "frequency_penalty", "presence_penalty", "top_k")
 
+_ITEMS = ("_call", "_call_output", "mcp_list_tools", "mcp_approval_request", "compaction")
+"""Items of the API's own that go back to it; other providers have other ones."""
+
 
 def responses_body(call: ModelCall, dialect: Dialect) -> dict[str, Any]:
     """What is sent. Raises `ModelRequestInvalid` for parts that the API has no word for."""
@@ -115,8 +118,8 @@ def _answer(items: list[dict[str, Any]], parts: list[Part]) -> None:
         elif kind == "reasoning":
             if part.get("data") and part.get("id"):  # sealed, and by this API: others' would be refused
                 items.append(_thought(part))
-        elif kind not in {"image", "file", "tool_result"}:
-            items.append(part)  # an item of the API's own, as it came
+        elif kind.endswith(_ITEMS):
+            items.append(part)  # as it came
 
 
 def _thought(part: Part) -> dict[str, Any]:
