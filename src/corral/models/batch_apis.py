@@ -1,0 +1,33 @@
+"""Which providers have batches of their own."""
+
+from __future__ import annotations
+
+from corral.errors import ModelRequestInvalid
+from corral.models.provider import Provider
+from corral.models.provider_batches import BatchApi
+
+
+def batches_at(provider: Provider) -> BatchApi:
+    """The batches of a provider's account. Raises `ModelRequestInvalid` for one that has none."""
+    from corral.models.anthropic import AnthropicProvider  # noqa: PLC0415 - only who has batches loads them
+    from corral.models.openai import OpenAIProvider  # noqa: PLC0415 - as above
+
+    # The same account and connections, asked in another way.
+    if isinstance(provider, OpenAIProvider):
+        from corral.models.openai_batches import OpenAIBatches  # noqa: PLC0415 - as above
+
+        return OpenAIBatches(provider.name, provider._at, provider.transport)  # noqa: SLF001 - see above
+    if isinstance(provider, AnthropicProvider):
+        from corral.models.anthropic_batches import AnthropicBatches  # noqa: PLC0415 - as above
+
+        return AnthropicBatches(
+            provider.name,
+            root=provider._root,  # noqa: SLF001 - see above
+            headers=provider._headers,  # noqa: SLF001 - see above
+            options=provider._options,  # noqa: SLF001 - see above
+            transport=provider.transport,
+        )
+    raise ModelRequestInvalid(
+        f"{provider.name} has no batches here: OpenAI and Anthropic do. `llm.batch([…])` asks any model, at full price.",
+        provider=provider.name,
+    )
