@@ -523,25 +523,28 @@ async def test_a_stream_cut_anywhere_says_the_same(cuts: set[int]) -> None:
     assert (reply.stop_reason, reply.usage) == ("tool_use", Usage(input=3, output=2))
 
 
-@given(
-    st.lists(st.sampled_from(["text", "reasoning"]) | st.integers(0, 2), max_size=12),
-    st.lists(st.text(max_size=4), min_size=12, max_size=12),
-)
-def test_streamed_or_whole_it_is_the_same_reply(kinds: list[Any], pieces: list[str]) -> None:
-    """Whatever comes mixed: each part in one piece, in the order they began, makes the same reply."""
-    chunks, names = [], dict.fromkeys(kind for kind in kinds if isinstance(kind, int))
-    for kind, piece in zip(kinds, pieces, strict=False):
-        if isinstance(kind, int):
-            begins = names[kind] is None
-            names[kind] = (names[kind] or "") + piece
-            chunks.append(calling(kind, f"c{kind}" if begins else None, "f" if begins else None, piece))
-        else:
-            chunks.append(chunk({"content" if kind == "text" else "reasoning_content": piece}))
-    deltas, answer = fed(*chunks)
+pieces = st.lists(st.text(max_size=4), max_size=3)
+
+
+@settings(deadline=None)
+@given(pieces, pieces, st.lists(pieces, max_size=3), st.randoms())
+def test_streamed_or_whole_it_is_the_same_reply(
+    thought: list[str], spoken: list[str], uses: list[list[str]], chance: Any
+) -> None:
+    calls = [(number, piece) for number, use in enumerate(uses) for piece in use]
+    chance.shuffle(calls)
+    announced = [calling(number, f"c{number}", "f") for number in range(len(uses))]
+    streamed = [
+        *(chunk({"reasoning_content": piece}) for piece in thought),
+        *(chunk({"content": piece}) for piece in spoken),
+        *announced,
+        *(calling(number, None, None, piece) for number, piece in calls),
+    ]
+    deltas, answer = fed(*streamed, chunk({}, "stop"), USED)
+    written = ["".join(piece for n, piece in calls if n == number) for number in range(len(uses))]
+    functions = [{"id": f"c{n}", "function": {"name": "f", "arguments": each}} for n, each in enumerate(written)]
+    message = {"content": "".join(spoken), "reasoning_content": "".join(thought), "tool_calls": functions}
+    assert answer.reply() == whole(message, usage=USED["usage"])
     for index, part in enumerate(answer.reply().content):
-        streamed = "".join(delta.text for delta in deltas if delta.index == index)
-        if part["type"] == "tool_use":
-            number = int(part["id"][1:])
-            assert streamed == names[number]
-        else:
-            assert streamed == part["text"]
+        heard = "".join(delta.text for delta in deltas if delta.index == index)
+        assert heard == (written[int(part["id"][1:])] if part["type"] == "tool_use" else part["text"])

@@ -88,7 +88,7 @@ class Collector:
         text = "".join(texts)
         if part["type"] == "tool_use":
             return part | tool_use(part["id"], part["name"], text)
-        return {"type": part["type"], "text": text} | part
+        return part | {"text": text}
 
     def reply(self, provider: str = "") -> ModelReply:
         """The reply. Where the provider did not say why it stopped, that is `other`; usage that it did not tell is zero."""

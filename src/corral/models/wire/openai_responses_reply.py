@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -92,6 +92,8 @@ class ResponsesAnswer:
         """The number of the part by those of the item and of the content in it."""
         self._summaries: dict[int, int] = {}
         """The paragraph that an item's summary has come to."""
+        self._heard: set[int] = set()
+        """The parts of which something was streamed."""
         self._done: set[int] = set()
         """The items that came whole."""
         self._refused = False
@@ -141,20 +143,23 @@ class ResponsesAnswer:
         return []
 
     def _piece(self, kind: str, event: _Event, text: str) -> list[Delta]:
-        if kind == "response.function_call_arguments.delta":
-            index = self._indexes.get((event.output_index, 0))
-            return [] if index is None else [self.collected.add(Delta("tool_input", text, index))]
-        said = _PIECES.get(kind)
-        if said is None:
+        number = event.output_index
+        if kind == "response.function_call_arguments.delta" and (number, 0) in self._indexes:
+            return self._said_more("tool_input", text, self._index(number, 0))
+        what = _PIECES.get(kind)
+        if what is None:
             return []  # of a part we have no word for: it comes whole with its item
-        if said == "text":
+        if what == "text":
             self._refused |= kind == "response.refusal.delta"
-            index = self._index(event.output_index, event.content_index)
-            return [self.collected.add(Delta("text", text, index))]
-        if event.summary_index > self._summaries.setdefault(event.output_index, 0):
-            self._summaries[event.output_index] = event.summary_index
+            return self._said_more("text", text, self._index(number, event.content_index))
+        if event.summary_index > self._summaries.setdefault(number, 0):
+            self._summaries[number] = event.summary_index
             text = f"\n\n{text}"
-        return [self.collected.add(Delta("reasoning", text, self._index(event.output_index, 0)))]
+        return self._said_more("reasoning", text, self._index(number, 0))
+
+    def _said_more(self, kind: Literal["text", "reasoning", "tool_input"], text: str, index: int) -> list[Delta]:
+        self._heard.add(index)
+        return [self.collected.add(Delta(kind, text, index))]
 
     def _index(self, item: int, content: int) -> int:
         """The number of that part, which begins now if it is new."""
@@ -167,11 +172,15 @@ class ResponsesAnswer:
         """An item begins, or has come whole: then it counts as it is there, and what had not been streamed is caught up on."""
         if kind == "response.output_item.done":
             return self._whole(number, item)
-        if kind != "response.output_item.added" or item.get("type") != "function_call":
-            return []
-        begun = msgspec.convert(item, _Item)
+        what = item.get("type")
+        if kind != "response.output_item.added" or what == "message":
+            return []  # a message's parts begin with their text
         index = self._index(number, 0)
-        return [self.collected.add(Delta("tool_use", index=index, id=begun.call_id or "", name=begun.name or ""))]
+        if what == "function_call":
+            begun = msgspec.convert(item, _Item)
+            return [self.collected.add(Delta("tool_use", index=index, id=begun.call_id or "", name=begun.name or ""))]
+        self.collected.put(index, {"type": "reasoning", "text": ""} if what == "reasoning" else item)
+        return []
 
     def _whole(self, number: int, item: Item) -> list[Delta]:
         self._done.add(number)
@@ -179,8 +188,10 @@ class ResponsesAnswer:
         for content, part in enumerate(self._parts(item)):
             is_new = (number, content) not in self._indexes
             index = self._index(number, content)
-            if is_new:
-                missed += _deltas(index, part)
+            if index not in self._heard:
+                deltas = _deltas(index, part)
+                missed += deltas if is_new else [delta for delta in deltas if delta.kind != "tool_use"]
+                self._heard.add(index)
             self.collected.put(index, part)
         return missed
 
