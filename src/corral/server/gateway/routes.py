@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeVar, cast
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
+from corral.context import enter_context
 from corral.errors import CorralError, ModelNotFound, ModelStreamBroken
 from corral.messages import CallEmbedder, CallModel, Delta, ModelCall, ModelEvent, ModelReply
 from corral.models.provider import ModelInfo
@@ -233,6 +234,7 @@ class _Leaving:
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
+        enter_context(self._request.context)  # of this request's task: spans of the call find their place
         self._watch = ClientWatch(self._request, lambda: _cancel(task))
         return self
 
