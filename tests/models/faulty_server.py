@@ -42,9 +42,11 @@ class FaultyServer:
         self.left = asyncio.Event()
         self.connections = 0
         self.url = ""
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.add(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 first, *lines = head.decode().strip().split("\r\n")
@@ -63,7 +65,13 @@ class FaultyServer:
         except (asyncio.IncompleteReadError, ConnectionError):
             self.left.set()
         finally:
+            self._writers.discard(writer)
             writer.close()
+
+    def hang_up(self) -> None:
+        """Close every connection that is still there."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _write(self, writer: asyncio.StreamWriter, answer: Answer) -> None:
         headers = "".join(f"{key}: {value}\r\n" for key, value in answer.headers.items())
@@ -88,6 +96,7 @@ async def faulty_server() -> AsyncIterator[FaultyServer]:
         yield faulty
     finally:
         server.close()
+        faulty.hang_up()
         await server.wait_closed()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
@@ -39,22 +39,26 @@ class FrameReader:
         """Whether the last message was whole."""
         return not self._rest
 
-    def feed(self, chunk: bytes) -> list[Frame]:
-        """The messages that these bytes complete."""
-        rest, frames, start = self._rest, [], 0
-        rest += chunk
-        while len(rest) - start >= _PRELUDE.size:
-            size, headers_size, checksum = _PRELUDE.unpack_from(rest, start)
-            if zlib.crc32(memoryview(rest)[start : start + 8]) != checksum:
-                raise ModelStreamBroken("A message's length does not have the checksum that it came with.")
-            if not _FRAME_BYTES_MIN + headers_size <= size <= _FRAME_BYTES_MAX:
-                raise ModelStreamBroken(f"A message of {size} bytes cannot be.")
-            if len(rest) - start < size:
-                break
-            frames.append(_frame(bytes(memoryview(rest)[start : start + size]), headers_size))
-            start += size
-        del rest[:start]
-        return frames
+    def feed(self, chunk: bytes) -> Iterator[Frame]:
+        """The messages that these bytes complete, one by one: what comes before a broken one is given all the same."""
+        self._rest += chunk
+        while (frame := self._next()) is not None:
+            yield frame
+
+    def _next(self) -> Frame | None:
+        rest = self._rest
+        if len(rest) < _PRELUDE.size:
+            return None
+        size, headers_size, checksum = _PRELUDE.unpack_from(rest)
+        if zlib.crc32(rest[:8]) != checksum:
+            raise ModelStreamBroken("A message's length does not have the checksum that it came with.")
+        if not _FRAME_BYTES_MIN + headers_size <= size <= _FRAME_BYTES_MAX:
+            raise ModelStreamBroken(f"A message of {size} bytes cannot be.")
+        if len(rest) < size:
+            return None
+        raw = bytes(rest[:size])
+        del rest[:size]
+        return _frame(raw, headers_size)
 
 
 async def frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[Frame]:
