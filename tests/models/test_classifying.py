@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_scene import Scripted, answer, question
 from routed_prompts import FRESH, TUNED
@@ -27,6 +27,7 @@ def test_it_is_as_good_as_the_page_says():
     assert not [text for hard, text in FRESH if found(text) > hard]
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=3_000), classes=st.integers(1, 6), tools=st.integers(0, 3))
 def test_any_text_gets_a_class(text, classes, tools):
     call = question(text, tools=[ToolSpec(name=f"t{n}") for n in range(tools)])
@@ -37,6 +38,7 @@ def test_any_text_gets_a_class(text, classes, tools):
     assert Heuristic(names)(call)[0] in names
 
 
+@settings(deadline=None)
 @given(low=st.floats(0, 1), high=st.floats(0, 1), classes=st.integers(1, 6))
 def test_what_is_harder_never_goes_lower(low, high, classes):
     low, high = sorted((low, high))

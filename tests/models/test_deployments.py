@@ -5,7 +5,7 @@ import collections
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_scene import Scripted, TurnedClock, answer, collected, question, settled, streamed
 
@@ -286,6 +286,7 @@ def test_the_fleet_is_bounded():
 NAMES = st.lists(st.integers(0, 9).map(lambda n: f"p{n}/m"), min_size=1, max_size=6, unique=True)
 
 
+@settings(deadline=None)
 @given(
     names=NAMES,
     balance=st.sampled_from(["headroom", "weight", "latency", "cost", "order"]),
@@ -305,6 +306,7 @@ def test_nobody_is_left_out_and_the_exhausted_come_last(names, balance, data, se
         assert [one.name for one in ordered] == names
 
 
+@settings(deadline=None)
 @given(weights=st.lists(st.integers(1, 10), min_size=2, max_size=4), by=st.sampled_from(["weight", "headroom"]))
 def test_shares_are_kept(weights, by):
     names = [f"p{n}/m" for n in range(len(weights))]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.models.fitting import misfit
@@ -49,6 +49,7 @@ class Item:
     also: dict[str, int] | None = None
 
 
+@settings(deadline=None)
 @given(item=st.builds(Item, price=st.floats(allow_nan=False, allow_infinity=False)))
 def test_what_a_type_encodes_fits_the_type_s_schema(item):
     schema = msgspec.json.schema(Item)

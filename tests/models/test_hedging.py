@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_scene import Scripted, TurnedClock, answer, collected, question, settled, streamed
 
@@ -188,6 +188,7 @@ async def test_with_a_single_place_it_is_asked_again():
     scene.assert_clean()
 
 
+@settings(deadline=None)
 @given(share=st.sampled_from([0.0, 0.05, 0.3, 1.0]), calls=st.lists(st.booleans(), max_size=400))
 def test_no_more_than_their_share_of_calls_is_asked_twice(share, calls):
     budget, hedged = HedgeBudget(share), 0

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import time
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.models.live import SAMPLES_MIN, Fading, Live
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.floats(0.002, 600), min_size=SAMPLES_MIN, max_size=300), share=st.sampled_from([0.5, 0.9, 0.95])
 )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_scene import TurnedClock, settled
 
@@ -75,6 +75,7 @@ async def test_tenants_agents_and_models_are_kept_apart():
     assert sorted(embedder.asked) == [["a"], ["a"], ["a"], ["a"], ["a", "a"]]
 
 
+@settings(deadline=None)
 @given(bad=st.lists(st.booleans(), min_size=1, max_size=12))
 async def test_texts_that_are_refused_sink_nobody_else(bad):
     clock, embedder = TurnedClock(), Embedder()

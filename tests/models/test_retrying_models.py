@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_scene import Scripted, TurnedClock, answer, collected, question, settled, streamed
 
@@ -127,6 +127,7 @@ async def test_embeddings_are_tried_again_as_well():
         await retried(clock).embed(call, embed)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(), attempt=st.integers(1, 2_000), asked=st.none() | st.floats(0, 100))
 def test_pauses_stay_within_their_bounds(seed, attempt, asked):
     layer = Retried(attempts_max=3_000, pause_s=0.5, pause_max_s=30, chance=random.Random(seed).random)

@@ -5,7 +5,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_scene import Scripted, answer, collected, question, streamed
 
@@ -163,6 +163,7 @@ async def test_the_cheapest_or_quickest_of_those_that_are_able():
     assert (await routed(router(prefer="cost", around=around)))[1]["route.to"] == "s/small"
 
 
+@settings(deadline=None)
 @given(weights=st.lists(st.integers(0, 9), min_size=2, max_size=4).filter(any))
 async def test_comparisons_keep_their_shares_and_each_session_its_side(weights):
     shares = {f"m/{n}": float(weight) for n, weight in enumerate(weights)}
