@@ -9,7 +9,7 @@ from model_scene import TurnedClock, settled
 
 from corral.errors import ModelRequestInvalid, ModelTimeout, ModelUnavailable
 from corral.messages import Caller, EmbedCall, EmbedReply, Usage
-from corral.models.micro_batching import EmbedBatching
+from corral.models.micro_batching import MicroBatching
 
 
 class Embedder:
@@ -44,7 +44,7 @@ async def together(batching, embedder, calls, clock, *, turn=0.003):
 
 async def test_calls_of_a_moment_travel_together():
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
     replies = await together(batching, embedder, [of("a"), of("bb", "ccc"), of("dddd")], clock)
     assert embedder.asked == [["a", "bb", "ccc", "dddd"]]
     assert [reply.vectors for reply in replies] == [[[1.0]], [[2.0], [3.0]], [[4.0]]]
@@ -55,7 +55,7 @@ async def test_calls_of_a_moment_travel_together():
 
 async def test_full_ones_leave_at_once_and_large_ones_go_in_pieces():
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(size_max=3, clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(size_max=3, clock=clock, sleep=clock.sleep)
     await together(batching, embedder, [of("a"), of("b", "c"), of("d", "e"), of("f", "g")], clock)
     assert embedder.asked == [["a", "b", "c"], ["d", "e"], ["f", "g"]]
     embedder.asked.clear()
@@ -68,7 +68,7 @@ async def test_full_ones_leave_at_once_and_large_ones_go_in_pieces():
 
 async def test_tenants_agents_and_models_are_kept_apart():
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
     calls = [of("a", caller=Caller(tenant=tenant)) for tenant in ("x", "y", "x")]
     calls += [of("a", dimensions=2), of("a", extra={"k": 1}), of("a", caller=Caller(agent="other"))]
     await together(batching, embedder, calls, clock)
@@ -79,7 +79,7 @@ async def test_tenants_agents_and_models_are_kept_apart():
 @given(bad=st.lists(st.booleans(), min_size=1, max_size=12))
 async def test_texts_that_are_refused_sink_nobody_else(bad):
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
     calls = [of("bad" if is_bad else "x" * (1 + number)) for number, is_bad in enumerate(bad)]
     replies = await together(batching, embedder, calls, clock)
     for number, (is_bad, reply) in enumerate(zip(bad, replies, strict=True)):
@@ -93,7 +93,7 @@ async def test_texts_that_are_refused_sink_nobody_else(bad):
 
 async def test_a_provider_that_is_down_fails_all_once():
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
     replies = await together(batching, embedder, [of("a"), of("down")], clock)
     assert all(isinstance(reply, ModelUnavailable) for reply in replies)
     assert len(embedder.asked) == 1
@@ -101,7 +101,7 @@ async def test_a_provider_that_is_down_fails_all_once():
 
 async def test_who_leaves_is_not_asked_for_and_harms_nobody():
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
     gone, stays = (asyncio.ensure_future(batching.embed(of(text), embedder)) for text in ("gone", "stays"))
     await settled()
     gone.cancel()
@@ -112,7 +112,7 @@ async def test_who_leaves_is_not_asked_for_and_harms_nobody():
 
 async def test_each_waits_for_as_long_as_it_may():
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
     embedder.gate.clear()
     late = asyncio.ensure_future(batching.embed(of("a", deadline=clock.at), embedder))
     patient = asyncio.ensure_future(batching.embed(of("b"), embedder))
@@ -125,7 +125,7 @@ async def test_each_waits_for_as_long_as_it_may():
 
 async def test_it_drains_and_stops_twice():
     clock, embedder = TurnedClock(), Embedder()
-    batching = EmbedBatching(clock=clock, sleep=clock.sleep)
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
     task = asyncio.ensure_future(batching.embed(of("a"), embedder))
     await settled()
     await batching.drain()
@@ -141,3 +141,8 @@ async def test_it_drains_and_stops_twice():
         await batching.embed(of("a"), embedder)
     await settled()
     assert clock.sleeping == 0
+    await batching.start()
+    embedder.gate.set()
+    task = asyncio.ensure_future(batching.embed(of("a"), embedder))
+    await clock.turn(1)
+    assert (await task).vectors == [[1.0]]

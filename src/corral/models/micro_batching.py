@@ -28,7 +28,7 @@ class _Group(msgspec.Struct, eq=False):
     timer: asyncio.Task[None] | None = None
 
 
-class EmbedBatching:
+class MicroBatching:
     """Gathers calls of one tenant's agent to one model for `wait_s`, or until they are `size_max` texts.
 
     Each caller gets its own vectors, in order, with its part of the usage and of the cost by the length of its texts. If the
@@ -70,6 +70,10 @@ class EmbedBatching:
                 return await waiter.vectors
         except TimeoutError:
             raise ModelTimeout("The vectors did not come in time.", model=call.model) from None
+
+    async def start(self) -> None:
+        """Take calls, as from the beginning; after a stop, again."""
+        self._stopped = False
 
     async def drain(self) -> None:
         """Ask what has gathered, and wait until all answers are there."""
