@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from corral.errors import ModelNotFound
 from corral.messages import EmbedCall, ModelCall
 from corral.models.exchange import Exchange
 from corral.observability.metrics import Distribution, Metrics, Value
 
 FIRST_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_UNKNOWN = "_unknown"
 _KINDS = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
@@ -37,7 +39,8 @@ class ModelCounting:
 
     def ended(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """A question to a provider is over."""
-        model = exchange.model
+        # Whoever asks for a model that nobody has must not have a label of it.
+        model = _UNKNOWN if exchange.outcome == ModelNotFound.code else exchange.model
         key = (model, exchange.outcome)
         count = self._ends.get(key)
         if count is None:
