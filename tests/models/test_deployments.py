@@ -109,6 +109,23 @@ async def test_when_all_fail_the_error_lists_each_and_why():
     assert isinstance(raised.value.__cause__, ModelUnavailable)
 
 
+async def test_a_call_that_was_put_to_another_model_before_keeps_its_own_error():
+    call = question(
+        notes={"attempts": [{"deployment": "z/z", "outcome": "ok", "ms": 1}], "hedged": "z/z", "fallback": "z"}
+    )
+    with pytest.raises(ModelUnavailable, match=r"^down$") as raised:
+        await ask(deployed(TurnedClock()), by_place(a_one=ModelUnavailable("down")), call)
+    assert raised.value.__cause__ is None
+    assert call.notes.keys() >= {"attempts"}
+    assert not call.notes.keys() & {"hedged", "fallback"}
+    layer = deployed(TurnedClock())
+    await ask(layer, by_place(), question())
+    assert layer.p95("smart", False) is None
+    for _ in range(30):
+        await ask(layer, by_place(), question())
+    assert layer.p95("smart", False) is not None
+
+
 async def test_nothing_is_asked_elsewhere_once_something_was_passed_on():
     model = Scripted(lambda call: [streamed("Hel")[0], ModelStreamBroken(partial=answer("Hel"))])
     async with closing(wrap(model, [deployed(TurnedClock())])(question(model="smart", stream=True))) as events:

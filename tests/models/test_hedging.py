@@ -139,6 +139,15 @@ async def test_a_failure_of_ours_is_not_hidden():
     scene.assert_clean()
 
 
+async def test_a_question_about_headroom_that_fails_leaves_nothing_running():
+    scene = Scene(headroom=lambda name: 1 / 0 if name == "b/one" else 1.0)
+    task = scene.ask()
+    await scene.clock.turn(1.2)
+    with pytest.raises(ZeroDivisionError):
+        await task
+    scene.assert_clean()
+
+
 async def test_a_cancelled_caller_cancels_both():
     for turned in (0.5, 1.2):
         scene = Scene()

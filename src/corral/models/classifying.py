@@ -133,7 +133,7 @@ def features_of(call: ModelCall) -> Features:
         context=max(0, said),
         tools=len(call.tools),
         output=call.output is not None and call.output.schema is not None,
-        thinking=call.reasoning in {"medium", "high"} or (call.reasoning.isdigit() and int(call.reasoning) > 0),
+        thinking=call.reasoning in {"medium", "high"} or (call.reasoning.isdecimal() and int(call.reasoning) > 0),
     )
 
 

@@ -107,7 +107,9 @@ class Deployed:
         """The layer."""
         plan = self._plan(self.naming.chain(call.model))
         attempts: list[dict[str, Any]] = call.notes.setdefault("attempts", [])
-        begun = False
+        already, begun = len(attempts), False
+        for earlier in ("hedged", "fallback"):  # of another model that this call was put to before
+            call.notes.pop(earlier, None)
         while (place := await self._next(plan, call.deadline)) is not None:
             call.notes[ELSEWHERE] = plan.ready(self._clock.monotonic())
             events = self._asked(place, call, proceed, attempts)
@@ -122,10 +124,13 @@ class Deployed:
                         yield event
                 return  # noqa: TRY300 - an `else` would have to come after the yields
             except ModelFailed as error:
-                if begun or not plan.goes_on(place, error) or self._is_late(call.deadline):
-                    if begun or len(attempts) == 1:
+                if begun:
+                    raise
+                if not plan.goes_on(place, error) or self._is_late(call.deadline):
+                    failure = plan.failure(call.model, self._clock.monotonic())
+                    if failure is error or len(attempts) == already + 1:
                         raise
-                    raise plan.failure(call.model, self._clock.monotonic()) from error
+                    raise failure from error
         raise plan.failure(call.model, self._clock.monotonic())
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:

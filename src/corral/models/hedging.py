@@ -57,33 +57,29 @@ async def race(
     """
     async with closing(first) as events:
         leader = asyncio.ensure_future(_begin(events))
-        late = asyncio.ensure_future(after())
         try:
-            await asyncio.wait({leader, late}, return_when=asyncio.FIRST_COMPLETED)
-        except BaseException:
-            await _dropped(leader)
-            raise
-        finally:
-            await _dropped(late)
-        rival = None if leader.done() else second()
-        if rival is None:
+            late = asyncio.ensure_future(after())
             try:
-                event = await leader
+                await asyncio.wait({leader, late}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                await _dropped(leader)
-            yield event
-            async for event in events:
+                await _dropped(late)
+            rival = None if leader.done() else second()
+            if rival is None:
+                yield await leader
+                async for event in events:
+                    yield event
+                return
+            async with closing(rival) as others:
+                event, is_rival = await _faster(leader, asyncio.ensure_future(_begin(others)))
+                if is_rival:
+                    won()
+                winner, loser = (others, events) if is_rival else (events, others)
+                await loser.aclose()
                 yield event
-            return
-        async with closing(rival) as others:
-            event, is_rival = await _faster(leader, asyncio.ensure_future(_begin(others)))
-            if is_rival:
-                won()
-            winner, loser = (others, events) if is_rival else (events, others)
-            await loser.aclose()
-            yield event
-            async for event in winner:
-                yield event
+                async for event in winner:
+                    yield event
+        finally:
+            await _dropped(leader)  # over by now, unless this was left before: an iterator that runs cannot be closed
 
 
 async def _begin(events: AsyncIterator[ModelEvent]) -> ModelEvent:

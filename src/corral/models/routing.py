@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -45,6 +46,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 def abilities_of(names: Mapping[str, NamedModelSettings], naming: Naming) -> Callable[[str], Abilities]:
     """What the settings and the price table know of names and models."""
 
+    @functools.lru_cache(maxsize=1_000)
     def abilities(model: str) -> Abilities:
         named = names.get(model)
         lacks = () if named is None else named.lacks
@@ -162,9 +164,16 @@ class Router:
             return "cannot keep to a schema"
         if not can.images and any(part.get("type") == "image" for one in call.messages for part in one.content):
             return "cannot see images"
-        if can.context_tokens is not None and self._around.tokens(call) + (call.max_tokens or 0) > can.context_tokens:
+        if can.context_tokens is not None and self._tokens(call) + (call.max_tokens or 0) > can.context_tokens:
             return f"reads no more than {can.context_tokens} tokens"
         return ""
+
+    def _tokens(self, call: ModelCall) -> int:
+        """Estimated once for each call, however many models it is compared with."""
+        known: int | None = call.notes.get("route.tokens")
+        if known is None:
+            known = call.notes["route.tokens"] = self._around.tokens(call)
+        return known
 
     def _preferred(self, found: int, above: list[int], able: list[int], stream: bool) -> tuple[int, str]:
         """By latency and cost, where the operator cares."""
