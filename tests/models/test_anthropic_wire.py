@@ -420,6 +420,16 @@ def test_the_official_types_take_what_is_sent(call: ModelCall) -> None:
         assert sent.get("tool_choice", {}).get("type") not in {"any", "tool"}
 
 
+def test_what_another_provider_left_in_a_conversation_stays_behind() -> None:
+    left = [
+        {"type": "reasoning", "text": "x", "data": "sealed", "id": "rs_1"},
+        {"type": "web_search_call", "id": "ws_1"},
+        {"type": "text", "text": "kept"},
+    ]
+    sent = asked(BUDGET, said("user", "a"), said("assistant", *left))
+    assert [block["text"] for block in sent["messages"][1]["content"]] == ["kept"]
+
+
 # -- answers
 
 WHOLE = {

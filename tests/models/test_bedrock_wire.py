@@ -26,7 +26,7 @@ from corral.errors import (
 )
 from corral.messages import Message, ModelCall, ModelReply, OutputFormat, ToolSpec, Usage
 from corral.models.wire import bedrock_reply as answers
-from corral.models.wire.bedrock_errors import failure
+from corral.models.wire.bedrock_errors import failure, stream_failure
 from corral.models.wire.bedrock_request import request
 
 BUDGET, NEW, ALWAYS = (
@@ -306,6 +306,16 @@ def test_the_official_validator_takes_what_is_sent(call: ModelCall) -> None:
         assert sent["toolConfig"]["tools"]
 
 
+def test_what_another_provider_left_in_a_conversation_stays_behind() -> None:
+    left = [
+        {"type": "reasoning", "text": "x", "data": "sealed", "id": "rs_1"},
+        {"type": "web_search_call", "id": "ws_1"},
+        {"type": "text", "text": "kept"},
+    ]
+    sent = asked(BUDGET, said("user", "a"), said("assistant", *left))
+    assert [block["text"] for block in sent["messages"][1]["content"]] == ["kept"]
+
+
 # -- answers
 
 WHOLE = {
@@ -510,3 +520,5 @@ def test_refusals(status: int, kind: str, words: str, error: type[ModelFailed]) 
 def test_a_page_of_a_proxy_is_shown_shortened() -> None:
     failed = failure("there", "m", 502, b"<html>" + b"x" * 9000, {}, 0.0)
     assert (type(failed), len(failed.message) < 600) == (ModelUnavailable, True)
+    failed = stream_failure("there", "m", "throttlingException", b"<slow down>")
+    assert (type(failed), failed.message) == (ModelRateLimited, "there: <slow down>")

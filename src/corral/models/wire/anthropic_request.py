@@ -16,6 +16,8 @@ from corral.models.wire.claude import Claude, Thinking, claude, closed, thinking
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 _JSON_ORDER = "Answer with one JSON object, and with nothing before or after it."
+_OWN = frozenset({"server_tool_use", "tool_result", "container_upload", "document", "search_result"})
+"""Blocks of the API's own that an answer may have."""
 _CACHEABLE = frozenset({"text", "image", "document", "tool_use", "tool_result"})
 
 
@@ -149,10 +151,11 @@ def _conversation(
     turns: list[dict[str, Any]] = []
     late: list[dict[str, Any]] = []
     for message in said:
-        blocks = _blocks(message.content, marker)
+        role = "assistant" if message.role == "assistant" else "user"
+        parts = message.content if role == "user" else [part for part in message.content if _sayable(part)]
+        blocks = _blocks(parts, marker)
         if not blocks:
             continue
-        role = "assistant" if message.role == "assistant" else "user"
         if message.role == "system":
             (late if can.instructs_midway and turns else system).extend(blocks)
             continue
@@ -165,6 +168,12 @@ def _conversation(
     if late:
         _instruct(late, turns, system)
     return system, turns
+
+
+def _sayable(part: dict[str, Any]) -> bool:
+    """Whether an answer may have this part. What another provider's own tools left in a conversation would be refused here."""
+    kind = part.get("type", "")
+    return kind in _BLOCKS or kind in _OWN or kind.endswith("_tool_result")
 
 
 def _instruct(
@@ -222,7 +231,8 @@ def _thought(part: dict[str, Any]) -> dict[str, Any] | None:
     """Thoughts go back as they came. Those of another provider are not signed, and would be refused."""
     if part.get("signature"):
         return {"type": "thinking", "thinking": part.get("text", ""), "signature": part["signature"]}
-    return {"type": "redacted_thinking", "data": part["data"]} if part.get("data") else None
+    sealed = part.get("data") if "id" not in part else None  # sealed with an id: by another provider
+    return {"type": "redacted_thinking", "data": sealed} if sealed else None
 
 
 def source(part: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,11 @@ def blocks(parts: Iterable[dict[str, Any]], cache_ttl: str = "") -> list[dict[st
     return made
 
 
+def sayable(part: dict[str, Any]) -> bool:
+    """Whether an answer may have this part. What another provider's own tools left in a conversation would be refused here."""
+    return part.get("type", "") in _BLOCKS
+
+
 def own_part(block: dict[str, Any]) -> dict[str, Any]:
     """A block that only Converse knows, as a part that can be sent back."""
     return {"type": _OWN, "block": block}
@@ -75,7 +80,8 @@ def _thought(part: dict[str, Any]) -> dict[str, Any] | None:
     """Thoughts go back as they came. Those that are not signed would be refused."""
     if part.get("signature"):
         return {"reasoningContent": {"reasoningText": {"text": part.get("text", ""), "signature": part["signature"]}}}
-    return {"reasoningContent": {"redactedContent": part["data"]}} if part.get("data") else None
+    sealed = part.get("data") if "id" not in part else None  # sealed with an id: by another provider
+    return {"reasoningContent": {"redactedContent": sealed}} if sealed else None
 
 
 def _call(part: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from corral.messages import ModelCall, OutputFormat, ToolSpec
-from corral.models.wire.bedrock_parts import blocks
+from corral.models.wire.bedrock_parts import blocks, sayable
 from corral.models.wire.claude import Claude, Thinking, claude, closed, thinking
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -65,13 +65,14 @@ def _conversation(call: ModelCall, cache_ttl: str) -> tuple[list[dict[str, Any]]
     system: list[dict[str, Any]] = []
     turns: list[dict[str, Any]] = []
     for message in call.messages:
-        said = blocks(message.content, cache_ttl)
+        role = "assistant" if message.role == "assistant" else "user"
+        parts = message.content if role == "user" else [part for part in message.content if sayable(part)]
+        said = blocks(parts, cache_ttl)
         if not said:
             continue
         if message.role == "system":
             system += [block for block in said if "text" in block or "cachePoint" in block]
             continue
-        role = "assistant" if message.role == "assistant" else "user"
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += said
         else:
