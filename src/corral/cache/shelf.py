@@ -1,0 +1,240 @@
+"""Where answers are kept: copies at hand, and the store behind them. Whatever the store does, no call fails for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from corral.cache.counting import CacheCounting
+from corral.cache.local import Copy, LocalCopies
+from corral.cache.store import CacheStore, Claimed, EntryDraft, Kept, Kind, KindStats, Looked
+from corral.cache.writing import Writing
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.errors import CorralError
+from corral.observability.metrics import Metrics
+from corral.settings.model_sections import CacheSettings
+
+_log = logging.getLogger("corral.cache")
+
+T = TypeVar("T")
+
+SURE_S = 1.0
+"""What another worker cleared may be given out for so long."""
+_ANSWER_S = 0.5
+"""A store that takes longer is no help: asking the model is the alternative."""
+_PAUSE_S = 1.0
+_PAUSE_MAX_S = 30.0
+_BATCH_MAX = 500
+
+
+class Shelf:
+    """One for a process, on one event loop."""
+
+    def __init__(
+        self,
+        store: CacheStore | None,
+        settings: CacheSettings | None = None,
+        *,
+        counting: CacheCounting | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        sure_s: float = SURE_S,
+    ) -> None:
+        """Without a store, the copies in this process are all there is."""
+        self.settings = CacheSettings() if settings is None else settings
+        self.counting = CacheCounting(Metrics()) if counting is None else counting
+        self._monotonic = clock.monotonic
+        self._store = store
+        self._local = LocalCopies(entries_max=self.settings.local_max, sure_s=None if store is None else sure_s)
+        self._writing: Writing | None = None
+        if store is not None:
+            self._writing = Writing(
+                store, self.counting, entries_max=self.settings.entries_max, bytes_max=self.settings.bytes_max
+            )
+        self._asking: dict[tuple[str, bytes], asyncio.Future[Kept | None]] = {}
+        self._batch: dict[str, list[bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._away_until = 0.0
+        self._pause_s = _PAUSE_S
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to write behind. Starting twice is starting once."""
+        if self._writing is not None:
+            self._writing.start()
+
+    async def flush(self) -> None:
+        """Until what is to be kept now was written, or given up."""
+        if self._writing is not None:
+            await self._writing.flush()
+
+    async def stop(self) -> None:
+        """Write what is pending, and end. Stopping twice is stopping once."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+        if self._writing is not None:
+            await self._writing.stop()
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def at_hand(self, tenant: str, key: bytes) -> Kept | None:
+        """A copy that is surely good, without waiting."""
+        now = self._monotonic()
+        copy = self._local.find(tenant, key, now)
+        return None if copy is None else copy.kept(now)
+
+    async def find(self, tenant: str, key: bytes) -> Kept | None:
+        """The entry, fresh or stale. Those who look at the same time ask the store together."""
+        kept = self.at_hand(tenant, key)
+        if kept is not None or self._store is None:
+            return kept
+        asked = self._asking.get((tenant, key))
+        if asked is None:
+            loop = asyncio.get_running_loop()
+            asked = self._asking[tenant, key] = loop.create_future()
+            batch = self._batch.get(tenant)
+            if batch is None:
+                batch = self._batch[tenant] = []
+                loop.call_soon(self._send, tenant)
+            batch.append(key)
+        return await asyncio.shield(asked)
+
+    async def find_many(self, tenant: str, keys: Sequence[bytes]) -> dict[bytes, Kept]:
+        """Those of these entries that are there: one question to the store, and no copies of what is so many."""
+        unique = list(dict.fromkeys(keys))
+        if self._store is None:
+            return {key: kept for key in unique if (kept := self.at_hand(tenant, key)) is not None}
+        return await self._look(self._store, tenant, unique, copies=False)
+
+    def _send(self, tenant: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._ask(tenant, self._batch.pop(tenant)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, tenant: str, keys: list[bytes]) -> None:
+        assert self._store is not None  # noqa: S101 - who asks has looked
+        found: dict[bytes, Kept] = {}
+        try:
+            for start in range(0, len(keys), _BATCH_MAX):
+                found |= await self._look(self._store, tenant, keys[start : start + _BATCH_MAX])
+        finally:
+            for key in keys:
+                asked = self._asking.pop((tenant, key))
+                if not asked.done():
+                    asked.set_result(found.get(key))
+
+    async def _look(
+        self, store: CacheStore, tenant: str, keys: Sequence[bytes], *, copies: bool = True
+    ) -> dict[bytes, Kept]:
+        local, epoch = self._local, self._local.epoch(tenant)
+        looked: Looked | None = await self._answer(store.get(tenant, keys))
+        if looked is None:
+            return {}
+        now = self._monotonic()
+        if local.confirm(tenant, looked.generation, epoch, now) and copies:
+            for key, kept in looked.found.items():
+                local.put(tenant, key, _copy(kept, looked.generation, now))
+        return looked.found
+
+    # -- keeping ------------------------------------------------------------------------------------------------------
+
+    def generation(self, tenant: str) -> int | None:
+        """What the tenant's entries are now, as far as is known here: ask before asking a model. None: keep nothing."""
+        known = self._local.generation(tenant)
+        if known is None and self._store is None:
+            self._local.confirm(tenant, 0, self._local.epoch(tenant), self._monotonic())
+            return 0
+        return known
+
+    def keep(self, tenant: str, draft: EntryDraft) -> bool:
+        """Keep an entry: at hand at once, in the store a moment later. False: the store will not get it.
+
+        With a draft's `generation`, what was cleared meanwhile is kept nowhere.
+        """
+        now = self._monotonic()
+        known = self.generation(tenant)
+        copies = draft.kind != "vector" or self._store is None
+        if copies and known is not None and draft.generation in {None, known}:
+            fresh_until = now + draft.ttl_s
+            copy = Copy(draft.value, now, fresh_until, fresh_until + draft.stale_s, known, draft.tags)
+            self._local.put(tenant, draft.key, copy)
+        return self._writing is None or self._writing.put(tenant, draft)
+
+    def learn(self, tenant: str, key: bytes, kept: Kept, generation: int) -> None:
+        """The store has this, as it said by the way."""
+        if generation == self._local.generation(tenant):
+            self._local.put(tenant, key, _copy(kept, generation, self._monotonic()))
+
+    def count(
+        self,
+        tenant: str,
+        kind: Kind,
+        *,
+        hits: int = 0,
+        misses: int = 0,
+        saved_usd: float = 0.0,
+        used: bytes | None = None,
+    ) -> None:
+        """For the statistics, and for what goes first when there is no more room."""
+        if self._writing is not None:
+            self._writing.count(tenant, kind, hits=hits, misses=misses, saved_usd=saved_usd, used=used)
+
+    # -- who asks -----------------------------------------------------------------------------------------------------
+
+    async def claim(self, tenant: str, key: bytes, holder: str, *, lease_s: float) -> Claimed | None:
+        """As the store's; none: it does not answer."""
+        if self._store is None:
+            return None
+        return await self._answer(self._store.claim(tenant, key, holder, lease_s=lease_s))
+
+    async def release(self, tenant: str, key: bytes, holder: str) -> None:
+        """As the store's."""
+        if self._store is not None:
+            await self._answer(self._store.release(tenant, key, holder))
+
+    # -- what people ask for ------------------------------------------------------------------------------------------
+
+    async def drop(self, tenant: str, *, tags: Sequence[str] = (), kind: Kind | None = None) -> int:
+        """Throw a tenant's entries away. Raises `StoreUnavailable`: then it is not known whether they went.
+
+        Afterwards this process gives none of them; others may, for `SURE_S` more.
+        """
+        if self._store is None:
+            return self._local.drop(tenant, tuple(tags) or None)
+        self._local.forget(tenant)
+        try:
+            return await self._store.drop(tenant, tags=tags, kind=kind)
+        finally:
+            self._local.forget(tenant)
+
+    async def stats(self, tenant: str) -> list[KindStats]:
+        """What there is, and what it was good for, some seconds ago."""
+        return [] if self._store is None else await self._store.stats(tenant)
+
+    async def _answer(self, question: Awaitable[T]) -> T | None:
+        """What the store says, if it says it soon; one that was away is left alone for a while."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._away_until:
+            close = getattr(question, "close", None)
+            if close is not None:
+                close()
+            self.counting.trouble("read")
+            return None
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                answer = await question
+        except (CorralError, TimeoutError) as error:
+            self.counting.trouble("read")
+            level = logging.WARNING if self._pause_s == _PAUSE_S else logging.DEBUG  # one warning per outage
+            _log.log(level, "The cache's store does not answer, and calls go on without it: %r", error)
+            self._away_until = loop.time() + self._pause_s
+            self._pause_s = min(self._pause_s * 2, _PAUSE_MAX_S)
+            return None
+        self._pause_s = _PAUSE_S
+        return answer
+
+
+def _copy(kept: Kept, generation: int, now: float) -> Copy:
+    return Copy(kept.value, now - kept.age_s, now + kept.fresh_s, now + kept.left_s, generation)
