@@ -38,6 +38,8 @@ _CHARS_PER_TOKEN = 4
 
 InputTokens = Callable[[ModelCall | EmbedCall], int]
 """How many tokens a call will read, estimated."""
+Learn = Callable[[str, float, int], None]
+"""Told what was estimated for a model, and what its provider counted."""
 
 
 def rules_of(models: ModelSettings) -> dict[str, Rule]:
@@ -68,6 +70,7 @@ class Pace:
         settings: LimitSettings,
         input_tokens: InputTokens,
         *,
+        learn: Learn | None = None,
         counting: LimitCounting | None = None,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
@@ -76,6 +79,7 @@ class Pace:
         """`rules` by provider, or by `provider/model`; who is in none of them passes."""
         self._settings = settings
         self._input_tokens = input_tokens
+        self._learn = learn
         self._counting = counting
         self._clock = clock
         self._sizes = OutputSizes()
@@ -138,7 +142,9 @@ class Pace:
         finally:
             if (now_seen := call.notes.get("limits")) is not seen:
                 self._hear(gates, now_seen)
-            self._leave(call.model, gates, charged, usage, tokens + written / _CHARS_PER_TOKEN)
+            self._learnt(call.model, read, usage)
+            for gate, charge in zip(gates, charged, strict=True):
+                gate.leave(charge, _truth(gate, usage, tokens + written / _CHARS_PER_TOKEN))
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""
@@ -244,11 +250,12 @@ class Pace:
             for gate in gates[:1]:
                 gate.refused(error.retry_after_s)
 
-    def _leave(self, model: str, gates: list[Gate], charged: list[float], usage: Usage | None, tokens: float) -> None:
-        if usage is not None and usage.total:
-            self._sizes.learn(model, usage.output_tokens)
-        for gate, charge in zip(gates, charged, strict=True):
-            gate.leave(charge, _truth(gate, usage, tokens))
+    def _learnt(self, model: str, read: float, usage: Usage | None) -> None:
+        if usage is None or usage.estimated or not usage.total:
+            return
+        self._sizes.learn(model, usage.output_tokens)
+        if self._learn is not None and read:
+            self._learn(model, read, usage.input_tokens)
 
 
 def _truth(gate: Gate, usage: Usage | None, otherwise: float) -> float:
