@@ -467,6 +467,9 @@ def test_a_key_of_openai_goes_to_no_other_server() -> None:
     assert "authorization" not in found.headers
     assert found.url("models", "") == "http://localhost:11434/v1/models"
     assert not found.dialect.official
+    proxy = at({"OPENAI_API_KEY": "from-env-1", "OPENAI_BASE_URL": "http://proxy/v1"})
+    assert proxy.headers["authorization"] == "Bearer from-env-1"  # who set both means both
+    assert proxy.url("models", "") == "http://proxy/v1/models"
 
 
 def test_azure_has_two_kinds_of_addresses() -> None:

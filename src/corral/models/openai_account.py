@@ -42,7 +42,8 @@ def account(name: str, settings: ProviderSettings, env: Mapping[str, str]) -> Ac
     """The account that the settings describe. Raises `ConfigError` naming the setting that is missing or wrong."""
     at = f"models.providers.{name}"
     azure = settings.kind == "azure"
-    base = (settings.base_url or (env.get("AZURE_OPENAI_ENDPOINT", "") if azure else OPENAI_URL)).rstrip("/")
+    usual = env.get("AZURE_OPENAI_ENDPOINT", "") if azure else env.get("OPENAI_BASE_URL") or OPENAI_URL
+    base = (settings.base_url or usual).rstrip("/")
     if not base:
         raise ConfigError(f"Set `{at}.base_url`, such as https://NAME.openai.azure.com (or AZURE_OPENAI_ENDPOINT).")
     parts = urlsplit(base)
@@ -63,20 +64,21 @@ def account(name: str, settings: ProviderSettings, env: Mapping[str, str]) -> Ac
     return Account(
         base=base,
         query=f"?{urlencode(query)}" if query else "",
-        headers=_headers(at, settings, _key(at, settings, env, is_openai=parts.hostname == _OPENAI_HOST)),
+        headers=_headers(at, settings, _key(at, settings, env, parts.hostname)),
         secrets=_secrets(settings, env, query),
         dialect=Dialect(official=official, azure=azure, options=_options(at, settings.options)),
         deployments=deployments,
     )
 
 
-def _key(at: str, settings: ProviderSettings, env: Mapping[str, str], *, is_openai: bool) -> str:
-    """The key. One from the environment goes to the place it is meant for, and to no other server."""
+def _key(at: str, settings: ProviderSettings, env: Mapping[str, str], host: str) -> str:
+    """The key. One from the environment goes to the place it is meant for, and to no other server that settings name."""
     azure = settings.kind == "azure"
     variable = "AZURE_OPENAI_API_KEY" if azure else "OPENAI_API_KEY"
-    key = settings.api_key or (env.get(variable, "") if azure or is_openai else "")
+    meant = azure or host == _OPENAI_HOST or not settings.base_url
+    key = settings.api_key or (env.get(variable, "") if meant else "")
     given = {header.lower() for header in settings.headers}
-    if not key and (azure or is_openai) and not given & {"authorization", "api-key"}:
+    if not key and (azure or host == _OPENAI_HOST) and not given & {"authorization", "api-key"}:
         raise ConfigError(f"Set `{at}.api_key: ${{{variable}}}`, or that variable itself: there is no key to ask with.")
     key = key.strip()
     if not key.isascii() or not key.isprintable():
