@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock
@@ -19,7 +20,7 @@ from corral.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from corral.messages import EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
+from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
 from corral.models.provider import LimitsSeen, ModelInfo
 from corral.models.sim.buckets import UNLIMITED, Verdict
 from corral.models.sim.catalog import MODELS
@@ -57,7 +58,7 @@ class SimProvider:
         self._idle_s = idle_s
         self._clock = clock
 
-    async def call(self, call: ModelCall) -> AsyncIterator[ModelEvent]:
+    async def call(self, call: ModelCall) -> AsyncGenerator[ModelEvent, None]:
         """See `Provider.call`. `call.extra["sim"]` is a wish of this call: `{"fault": "529"}`."""
         try:
             turn = self.engine.begin(call, who=self.name, wish=_wish(call.extra))
@@ -71,8 +72,9 @@ class SimProvider:
             if turn.fault == "midstream" and not call.stream:
                 raise self._failure(refused_with(503), call.model, call.notes)
             if call.stream:
-                async for event in self._streamed(turn, bound):
-                    yield event
+                async with aclosing(self._streamed(turn, bound)) as deltas:
+                    async for delta in deltas:
+                        yield delta
             else:
                 await self._in_time(turn.rest(), bound, turn)
                 if turn.fault in {"cut", "malformed"}:
@@ -81,18 +83,16 @@ class SimProvider:
         finally:
             turn.close()
 
-    async def _streamed(self, turn: Turn, bound: _Bound) -> AsyncIterator[ModelEvent]:
+    async def _streamed(self, turn: Turn, bound: _Bound) -> AsyncGenerator[Delta, None]:
         breaks_at = len(turn.answer.deltas) // 2 if turn.fault in {"cut", "malformed", "midstream"} else -1
-        deltas = turn.deltas()
         number = 0
-        # Not `async for`: a wait of the model's is bounded, and a wait of the reader's is not ours.
-        while (delta := await self._in_time(anext(deltas, None), bound, turn)) is not None:
-            if number == breaks_at:
-                raise self._broken(turn, number)
-            yield delta
-            number += 1
-        if breaks_at == number:
-            raise self._broken(turn, number)
+        async with aclosing(turn.deltas()) as deltas:
+            # Not `async for`: a wait of the model's is bounded, and a wait of the reader's is not ours.
+            while (delta := await self._in_time(anext(deltas, None), bound, turn)) is not None:
+                if number == breaks_at:
+                    raise self._broken(turn, number)
+                yield delta
+                number += 1
 
     async def _in_time(self, waiting: Any, bound: _Bound, turn: Turn) -> Any:
         if not turn.waits:

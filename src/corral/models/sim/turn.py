@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from corral.clock import Clock
 from corral.messages import Delta, Usage
@@ -109,7 +109,7 @@ class Turn:
         if self._pace.first > 0:
             await self._sleep(self._pace.first)
 
-    async def deltas(self) -> AsyncIterator[Delta]:
+    async def deltas(self) -> AsyncGenerator[Delta, None]:
         """The pieces, each at its time. Call `first` before."""
         half = len(self.answer.deltas) // 2 if self.fault == "stall" else -1
         if self._pace.between <= 0 and half < 0:
