@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from corral.cache.semantic_store import SemanticStore
     from corral.cache.store import CacheStore
     from corral.jobs.store import BlobStore, JobRecords, JobStore, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore, LimitStore
@@ -77,6 +78,11 @@ class Stores(Protocol):
     @property
     def cache(self) -> CacheStore:
         """Values that may be lost."""
+        ...
+
+    @property
+    def semantic(self) -> SemanticStore:
+        """Answers found by meaning, and evidence about them."""
         ...
 
     async def start(self) -> None:

@@ -22,6 +22,7 @@ from corral.backends.postgres.ledger import PostgresLedger
 from corral.backends.postgres.limits import PostgresLimits
 from corral.backends.postgres.outbox import PostgresOutbox
 from corral.backends.postgres.schedules import PostgresSchedules
+from corral.backends.postgres.semantic import PostgresSemantic
 from corral.backends.postgres.sessions import PostgresSessions
 from corral.backends.postgres.spans import PostgresSpans
 from corral.backends.postgres.turns import PostgresTurns
@@ -48,6 +49,7 @@ class PostgresStores:
         self.outbox = PostgresOutbox(engine)
         self.blobs = PostgresBlobs(engine)
         self.cache = PostgresCache(engine)
+        self.semantic = PostgresSemantic(engine)
         self.limits = PostgresLimits(engine)
         self.ledger = PostgresLedger(engine)
 

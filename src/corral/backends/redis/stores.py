@@ -9,6 +9,7 @@ from corral.backends.redis.limits import RedisLimits
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
+    from corral.cache.semantic_store import SemanticStore
     from corral.cache.store import CacheStore
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore
@@ -76,6 +77,11 @@ class HotStores:
     def cache(self) -> CacheStore:
         """Values that may be lost."""
         return self._behind.cache
+
+    @property
+    def semantic(self) -> SemanticStore:
+        """In the store behind."""
+        return self._behind.semantic
 
     async def start(self) -> None:
         """Open the stores behind; Redis is connected to on the way."""

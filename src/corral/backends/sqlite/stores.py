@@ -14,6 +14,7 @@ from corral.backends.sqlite.ledger import SqliteLedger
 from corral.backends.sqlite.limits import SqliteLimits
 from corral.backends.sqlite.outbox import SqliteOutbox
 from corral.backends.sqlite.schedules import SqliteSchedules
+from corral.backends.sqlite.semantic import SqliteSemantic
 from corral.backends.sqlite.sessions import SqliteSessions
 from corral.backends.sqlite.spans import SqliteSpans
 from corral.backends.sqlite.turns import SqliteTurns
@@ -43,6 +44,7 @@ class SqliteStores:
         self.outbox = SqliteOutbox(engine)
         self.blobs = SqliteBlobs(engine)
         self.cache = SqliteCache(engine)
+        self.semantic = SqliteSemantic(engine)
         self.limits = SqliteLimits(engine)
         self.ledger = SqliteLedger(engine)
 

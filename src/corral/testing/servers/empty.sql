@@ -28,3 +28,8 @@ DELETE FROM corral.cache_entries;
 DELETE FROM corral.cache_leases;
 DELETE FROM corral.cache_generations;
 DELETE FROM corral.cache_totals;
+DELETE FROM corral.semantic_answers;
+DELETE FROM corral.semantic_scopes;
+DELETE FROM corral.semantic_generations;
+DELETE FROM corral.semantic_routes;
+DELETE FROM corral.semantic_labels;
