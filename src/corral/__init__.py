@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from corral.context import Context, current_context
     from corral.errors import CorralError
     from corral.messages import Message
+    from corral.models.llm import LLM
     from corral.observability.traces import span
 
 # Names are fetched when they are asked for: `import corral` costs a few milliseconds, and tools that only want the
@@ -20,12 +21,13 @@ _WHERE = {
     "App": "corral.app",
     "Context": "corral.context",
     "CorralError": "corral.errors",
+    "LLM": "corral.models.llm",
     "Message": "corral.messages",
     "current_context": "corral.context",
     "span": "corral.observability.traces",
 }
 
-__all__ = ["App", "Context", "CorralError", "Message", "__version__", "current_context", "span"]
+__all__ = ["LLM", "App", "Context", "CorralError", "Message", "__version__", "current_context", "span"]
 
 
 def __getattr__(name: str) -> Any:

@@ -42,6 +42,8 @@ class App:
     __corral_app__ = True
     compatible = False
     """Whether AgentCore's own behaviour goes before ours where the two differ."""
+    needs_agents = True
+    """Whether an app without any is a mistake."""
 
     def __init__(self, name: str = "", *, settings: Settings | None = None, debug: bool = False) -> None:
         """`settings` replaces `corral.yaml` and the environment when the app is run by itself."""
@@ -178,7 +180,7 @@ class App:
         from corral.service import Service  # noqa: PLC0415 - defining agents must not load a server
 
         empty = not len(self.agents) and not self.agents.lazies and self.websocket_handler is None
-        if empty and not self.compatible:
+        if empty and self.needs_agents and not self.compatible:
             raise ConfigError("This app has no agent: decorate a function with `@app.entrypoint`.")
         return Service(self, settings, run_folder=run_folder, development=development)
 

@@ -23,6 +23,7 @@ from corral.jobs.outage import Outage
 from corral.jobs.reaper import Reaper
 from corral.jobs.scheduler import Scheduler
 from corral.jobs.worker import Worker
+from corral.modelling import Modelling
 from corral.observing import Observing
 from corral.runtime.ending import Ended
 from corral.runtime.health import Health
@@ -36,7 +37,9 @@ from corral.runtime.warmup import Warmups, run_hook
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
 from corral.server.aws import AwsRoutes
+from corral.server.cache import CacheRoutes
 from corral.server.cancelling import CancelNotes
+from corral.server.gateway.routes import GatewayRoutes
 from corral.server.health import HealthRoutes
 from corral.server.http import Receive, Scope, Send
 from corral.server.identity import Identity
@@ -117,6 +120,7 @@ class Service:
             run_folder=run_folder,
             development=development,
         )
+        self.modelling = Modelling(settings, self.stores, self.observing.metrics)
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
@@ -249,11 +253,19 @@ class Service:
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
+            *CacheRoutes(self.stores.cache).routes(),
+            *self._model_routes(),
             *health.routes(with_metrics=settings.observability.metrics),
             about.route(),
         ]
         about.describes(routes)
         return routes
+
+    def _model_routes(self) -> list[Route]:
+        models, settings = self.modelling, self.settings.models
+        if not settings.gateway:
+            return []
+        return GatewayRoutes(models.call, models.embed, models.models, default_model=settings.default).routes()
 
     def _http_app(self) -> HttpApp:
         settings = self.settings
@@ -298,6 +310,7 @@ class Service:
             await self.observing.start()
             await self.stores.start()
             await self.turns.start()
+            await self.modelling.start()
             await self.sweeper.start()
             await self.cancel_notes.start()
             if self.app.lifespan_context is not None:
@@ -361,6 +374,7 @@ class Service:
         await self.hub.stop()
         await self.cancel_notes.stop()
         await self.sweeper.stop()
+        await self.modelling.stop()
         await self.turns.stop()
         await self.threads.stop()
         await self.observing.stop()

@@ -17,6 +17,9 @@ from corral.cli.project import find_target, load_project, project_folder
 serve_app = new_app()
 dev_app = new_app()
 worker_app = new_app()
+gateway_app = new_app()
+
+_GATEWAY = "corral.gateway:app"
 
 Workers = Annotated[int | None, typer.Option("--workers", "-w", help="Worker processes.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
@@ -61,6 +64,37 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         loaded.settings,
         reload_settings=lambda: load_project(file, config, flags).settings,
         announce=partial(_announce, target) if as_json else None,
+    )
+
+
+@gateway_app.command()
+def gateway(
+    workers: Workers = None,
+    host: Host = None,
+    port: Port = None,
+    store: Store = None,
+    hot: Hot = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> int:
+    """Serve models alone, without any agent: OpenAI's API at /v1, in front of the providers in corral.yaml."""
+    flags: dict[str, object] = {
+        "server.workers": workers,
+        "server.host": host,
+        "server.port": port,
+        "store.url": store,
+        "store.hot": hot,
+        "jobs.worker": False,
+        "models.gateway": True,
+    }
+    loaded = load_project(None, config, flags)
+    from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
+
+    return run(
+        _GATEWAY,
+        loaded.settings,
+        reload_settings=lambda: load_project(None, config, flags).settings,
+        announce=partial(_announce, _GATEWAY) if as_json else None,
     )
 
 

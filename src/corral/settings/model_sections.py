@@ -119,6 +119,8 @@ class ModelSettings(Section, frozen=True):
     """How long a text waits for others."""
     prices: str = ""
     """A file with prices of one's own, over those that come along."""
+    exact_tokens: bool = False
+    """Count exactly where a model's vocabulary is public (extra `tokens`); else they are estimated."""
     capture: bool = False
     """Keep what was asked and answered in traces, redacted."""
     gateway: bool = True

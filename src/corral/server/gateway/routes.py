@@ -273,7 +273,7 @@ def _noted(notes: dict[str, Any]) -> list[Header]:
     return [
         (header, str(notes[name]).encode("latin-1", "replace")[:200])
         for name, header in _SHOWN.items()
-        if name in notes
+        if notes.get(name)
     ]
 
 

@@ -1,0 +1,243 @@
+"""The models of a service: which layers are around a call, outermost first, in one list."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+from collections.abc import Mapping
+
+from corral.backends.stores import Stores
+from corral.cache.coalescing import Coalesced
+from corral.cache.counting import CacheCounting
+from corral.cache.embeddings import CachedEmbeddings
+from corral.cache.exact import Cached
+from corral.cache.sharing import Sharing
+from corral.cache.shelf import Shelf
+from corral.clock import SYSTEM_CLOCK
+from corral.errors import CorralError
+from corral.limits.counting import LimitCounting
+from corral.limits.ledger import Ledger
+from corral.limits.pace import Pace, rules_of
+from corral.limits.store import LedgerEntry, Spend, SpendBy, SpendQuery
+from corral.messages import CallEmbedder, CallModel, EmbedCall, ModelCall, Usage
+from corral.models.bare_names import BareNames
+from corral.models.billed import Billed
+from corral.models.connected import Models, use
+from corral.models.counting import ModelCounting
+from corral.models.deployments import Deployed
+from corral.models.dispatch import dispatch, dispatch_embedding
+from corral.models.exchange import Exchange
+from corral.models.micro_batching import MicroBatching
+from corral.models.prices import PriceTable, hosts_of, price_table
+from corral.models.provider import ModelInfo, Provider
+from corral.models.providers import build_providers, first_model
+from corral.models.retrying import Retried
+from corral.models.routing import AUTO, Router, Surroundings, abilities_of
+from corral.models.stack import ModelLayer, wrap
+from corral.models.tokens import Tokens, estimate_usage
+from corral.models.traced import Traced
+from corral.observability.metrics import Metrics
+from corral.settings.sections import Settings
+
+_log = logging.getLogger("corral.models")
+_LIST_S = 10.0
+_SAMPLE = 8
+_TYPICAL = Usage(input=1_000, output=300)
+_READ = Usage(input=1_000_000)
+_WRITTEN = Usage(output=1_000_000)
+
+
+class Modelling:
+    """Answers questions to models, for agents of this process and for the gateway. Each step of its life may come twice."""
+
+    def __init__(
+        self, settings: Settings, stores: Stores, metrics: Metrics, *, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Raises `ConfigError` for what cannot work; nothing is opened yet."""
+        models = settings.models
+        self._settings = models
+        self._server = settings.server
+        self._store_url = settings.store.url
+        self._counting = ModelCounting(metrics)
+        self._connected: Models | None = None
+        self.providers = build_providers(models, os.environ if env is None else env, estimate_usage)
+        self.prices = PriceTable([])
+        """Read when it starts."""
+        self.tokens = Tokens(exact=models.exact_tokens)
+        self._answers = 0
+        self._limited = LimitCounting(metrics)
+        self.pace = Pace(
+            rules_of(models), stores.limits, settings.limits, self.tokens.input_tokens, counting=self._limited
+        )
+        self.deployed = Deployed(
+            models, headroom=self.pace.headroom, cost=self._typical_cost, context_tokens=self._context_tokens
+        )
+        self.router = Router(
+            models.router,
+            fallback_model=first_model(models),
+            surroundings=Surroundings(
+                abilities=abilities_of(models.names, self.deployed.naming),
+                tokens=self.tokens.input_tokens,
+                cost=self._typical_cost,
+                p95=self.deployed.p95,
+            ),
+        )
+        self._shelf = Shelf(stores.cache, settings.cache, counting=CacheCounting(metrics))
+        self.cached = Cached(self._shelf)
+        self._gathered = MicroBatching(size_max=models.embed_batch_max, wait_s=models.embed_wait_s)
+        self.ledger = Ledger(stores.ledger, settings.limits) if settings.limits.ledger else None
+        self._ledger_store = stores.ledger
+        self.call, self.embed = self._stack()
+
+    def _stack(self) -> tuple[CallModel, CallEmbedder]:
+        models = self._settings
+        named = BareNames(models)
+        traced = Traced(self._over, capture=models.capture)
+        retried = Retried(
+            attempts_max=models.attempts_max, pause_s=models.retry_initial_s, pause_max_s=models.retry_max_s
+        )
+        shared = Coalesced(self._shelf, cached=self.cached, sharing=self._sharing())
+        vectors = CachedEmbeddings(self._shelf)
+        billed = Billed(self._over, cost_of=self._cost_of, estimate=estimate_usage)
+        layers: list[ModelLayer] = [
+            named,
+            traced,
+            self.cached,
+            shared,
+            self.router,
+            self.deployed,
+            retried,
+            self.pace,
+            billed,
+        ]
+        embed = dispatch_embedding(self.providers)
+        for layer in (billed, self.pace, retried, self.deployed, self._gathered, vectors, traced, named):
+            embed = functools.partial(layer.embed, proceed=embed)
+        return wrap(dispatch(self.providers), layers), embed
+
+    def _sharing(self) -> Sharing | None:
+        """With other processes, where there are some and answers are kept: that is how the others get theirs."""
+        alone = self._server.workers == 1 and self._store_url.startswith("sqlite")
+        return None if alone or not self._shelf.settings.exact else Sharing(self._shelf)
+
+    def _over(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
+        """A question is over, or was answered with what was kept."""
+        if not exchange.cached:
+            self._counting.ended(call, exchange)
+            self._learn(call, exchange)
+        if self.ledger is not None:
+            self.ledger.add(_entry(call, exchange, self.prices.version))
+
+    def _learn(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
+        """What providers count sets our estimates right; a sample is enough."""
+        self._answers += 1
+        read = exchange.usage.input_tokens
+        if self._answers % _SAMPLE == 1 and read and not exchange.usage.estimated:
+            self.tokens.learn(call.model, self.tokens.input_tokens(call), read)
+
+    def _cost_of(self, model: str, usage: Usage) -> float | None:
+        return self.prices.cost_of(model, usage)
+
+    def _typical_cost(self, model: str) -> float | None:
+        """For comparing: of a call as most are."""
+        return self.prices.cost_of(self.deployed.naming.first(model), _TYPICAL)
+
+    def _context_tokens(self, model: str) -> int | None:
+        price = self.prices.of(model)
+        return None if price is None else price.context_tokens
+
+    # -- life
+
+    async def start(self) -> None:
+        """Agents of this process may ask from now on."""
+        if self._connected is not None:
+            return
+        own, hosts = self._settings.prices, hosts_of(self._settings.providers)
+        self.prices = await asyncio.to_thread(price_table, own, hosts=hosts)
+        for provider in self.providers.values():
+            await provider.start()
+        await self.tokens.start()
+        await self.pace.start()
+        await self.cached.start()
+        if self.ledger is not None:
+            await self.ledger.start()
+        self._connected = Models(self.call, self.embed, default=self._settings.default)
+        use(self._connected)
+
+    async def stop(self) -> None:
+        """Nobody asks any more: close every connection."""
+        connected, self._connected = self._connected, None
+        if connected is None:
+            return
+        before = use(None)
+        if before is not connected:  # another service of this process has taken over
+            use(before)
+        await self._gathered.drain()
+        await self._gathered.stop()
+        await self.cached.stop()
+        await self.pace.stop()
+        if self.ledger is not None:
+            await self.ledger.stop()
+        for provider in self.providers.values():
+            await provider.stop()
+
+    # -- what people ask of models
+
+    async def models(self, *, ask: bool = False) -> list[ModelInfo]:
+        """What can be asked: names and classes of the settings, models that providers list; `ask`: ask them as well."""
+        settings = self._settings
+        found = [ModelInfo(id=AUTO)] if settings.router.classes or first_model(settings) else []
+        found += [ModelInfo(id=f"{AUTO}:{name}") for name in settings.router.classes]
+        found += [ModelInfo(id=name, context_tokens=one.context_tokens) for name, one in settings.names.items()]
+        asked = await asyncio.gather(
+            *(self._listed(name, provider, ask=ask) for name, provider in self.providers.items())
+        )
+        known = {model.id for model in found}
+        found += [model for models in asked for model in models if model.id not in known]
+        return found
+
+    async def _listed(self, name: str, provider: Provider, *, ask: bool) -> list[ModelInfo]:
+        settings = self._settings.providers.get(name)
+        if settings is not None and settings.kind != "sim" and (settings.models or not ask):
+            return [ModelInfo(id=f"{name}/{model}", provider=name) for model in settings.models]
+        try:
+            async with asyncio.timeout(_LIST_S):
+                return await provider.models()
+        except (CorralError, TimeoutError) as error:
+            _log.warning("The models of %s cannot be listed: %s", name, str(error) or type(error).__name__)
+            return []
+
+    def price_per_million(self, model: str) -> dict[str, float | None]:
+        """What a million tokens cost, read and written; none: not known."""
+        first = self.deployed.naming.first(model) if model.partition(":")[0] != AUTO else model
+        read, written = (self.prices.cost_of(first, usage) for usage in (_READ, _WRITTEN))
+        return {"input_usd": read, "output_usd": written}
+
+    async def spend(self, tenant: str, *, since_s: float, by: SpendBy, tag: str = "", limit: int = 100) -> list[Spend]:
+        """What a tenant's calls of the last so many seconds took, added up."""
+        query = SpendQuery(since=SYSTEM_CLOCK.now() - since_s, by=by, tag=tag, limit=limit)
+        return await self._ledger_store.spend(tenant, query)
+
+
+def _entry(call: ModelCall | EmbedCall, exchange: Exchange, prices: str) -> LedgerEntry:
+    caller = call.caller
+    return LedgerEntry(
+        id=exchange.id,
+        at=exchange.started_at,
+        tenant=caller.tenant,
+        agent=caller.agent,
+        session_id=caller.session_id,
+        run_id=caller.run_id,
+        tags=caller.tags,
+        provider=exchange.provider,
+        model=exchange.model,
+        usage=exchange.usage,
+        cost_usd=exchange.cost_usd,
+        cached=exchange.cached,
+        duration_s=exchange.duration_s,
+        first_s=exchange.first_s,
+        outcome=exchange.outcome,
+        prices=prices,
+    )
