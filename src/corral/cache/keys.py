@@ -25,6 +25,7 @@ KEY_BYTES = 16
 _PERSON = b"corral-cache-1"
 _FLOAT = b"\xcb"
 _DATA = b"data:"
+_WHOLE_MAX = 2.0**63
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
@@ -87,7 +88,7 @@ def _digest(words: object) -> bytes:
 
 def _number(value: float | None) -> float | None:
     """`0.0` as `0`, and `-0.0` as well."""
-    if type(value) is float and value.is_integer():
+    if type(value) is float and value.is_integer() and abs(value) < _WHOLE_MAX:
         return int(value)
     return value
 

@@ -47,7 +47,9 @@ def stats(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
 
 @app.command()
 def clear(
-    tag: Annotated[list[str] | None, typer.Option("--tag", "-t", help="Only what is under this tag; repeatable.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", "-t", help="Only what is under this tag; repeatable.")
+    ] = None,
     kind: Annotated[Literal["answer", "vector", "value"] | None, typer.Option("--kind", help="Only this kind.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: Url = None,
