@@ -230,6 +230,8 @@ def _hear(state: State, rule: Rule, heard: Heard, now: float) -> None:
     if heard.refused:
         pause_s = _FROZEN_S if heard.retry_after_s is None else heard.retry_after_s
         state.frozen_until = max(state.frozen_until, now + min(pause_s, _FROZEN_MAX_S))
+        # Whatever we thought had gathered, the provider has nothing left.
+        state.tokens, state.requests = min(state.tokens, 0.0), min(state.requests, 0.0)
         if now - state.cut_at >= _CUT_APART_S:
             state.learnt = max(LEARNT_MIN, state.learnt * _CUT)
             state.cut_at = now

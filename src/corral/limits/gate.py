@@ -95,7 +95,7 @@ class Gate:
     async def enter(self, tokens: float, *, priority: int, deadline: float) -> None:
         """Wait for room. Raises `PaceExceeded` as soon as it is clear that there is none before `deadline` (monotonic)."""
         now = self._clock.monotonic()
-        expected_s = self._expected_s(tokens, now)
+        expected_s = self._expected_s(tokens, priority, now)
         if now + expected_s > deadline or self._line.waiting >= WAITING_MAX:
             raise self._exceeded(expected_s, deadline - now)
         loop = asyncio.get_running_loop()
@@ -124,12 +124,13 @@ class Gate:
             self._refund += tokens - truth
         if not sent and self._meters_requests and self._clock.monotonic() < self._until:
             self._requests += 1.0
+        if self._slots > self._granted.slots_fair and self.rule.concurrency is not None:
+            self._slots = max(self.used, self._granted.slots_fair)  # others wait for what came free
+            self._ask_soon(self._lease_s / 40)
         if self._line.waiting:
             self._serve()
             if self._line.waiting and self._refund > 0:
                 self._ask_soon(self._lease_s / 10)
-        if self.used < self._slots and self._slots > self._granted.slots_fair:
-            self._ask_soon(self._lease_s / 40)  # others wait for what came free
 
     def hear(self, seen: object) -> None:
         """What the provider said about its limits."""
@@ -230,18 +231,19 @@ class Gate:
             if self._line.waiting:
                 self._ask_soon(0.0)
 
-    def _expected_s(self, tokens: float, now: float) -> float:
+    def _expected_s(self, tokens: float, priority: int, now: float) -> float:
         """When it may be a call's turn at the earliest, as far as is known here."""
         wait_s = max(0.0, self._frozen_until - now)
         granted = self._granted
         taking_turns = granted.waiting + 1
         since = max(0.0, now - self._asked_at)
+        tokens_ahead, calls_ahead = self._line.ahead(priority)
         if self._meters_tokens and granted.tokens_per_s:
             there = self._tokens + max(0.0, self._refund) + granted.tokens_left + granted.tokens_per_s * since
-            missing = self._line.tokens + tokens - there
+            missing = tokens_ahead + tokens - there
             wait_s = max(wait_s, missing * taking_turns / granted.tokens_per_s)
         if self._meters_requests and granted.requests_per_s:
-            missing = self._line.waiting + 1 - self._requests - granted.requests_left - granted.requests_per_s * since
+            missing = calls_ahead + 1 - self._requests - granted.requests_left - granted.requests_per_s * since
             wait_s = max(wait_s, missing * taking_turns / granted.requests_per_s)
         return wait_s
 
@@ -251,7 +253,7 @@ class Gate:
                 f"This worker is shutting down, and {self.key!r} had no room for the call yet.", retry_after_s=1.0
             )
         if expected_s is None:
-            expected_s = max(0.1, self._expected_s(0.0, self._clock.monotonic()))
+            expected_s = max(0.1, self._expected_s(0.0, 0, self._clock.monotonic()))
         return PaceExceeded(
             f"The limits of {self.key!r} leave no room for this call for about {expected_s:.1f} s more, and it can wait "
             f"{max(0.0, left_s):.1f} s: try again later, or raise `models.providers` limits if the provider allows more.",
@@ -324,7 +326,7 @@ class Gate:
         self._asked_at = now
         ask = Ask(holder=self._holder, seq=self._seq, lease_s=self._lease_s, used=self.used, refund=self._refund)
         if self._failing:
-            ask.refund += self._tokens  # what was taken on our own account, and not used
+            ask.used = self._slots  # what was taken on our own account is settled when it is over
         elif now < self._until:
             ask.back_tokens, ask.back_requests = self._tokens, self._requests
         else:
@@ -337,7 +339,9 @@ class Gate:
                 ask.keep_tokens = max(0.0, min(self._tokens, ask.want_tokens))
                 ask.keep_requests = max(0.0, min(self._requests, ask.want_requests))
                 ask.used = max(self.used, min(self._slots, self.used + _SPARE_SLOTS))
-        self._tokens, self._requests, self._slots = ask.keep_tokens, ask.keep_requests, ask.used
+        self._slots = ask.used
+        if not self._failing:
+            self._tokens, self._requests = ask.keep_tokens, ask.keep_requests
         self._refund = self._taken = self._taken_requests = 0.0
         self._heard, self._most_used = None, self.used
         return ask
@@ -367,6 +371,8 @@ class Gate:
     def _take(self, ask: Ask, grant: Grant, asked_at: float) -> None:
         if self._failing:
             self._failing = False
+            self._refund += self._tokens  # taken on our own account, and not used
+            self._tokens = self._requests = 0.0
             _log.info("The limits of %s are shared between workers again.", self.key)
         self._granted = grant
         # Less what calls used of it while we asked.
@@ -393,8 +399,9 @@ class Gate:
         self._refund += min(0.0, ask.refund)  # debts stay; what was to be given back may have been
         if self._meters_tokens:
             per_s = self._granted.tokens_per_s or (self.rule.tokens_per_minute or 0.0) / MINUTE_S
-            self._tokens += per_s * part * passed_s
-            self._refund -= per_s * part * passed_s
+            more = max(0.0, min(per_s * part * passed_s, self.rule.tokens_max * part - self._tokens))
+            self._tokens += more
+            self._refund -= more
         if self._meters_requests:
             per_s = self._granted.requests_per_s or (self.rule.requests_per_minute or 0.0) / MINUTE_S
             self._requests = min(self._requests + per_s * part * passed_s, 1.0 + per_s * part * self._lease_s)

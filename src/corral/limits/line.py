@@ -39,6 +39,8 @@ class Line:
 
     def __init__(self) -> None:
         self._classes: dict[int, list[tuple[float, int, Waiter]]] = {}
+        self._tokens = [0.0] * _CLASSES
+        self._members = [0] * _CLASSES
         self._passed: dict[int, float] = {}
         self._reached = 0.0
         self._number = 0
@@ -53,8 +55,7 @@ class Line:
         if not members:  # a class that was empty has saved nothing up
             self._passed[waiter.priority] = max(self._passed.get(waiter.priority, 0.0), self._reached)
         heapq.heappush(members, (waiter.deadline, self._number, waiter))
-        self.waiting += 1
-        self.tokens += waiter.tokens
+        self._count(waiter, 1)
 
     def first(self) -> Waiter | None:
         """Whose turn is next."""
@@ -81,5 +82,23 @@ class Line:
 
     def left(self, waiter: Waiter) -> None:
         """It does not wait any more: called once for each."""
-        self.waiting -= 1
-        self.tokens = self.tokens - waiter.tokens if self.waiting else 0.0
+        self._count(waiter, -1)
+
+    def ahead(self, priority: int) -> tuple[float, float]:
+        """Tokens and calls that come before one more of that priority: its own class, and what the others get meanwhile."""
+        own = min(max(priority, 0), _CLASSES - 1)
+        tokens, calls = self._tokens[own], float(self._members[own])
+        weight = weight_of(own)
+        more_tokens = more_calls = 0.0
+        for other in range(_CLASSES):
+            if other != own and self._members[other]:
+                times = weight_of(other) / weight
+                more_tokens += min(self._tokens[other], tokens * times)
+                more_calls += min(self._members[other], calls * times)
+        return tokens + more_tokens, calls + more_calls
+
+    def _count(self, waiter: Waiter, by: int) -> None:
+        self._tokens[waiter.priority] += by * waiter.tokens
+        self._members[waiter.priority] += by
+        self.waiting += by
+        self.tokens = self.tokens + by * waiter.tokens if self.waiting else 0.0

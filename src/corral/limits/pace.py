@@ -74,7 +74,6 @@ class Pace:
         counting: LimitCounting | None = None,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
-        holder: str = "",
     ) -> None:
         """`rules` by provider, or by `provider/model`; who is in none of them passes."""
         self._settings = settings
@@ -83,7 +82,7 @@ class Pace:
         self._counting = counting
         self._clock = clock
         self._sizes = OutputSizes()
-        who = holder or new_id()
+        who = new_id()
         self._gates = {
             key: Gate(key, rule, store, holder=who, lease_s=settings.lease_s, clock=clock, chance=chance)
             for key, rule in rules.items()
@@ -108,65 +107,37 @@ class Pace:
     async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Wait for room, and go on."""
         gates = self._gates_of(call.model)
-        if not gates:
-            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
-                async for event in events:
-                    yield event
-            return
-        read = expected = 0.0
-        if any(gate.rule.tokens_per_minute is not None for gate in gates):
-            read = float(self._input_tokens(call))
-            expected = read + (call.max_tokens or self._sizes.of(call.model))
-        charged = await self._enter(call, gates, expected)
-        usage: Usage | None = None
-        written, tokens = 0, read
-        seen = call.notes.get("limits")
+        passage = await self._enter(call, gates, self._expected(call, gates))
         try:
             async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
                 async for event in events:
                     if type(event) is ModelReply:
-                        usage = event.usage
+                        passage.usage = event.usage
                     else:
-                        written += len(event.text)
-                    if (now_seen := call.notes.get("limits")) is not seen:
-                        seen = now_seen
-                        self._hear(gates, seen)
+                        passage.written += len(event.text)
+                    if call.notes.get("limits") is not passage.seen:
+                        self._hear(passage, call)
                     yield event
-        except _NOTHING_READ as error:
-            tokens = 0.0
-            self._refused(gates, error)
-            raise
         except Exception as error:
-            usage = _usage_of(error)
+            passage.failed(error)
             raise
         finally:
-            if (now_seen := call.notes.get("limits")) is not seen:
-                self._hear(gates, now_seen)
-            self._learnt(call.model, read, usage)
-            for gate, charge in zip(gates, charged, strict=True):
-                gate.leave(charge, _truth(gate, usage, tokens + written / _CHARS_PER_TOKEN))
+            self._leave(passage, call)
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""
         gates = self._gates_of(call.model)
-        if not gates:
-            return await proceed(call)
         metered = any(gate.rule.tokens_per_minute is not None for gate in gates)
-        tokens = float(self._input_tokens(call)) if metered else 0.0
-        charged = await self._enter(call, gates, tokens)
-        usage: Usage | None = None
+        passage = await self._enter(call, gates, float(self._input_tokens(call)) if metered else 0.0)
         try:
             reply = await proceed(call)
-            usage = reply.usage
+            passage.usage = reply.usage
             return reply  # noqa: TRY300 - what follows is for every end
-        except _NOTHING_READ as error:
-            tokens = 0.0
-            self._refused(gates, error)
+        except Exception as error:
+            passage.failed(error)
             raise
         finally:
-            self._hear(gates, call.notes.get("limits"))
-            for gate, charge in zip(gates, charged, strict=True):
-                gate.leave(charge, _truth(gate, usage, tokens))
+            self._leave(passage, call)
 
     def headroom(self, model: str) -> float:
         """How much room there is for calls of `provider/model`, from 1 (all of it) to 0: they wait."""
@@ -203,10 +174,18 @@ class Pace:
             gates.insert(0, own)  # the narrower one first: who waits for it does not hold what others could use
         return gates
 
-    async def _enter(self, call: ModelCall | EmbedCall, gates: list[Gate], tokens: float) -> list[float]:
-        """Pass them all, or none. What each has charged."""
-        charged: list[float] = []
-        counting = self._counting
+    def _expected(self, call: ModelCall, gates: list[Gate]) -> float:
+        """Tokens that a call will read."""
+        if not any(gate.rule.tokens_per_minute is not None for gate in gates):
+            return 0.0
+        return float(self._input_tokens(call))
+
+    async def _enter(self, call: ModelCall | EmbedCall, gates: list[Gate], read: float) -> _Passage:
+        """Pass them all, or none."""
+        passage = _Passage(gates, read, call.notes.get("limits"))
+        tokens = read
+        if read and isinstance(call, ModelCall):
+            tokens += call.max_tokens or self._sizes.of(call.model)
         began = deadline = 0.0
         try:
             for gate in gates:
@@ -216,21 +195,24 @@ class Pace:
                         began = self._clock.monotonic()
                         deadline = self._deadline(call, began)
                     await gate.enter(charge, priority=call.caller.priority, deadline=deadline)
-                charged.append(charge)
+                passage.charged.append(charge)
         except BaseException as error:
-            for gate, charge in zip(gates, charged, strict=False):
+            for gate, charge in zip(gates, passage.charged, strict=False):
                 gate.leave(charge, 0.0, sent=False)
-            if counting is not None and isinstance(error, PaceExceeded):
-                counting.refused(gates[-1].key)
+            if self._counting is not None and isinstance(error, PaceExceeded):
+                self._counting.refused(gates[-1].key)
             raise
-        if began:
-            waited_s = self._clock.monotonic() - began
+        if gates:
+            self._passed(call, gates[-1].key, self._clock.monotonic() - began if began else None)
+        return passage
+
+    def _passed(self, call: ModelCall | EmbedCall, key: str, waited_s: float | None) -> None:
+        if waited_s is not None:
             call.notes["paced.waited_s"] = round(call.notes.get("paced.waited_s", 0.0) + waited_s, 6)
-            if counting is not None:
-                counting.waited(gates[-1].key, waited_s)
-        elif counting is not None:
-            counting.passed(gates[-1].key)
-        return charged
+            if self._counting is not None:
+                self._counting.waited(key, waited_s)
+        elif self._counting is not None:
+            self._counting.passed(key)
 
     def _deadline(self, call: ModelCall | EmbedCall, now: float) -> float:
         deadline = now + self._settings.wait_max_s
@@ -240,31 +222,54 @@ class Pace:
             deadline = min(deadline, now + _PATIENCE_S)
         return deadline
 
-    def _hear(self, gates: list[Gate], seen: object) -> None:
-        if self._settings.learn and seen is not None:
-            for gate in gates:
-                gate.hear(seen)
+    def _hear(self, passage: _Passage, call: ModelCall | EmbedCall) -> None:
+        """What this answer said about the limits, once."""
+        passage.seen = call.notes.get("limits")
+        if self._settings.learn and passage.seen is not None:
+            for gate in passage.gates:
+                gate.hear(passage.seen)
 
-    def _refused(self, gates: list[Gate], error: Exception) -> None:
+    def _leave(self, passage: _Passage, call: ModelCall | EmbedCall) -> None:
+        if call.notes.get("limits") is not passage.seen:
+            self._hear(passage, call)
+        usage = passage.usage
+        if usage is not None and usage.total and not usage.estimated:
+            self._sizes.learn(call.model, usage.output_tokens)
+            if self._learn is not None and passage.read:
+                self._learn(call.model, passage.read, usage.input_tokens)
+        passage.over()
+
+
+class _Passage:
+    """One call on its way: what it was charged, and what is known of what it took."""
+
+    __slots__ = ("charged", "gates", "read", "seen", "usage", "written")
+
+    def __init__(self, gates: list[Gate], read: float, seen: object) -> None:
+        self.gates = gates
+        self.charged: list[float] = []
+        self.read = read
+        self.written = 0
+        self.usage: Usage | None = None
+        self.seen = seen
+
+    def failed(self, error: Exception) -> None:
+        """Some errors say what it took, some that it took nothing, and some that others should stay away for a while."""
+        partial = getattr(error, "partial", None)
+        if isinstance(partial, ModelReply):
+            self.usage = partial.usage
+        elif isinstance(error, _NOTHING_READ):
+            self.read, self.written = 0.0, 0
         if isinstance(error, ModelRateLimited):
-            for gate in gates[:1]:
+            for gate in self.gates[:1]:
                 gate.refused(error.retry_after_s)
 
-    def _learnt(self, model: str, read: float, usage: Usage | None) -> None:
-        if usage is None or usage.estimated or not usage.total:
-            return
-        self._sizes.learn(model, usage.output_tokens)
-        if self._learn is not None and read:
-            self._learn(model, read, usage.input_tokens)
-
-
-def _truth(gate: Gate, usage: Usage | None, otherwise: float) -> float:
-    """What the provider counts of a call; what it did not say is what we saw of it."""
-    if usage is None or not usage.total:
-        return otherwise
-    return float(counted(usage, cache_read_counts=gate.rule.cache_read_counts))
-
-
-def _usage_of(error: Exception) -> Usage | None:
-    partial = getattr(error, "partial", None)
-    return partial.usage if isinstance(partial, ModelReply) else None
+    def over(self) -> None:
+        """However it ended. What the provider did not say is what we saw of it."""
+        seen = self.read + self.written / _CHARS_PER_TOKEN
+        usage = self.usage
+        for gate, charge in zip(self.gates, self.charged, strict=True):
+            if usage is None or not usage.total:
+                gate.leave(charge, seen)
+            else:
+                gate.leave(charge, counted(usage, cache_read_counts=gate.rule.cache_read_counts))
