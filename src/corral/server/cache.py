@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from corral.cache.store import KINDS, Kind, KindStats
@@ -105,5 +105,5 @@ class CacheRoutes:
             raise ValidationFailed(f"There is no kind {kind[:100]!r}; take one of {', '.join(KINDS)}.")
         if len(tags) > _TAGS_MAX or "" in tags:
             raise ValidationFailed(f"Give at most {_TAGS_MAX} tags, none of them empty.")
-        cleared = await self._cache.drop(request.context.tenant, tags=tags, kind=cast("Kind | None", kind))
+        cleared = await self._cache.drop(request.context.tenant, tags=tags, kind=kind)
         await request.respond_json({"cleared": cleared})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from corral.backends.redis.cache import RedisCache
 from corral.backends.redis.jobs import HotJobs
 from corral.backends.redis.limits import RedisLimits
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
     from corral.cache.semantic_store import SemanticStore
-    from corral.cache.store import CacheStore
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore
     from corral.observability.store import SpanStore
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class HotStores:
-    """Everything is in `behind`, but for providers' limits; what is new in the queue is also told over Redis."""
+    """Everything is in `behind`, but for providers' limits and the cache; what is new in the queue is also told over Redis."""
 
     def __init__(self, behind: Stores, url: str) -> None:
         """`url` is `redis://…` or `rediss://…`; losing what it names loses no more than a little time."""
@@ -27,6 +27,7 @@ class HotStores:
         self.url = behind.url
         self.jobs = HotJobs(behind.jobs, url)
         self.limits = RedisLimits(url)
+        self.cache = RedisCache(url)
 
     @property
     def sessions(self) -> SessionStore:
@@ -74,11 +75,6 @@ class HotStores:
         return self._behind.ledger
 
     @property
-    def cache(self) -> CacheStore:
-        """Values that may be lost."""
-        return self._behind.cache
-
-    @property
     def semantic(self) -> SemanticStore:
         """In the store behind."""
         return self._behind.semantic
@@ -88,6 +84,7 @@ class HotStores:
         await self._behind.start()
         self.jobs.hints.start()
         self.limits.start()
+        self.cache.start()
 
     async def check(self) -> None:
         """Whether the stores behind answer; that Redis does not is no reason to refuse anything."""
@@ -101,4 +98,5 @@ class HotStores:
         """Close all."""
         await self.jobs.hints.stop()
         await self.limits.stop()
+        await self.cache.stop()
         await self._behind.stop()
