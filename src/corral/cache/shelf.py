@@ -204,6 +204,7 @@ class Shelf:
         if self._store is None:
             return self._local.drop(tenant, tuple(tags) or None)
         self._local.forget(tenant)
+        await self.flush()  # what was kept before, and is not meant, would not be accepted any more
         try:
             return await self._store.drop(tenant, tags=tags, kind=kind)
         finally:
