@@ -93,6 +93,13 @@ def objection(one: str, other: str) -> str:
     )
 
 
+def facts(text: str) -> tuple[frozenset[str], int]:
+    """What two texts that say the same must have in common: their numbers, and whether they deny."""
+    words = [match.group().lower() for match in _TOKEN.finditer(text.replace("’", "'"))]  # noqa: RUF001 - as people type it
+    numbers = frozenset(number for word in words if (number := _number(_without_s(word) or word)) is not None)
+    return numbers, sum(_negates(word) for word in words) % 2
+
+
 # -- comparing --------------------------------------------------------------------------------------------------------
 
 

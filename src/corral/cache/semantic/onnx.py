@@ -54,7 +54,7 @@ class OnnxEmbedder:
         """
         self._folder = folder
         self._model_file = _find_model(folder)
-        _check_packages()
+        check_packages()
         self.fingerprint = ""
         self._run: _Encoding | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -189,10 +189,11 @@ def _find_model(folder: Path) -> Path:
     return found
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+    """Raise `ConfigError` if what embedding takes is not installed."""
     from importlib.util import find_spec  # noqa: PLC0415 - only where an embedder is wanted
 
-    missing = [name for name in ("numpy", "onnxruntime", "tokenizers") if find_spec(name) is None]
+    missing = [name for name in ("numpy", "onnxruntime", "tokenizers", "usearch") if find_spec(name) is None]
     if missing:
         raise ConfigError(f"{_MISSING} ({', '.join(missing)} cannot be found.)")
 
