@@ -33,6 +33,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _BODY_BYTES_MAX = 64 * 1024 * 1024
 _PAGE = b"<!doctype html><html><title>Bad gateway</title><body><h1>Bad gateway</h1></body></html>"
 _BREAKING = frozenset({"cut", "malformed", "midstream"})
+_OF_DEPLOYMENTS = ("/chat/completions", "/embeddings", "/responses")
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -461,8 +462,9 @@ def _wish(asked: Asked) -> Wish:
 def _place(path: str) -> tuple[str, str]:
     """The address without the ways in which others begin it, and the model if it names one."""
     if path.startswith("/openai/deployments/"):  # Azure
-        model, _, rest = path[20:].partition("/")
-        return f"/v1/{rest}", model
+        for end in _OF_DEPLOYMENTS:
+            if path.endswith(end):
+                return f"/v1{end}", path[20 : -len(end)]
     return path.removeprefix("/openai").removeprefix("/anthropic"), ""
 
 
