@@ -5,7 +5,7 @@ from unittest import mock
 from urllib.parse import quote
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import SIGNED_HEADERS_BLACKLIST, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypothesis import given, settings
@@ -74,6 +74,18 @@ def test_what_is_sent_with_it():
     assert "user-agent" not in sent["authorization"]
     assert "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token," in sent["authorization"]
     assert "secret" not in repr(keys)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/a/../b", "/../a/./b/", "//a//b//", "/a/.."])
+def test_paths_are_made_plain_as_the_official_signer_does(path):
+    url, keys = f"https://there{path}", AwsKeys("AKIA", "secret")
+    assert ours("GET", url, {}, b"", keys)["authorization"] == theirs("GET", url, {}, b"", keys)
+
+
+@pytest.mark.parametrize("name", SIGNED_HEADERS_BLACKLIST)
+def test_what_others_may_change_on_the_way_is_not_signed(name):
+    url, keys = "https://there/", AwsKeys("AKIA", "secret")
+    assert ours("GET", url, {name: "x"}, b"", keys)["authorization"] == ours("GET", url, {}, b"", keys)["authorization"]
 
 
 @pytest.mark.parametrize(

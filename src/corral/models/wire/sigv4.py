@@ -11,7 +11,25 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-_UNSIGNED = frozenset({"connection", "expect", "transfer-encoding", "user-agent", "x-amzn-trace-id", "authorization"})
+_UNSIGNED = frozenset(
+    [
+        "authorization",
+        "baggage",
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-amzn-trace-id",
+    ]
+)
 """Headers that somebody on the way may change."""
 
 
