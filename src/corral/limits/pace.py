@@ -35,6 +35,8 @@ _ELSEWHERE = "deployments.left"
 _PATIENCE_S = 0.25
 """With another place to ask, nobody waits longer than that."""
 _CHARS_PER_TOKEN = 4
+_MODELS_MAX = 4_096
+"""A caller may name any model: the gates of those that come later are looked up each time."""
 
 InputTokens = Callable[[ModelCall | EmbedCall], int]
 """How many tokens a call will read, estimated."""
@@ -87,7 +89,7 @@ class Pace:
             key: Gate(key, rule, store, holder=who, lease_s=settings.lease_s, clock=clock, chance=chance)
             for key, rule in rules.items()
         }
-        self._by_model = any("/" in key for key in rules)
+        self._known: dict[str, _Gates] = {}
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -107,7 +109,8 @@ class Pace:
     async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Wait for room, and go on."""
         gates = self._gates_of(call.model)
-        passage = await self._enter(call, gates, self._expected(call, gates))
+        read = float(self._input_tokens(call)) if gates.meters_tokens else 0.0
+        passage = await self._enter(call, gates, read)
         try:
             async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
                 async for event in events:
@@ -127,8 +130,8 @@ class Pace:
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""
         gates = self._gates_of(call.model)
-        metered = any(gate.rule.tokens_per_minute is not None for gate in gates)
-        passage = await self._enter(call, gates, float(self._input_tokens(call)) if metered else 0.0)
+        read = float(self._input_tokens(call)) if gates.meters_tokens else 0.0
+        passage = await self._enter(call, gates, read)
         try:
             reply = await proceed(call)
             passage.usage = reply.usage
@@ -167,20 +170,21 @@ class Pace:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _gates_of(self, model: str) -> list[Gate]:
-        gate = self._gates.get(model.partition("/")[0])
-        gates = [] if gate is None else [gate]
-        if self._by_model and (own := self._gates.get(model)) is not None:
-            gates.insert(0, own)  # the narrower one first: who waits for it does not hold what others could use
-        return gates
+    def _gates_of(self, model: str) -> _Gates:
+        known = self._known.get(model)
+        if known is None:
+            gates = _Gates()
+            # The narrower one first: who waits for it does not hold what others could use.
+            for key in (model, model.partition("/")[0]):
+                if key in self._gates:
+                    gates.append(self._gates[key])
+            gates.meters_tokens = any(gate.rule.tokens_per_minute is not None for gate in gates)
+            if len(self._known) < _MODELS_MAX:
+                self._known[model] = gates
+            known = gates
+        return known
 
-    def _expected(self, call: ModelCall, gates: list[Gate]) -> float:
-        """Tokens that a call will read."""
-        if not any(gate.rule.tokens_per_minute is not None for gate in gates):
-            return 0.0
-        return float(self._input_tokens(call))
-
-    async def _enter(self, call: ModelCall | EmbedCall, gates: list[Gate], read: float) -> _Passage:
+    async def _enter(self, call: ModelCall | EmbedCall, gates: _Gates, read: float) -> _Passage:
         """Pass them all, or none."""
         passage = _Passage(gates, read, call.notes.get("limits"))
         tokens = read
@@ -232,6 +236,10 @@ class Pace:
     def _leave(self, passage: _Passage, call: ModelCall | EmbedCall) -> None:
         if call.notes.get("limits") is not passage.seen:
             self._hear(passage, call)
+        if not passage.gates.meters_tokens:
+            for gate in passage.gates:
+                gate.leave(0.0, 0.0)
+            return
         usage = passage.usage
         if usage is not None and usage.total and not usage.estimated:
             self._sizes.learn(call.model, usage.output_tokens)
@@ -240,12 +248,18 @@ class Pace:
         passage.over()
 
 
+class _Gates(list[Gate]):
+    """What a call has to pass, in order."""
+
+    meters_tokens = False
+
+
 class _Passage:
     """One call on its way: what it was charged, and what is known of what it took."""
 
     __slots__ = ("charged", "gates", "read", "seen", "usage", "written")
 
-    def __init__(self, gates: list[Gate], read: float, seen: object) -> None:
+    def __init__(self, gates: _Gates, read: float, seen: object) -> None:
         self.gates = gates
         self.charged: list[float] = []
         self.read = read

@@ -89,7 +89,8 @@ class _Weights(msgspec.Struct, frozen=True):
         """All parts together."""
         raw = text.encode(errors="replace")
         count = raw.translate(_KINDS).count
-        upper, digits, signs = count(_UPPER), count(_DIGIT), count(_SIGN)
+        upper, digits = count(_UPPER), count(_DIGIT)
+        signs: float = count(_SIGN)
         if signs * 6 > len(raw):
             signs -= _RULED * sum(map(raw.count, _RULES))
         tokens = (
