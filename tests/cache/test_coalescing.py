@@ -45,6 +45,7 @@ async def test_a_thousand_at_once_are_one_question(layers, stream):
     model.gate.clear()
     one = await layers(model)
     calls = [question(stream=stream) for _ in range(1000)]
+    calls[0].notes["deployment"] = "sim/small"
     tasks = [asyncio.create_task(events_of(call, one)) for call in calls]
     await all_joined(one.coalesced, 1000)
     model.gate.set()
@@ -58,6 +59,7 @@ async def test_a_thousand_at_once_are_one_question(layers, stream):
     replies[0].content[0]["text"] = "spoilt"
     assert replies[1].text == "one two three"
     assert calls[1].notes["cache.shared"]
+    assert calls[1].notes["deployment"] == "sim/small"
     assert calls[1].notes["cache.saved_usd"] == 0.25
     assert one.coalesced.flying == 0
     assert (await one.ask()).cached == "exact"

@@ -422,3 +422,89 @@ async def test_only_the_model_itself_is_kept_below_others(layers):
     await one.ask()
     assert (await one.ask()).cached == "exact"
     assert await ask(question(), one) == await one.ask()
+
+
+async def test_it_forgets_tenants_it_has_not_heard_of_for_long(layers, monkeypatch):
+    monkeypatch.setattr("corral.cache.local._TENANTS_MAX", 2)
+    one = await layers(Model())
+    for tenant in ("a", "b", "c"):
+        await one.ask(tenant=tenant)
+    assert one.shelf.at_hand("a", b"?") is None
+    assert (await one.ask(tenant="a")).cached == "exact"
+
+
+async def test_copies_take_no_more_room_than_they_may(layers):
+    one = await layers(Model(answer("x" * 100)))
+    local = one.shelf._local
+    local._bytes_max = 4000
+    for number in range(50):
+        await one.ask(text=f"{number}")
+        assert local.bytes <= 4000
+    assert len(local) > 5
+    assert (await one.ask(text="0")).cached == "exact"
+
+
+async def test_what_is_too_much_to_write_is_dropped_and_counted(layers, monkeypatch):
+    monkeypatch.setattr("corral.cache.writing._PENDING_MAX", 3)
+    one = await layers(Model(), coalesce="never")
+    drafts = [EntryDraft(key=bytes([n]) * 16, value=b"v", ttl_s=60) for n in range(10)]
+    assert [one.shelf.keep("acme", draft) for draft in drafts] == [True] * 3 + [False] * 7
+    await one.shelf.flush()
+    assert len((await one.shelf._store.get("acme", [draft.key for draft in drafts])).found) == 3
+
+
+async def test_what_is_written_is_swept(layers, stores, monkeypatch):
+    monkeypatch.setattr("corral.cache.writing._BATCH", 10)
+    monkeypatch.setattr("corral.cache.writing._SWEEP_LIMIT", 5)
+    one = await layers(Model(), entries_max=20)
+    for n in range(200):
+        one.shelf.keep("acme", EntryDraft(key=n.to_bytes(16, "big"), value=b"v", ttl_s=60))
+    await one.cached.stop()
+    (stats,) = await stores.cache.stats("acme")
+    assert stats.entries == 20
+
+
+async def test_a_fault_of_ours_does_not_end_the_writing(layers, stores, caplog):
+    one = await layers(Model())
+    put = one.shelf._store.put
+
+    async def faulty(*_):
+        raise ZeroDivisionError
+
+    stores.cache.put = faulty
+    await one.ask()
+    assert "could not be written" in caplog.text
+    stores.cache.put = put
+    await one.ask(text="other")
+    assert (await stores.cache.stats("acme"))[0].entries == 1
+
+
+async def test_stopping_gives_refreshes_a_moment_and_no_more(layers, clock, monkeypatch):
+    monkeypatch.setattr("corral.cache.exact._STOP_S", 0.01)
+    model = Model()
+    one = await layers(model, ttl_s=60, stale_s=60)
+    await one.ask()
+    clock.at += 61
+    model.gate.clear()
+    await one.ask()
+    await until(lambda: len(model.asked) == 2)
+    await one.cached.stop()
+    assert model.open == 0
+    await one.ask()
+    assert len(model.asked) == 2  # nothing begins any more
+
+
+@pytest.mark.parametrize("error", [ModelRequestInvalid("no"), ZeroDivisionError()])
+async def test_what_goes_wrong_in_the_background(layers, clock, error, caplog):
+    model = Model(answer(), error)
+    one = await layers(model, ttl_s=60, stale_s=60, negative_ttl_s=60)
+    await one.ask()
+    clock.at += 61
+    assert (await one.ask()).cached == "stale"
+    await until(lambda: not one.cached._refreshing)
+    await one.shelf.flush()
+    if isinstance(error, ModelRequestInvalid):
+        with pytest.raises(ModelRequestInvalid):
+            await one.ask()
+    else:
+        assert "could not be fetched anew" in caplog.text

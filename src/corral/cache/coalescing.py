@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import cast
@@ -10,9 +11,9 @@ import msgspec
 
 from corral.cache.entries import Refusal, read_value
 from corral.cache.exact import Cached, checked_key
-from corral.cache.flight import Flight
+from corral.cache.flight import Came, Flight
 from corral.cache.keys import KeyGenerator
-from corral.cache.replay import replayed
+from corral.cache.replay import deltas_of, replayed
 from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK, Clock
@@ -49,7 +50,9 @@ class Coalesced:
         """Questions that may be joined."""
         return len(self._flights)
 
-    async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+    async def __call__(  # noqa: C901 - three ways, side by side: alone, answered meanwhile, together
+        self, call: ModelCall, proceed: CallModel
+    ) -> AsyncIterator[ModelEvent]:
         """Join a question that is on its way, or send one."""
         key = self._key_of(call)
         if key is None:
@@ -62,6 +65,11 @@ class Coalesced:
             flight = self._flights.get(key)
             leads = flight is None
             if flight is None:
+                meanwhile = self._came_meanwhile(call, key)
+                if meanwhile is not None:
+                    async for event in replayed(meanwhile, stream=call.stream):
+                        yield event
+                    return
                 flight = self._flights[key] = self._send(call, key, proceed)
             try:
                 async with aclosing(self._follow(call, flight, leads=leads)) as events:
@@ -88,13 +96,21 @@ class Coalesced:
 
     # -- in this process ----------------------------------------------------------------------------------------------
 
-    def _send(self, call: ModelCall, key: tuple[str, bytes, bool], proceed: CallModel) -> Flight:
-        def ended(flight: Flight) -> None:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+    def _send(self, call: ModelCall, place: tuple[str, bytes, bool], proceed: CallModel) -> Flight:
+        """The question, on its way in a task of its own: whoever leaves, what comes of it is kept."""
 
-        flight = Flight(lambda: self._ask(call, key[1], proceed), ended)
-        flight.deadline = call.deadline
+        def ended(flight: Flight) -> None:
+            if self._flights.get(place) is flight:
+                del self._flights[place]
+
+        came: Came | None = None
+        if self._cached is not None and "cache.key" in call.notes:
+            generation = self._shelf.generation(call.caller.tenant)
+            came = functools.partial(self._cached.keep, call, place[1], generation)
+            if self._sharing is not None and not place[2]:
+                proceed = self._sharing.around(place[1], proceed, came)
+        flight = Flight(proceed(call), ended, came)
+        flight.deadline, flight.notes = call.deadline, call.notes
         return flight
 
     async def _follow(self, call: ModelCall, flight: Flight, *, leads: bool) -> AsyncGenerator[ModelEvent, None]:
@@ -113,9 +129,11 @@ class Coalesced:
                     continue
                 reply = cast("ModelReply", event)
                 if not leads:
-                    reply = self._shared(call, reply)
-                async for told in replayed(reply, stream=call.stream and not deltas):
-                    yield told
+                    reply = self._shared(call, reply, flight)
+                if call.stream and not deltas:
+                    for delta in deltas_of(reply):
+                        yield delta
+                yield reply
                 return
         except ModelRequestInvalid:
             if not leads and self._cached is not None:
@@ -124,8 +142,11 @@ class Coalesced:
         finally:
             await flight.leave(follower)
 
-    def _shared(self, call: ModelCall, reply: ModelReply) -> ModelReply:
+    def _shared(self, call: ModelCall, reply: ModelReply, flight: Flight | None = None) -> ModelReply:
         """The answer as one's own: free, and in a copy that may be changed."""
+        for name, note in () if flight is None else flight.notes.items():  # who answered, and why
+            if not name.startswith("cache."):
+                call.notes.setdefault(name, note)
         self._counting.looked("shared", "hit")
         call.notes["cache.shared"] = True
         if reply.cost_usd:
@@ -139,39 +160,12 @@ class Coalesced:
             return False
         return call.deadline is None or call.deadline > max(flight.deadline, self._monotonic())
 
-    # -- asking -------------------------------------------------------------------------------------------------------
-
-    async def _ask(self, call: ModelCall, key: bytes, proceed: CallModel) -> AsyncIterator[ModelEvent]:
-        """The question itself, in the flight's task: whoever leaves, what comes of it is kept."""
-        cached = self._cached if "cache.key" in call.notes else None
-        generation = None if cached is None else self._shelf.generation(call.caller.tenant)
-        if cached is not None and call.policy.cache != "refresh":
-            meanwhile = self._came_meanwhile(call, key)
-            if meanwhile is not None:
-                yield meanwhile
-                return
-            if self._sharing is not None:
-                proceed = self._sharing.around(key, proceed)
-        kept = False
-        try:
-            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
-                async for event in events:
-                    if type(event) is ModelReply and cached is not None:
-                        kept = cached.keep(call, key, generation, event)
-                    yield event
-        except ModelRequestInvalid as error:
-            kept = cached is not None and cached.keep(call, key, generation, error)
-            raise
-        finally:
-            if self._sharing is not None:
-                if kept:
-                    self._sharing.kept(call.caller.tenant, key)
-                else:
-                    await self._sharing.give_up(call.caller.tenant, key)
-
-    def _came_meanwhile(self, call: ModelCall, key: bytes) -> ModelReply | None:
+    def _came_meanwhile(self, call: ModelCall, place: tuple[str, bytes, bool]) -> ModelReply | None:
         """Between this call's look and its question, somebody else's answer may have come."""
-        kept = self._shelf.at_hand(call.caller.tenant, key)
+        tenant, key, anew = place
+        if anew or self._cached is None or "cache.key" not in call.notes:
+            return None
+        kept = self._shelf.at_hand(tenant, key)
         if kept is None or kept.fresh_s <= 0:
             return None
         found = read_value(kept.value)

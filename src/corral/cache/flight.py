@@ -6,10 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import cast
+from typing import Any, cast
 
-from corral.errors import ModelStreamBroken, ModelTimeout
+from corral.errors import ModelRequestInvalid, ModelStreamBroken, ModelTimeout
 from corral.messages import Delta, ModelEvent, ModelReply
+
+Came = Callable[[ModelReply | ModelRequestInvalid], object]
 
 BUFFER_MAX_BYTES = 4_194_304
 """What is kept of a stream for those who are behind; nobody joins a longer one any more."""
@@ -29,11 +31,16 @@ class Follower:
 class Flight:
     """The question belongs to a task of its own; it is given up when the last follower has left."""
 
-    def __init__(self, ask: Callable[[], AsyncIterator[ModelEvent]], ended: Callable[[Flight], None]) -> None:
-        """`ended` is called when nobody can join any more."""
+    def __init__(
+        self, events: AsyncIterator[ModelEvent], ended: Callable[[Flight], None], came: Came | None = None
+    ) -> None:
+        """`ended` is called when nobody can join any more; `came` with the answer, or the refusal, before anybody hears it."""
         self.deadline: float | None = None
+        self.notes: dict[str, Any] = {}
+        """Of who asked first."""
         self.joined = 0
         self._ended = ended
+        self._came = came
         self._followers: set[Follower] = set()
         self._events: deque[ModelEvent] = deque()
         self._first = 0
@@ -42,7 +49,7 @@ class Flight:
         self._answered = False
         self._error: BaseException | None = None
         self._room: asyncio.Future[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._fly(ask))
+        self._task = asyncio.get_running_loop().create_task(self._fly(events))
 
     # -- who follows --------------------------------------------------------------------------------------------------
 
@@ -96,9 +103,9 @@ class Flight:
 
     # -- what comes ---------------------------------------------------------------------------------------------------
 
-    async def _fly(self, ask: Callable[[], AsyncIterator[ModelEvent]]) -> None:
+    async def _fly(self, asked: AsyncIterator[ModelEvent]) -> None:
         try:
-            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", ask())) as events:
+            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", asked)) as events:
                 async for event in events:
                     await self._take(event)
                     if self._answered:
@@ -106,6 +113,8 @@ class Flight:
         except asyncio.CancelledError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001 - it is everybody's who follows
+            if self._came is not None and isinstance(error, ModelRequestInvalid):
+                self._came(error)
             self._error = error
         finally:
             self._over = True
@@ -121,6 +130,8 @@ class Flight:
                 self._wake()
                 await self._make_room()
         elif type(event) is ModelReply:
+            if self._came is not None:
+                self._came(event)
             self._answered = True
             self._ended(self)
         self._wake()

@@ -11,9 +11,11 @@ from typing import cast
 import msgspec
 
 from corral.cache.entries import Refusal, read_value
+from corral.cache.flight import Came
 from corral.cache.shelf import Shelf
 from corral.cache.store import Kept
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.errors import ModelRequestInvalid
 from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply
 
 LEASE_S = 15.0
@@ -39,8 +41,8 @@ class Sharing:
         self._holder = new_id()
         self._held: set[tuple[str, bytes]] = set()
 
-    def around(self, key: bytes, proceed: CallModel) -> CallModel:
-        """The same question, asked here only if nobody else does."""
+    def around(self, key: bytes, proceed: CallModel, came: Came) -> CallModel:
+        """The same question, asked here only if nobody else does. `came` keeps what is answered, or notes that it did."""
 
         async def shared(call: ModelCall) -> AsyncIterator[ModelEvent]:
             reply = await self._elsewhere(call, key)
@@ -52,22 +54,24 @@ class Sharing:
                 async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
                     async for event in events:
                         yield event
+            except ModelRequestInvalid as error:
+                came(error)
+                raise
             finally:
                 keeping.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await keeping
+                await self._end(call, key)
 
         return shared
 
-    async def give_up(self, tenant: str, key: bytes) -> None:
-        """What was asked here is not going to be kept: somebody else may ask."""
-        if (tenant, key) in self._held:
-            self._held.discard((tenant, key))
-            await self._shelf.release(tenant, key, self._holder)
-
-    def kept(self, tenant: str, key: bytes) -> None:
-        """The answer is going to be in the store, and the lease ends with that."""
-        self._held.discard((tenant, key))
+    async def _end(self, call: ModelCall, key: bytes) -> None:
+        """What is going to be in the store ends the lease; if that is not kept, somebody else may ask."""
+        place = (call.caller.tenant, key)
+        if place in self._held:
+            self._held.discard(place)
+            if not call.notes.get("cache.kept"):
+                await self._shelf.release(*place, self._holder)
 
     async def _elsewhere(self, call: ModelCall, key: bytes) -> ModelReply | None:
         """What another process was answered; none: ask here."""
