@@ -19,6 +19,9 @@ _log = logging.getLogger("corral.cache")
 _FRESH_S = 1.0
 """For so long what was read is not read again: another worker's evidence counts here that much later."""
 _ROUTES_MAX = 1_000
+_WRONG_MIN = 2
+_SURE = 0.99
+"""Beginning anew is dear, and audits are looked at again and again: it takes more than a likely doubt."""
 _NEVER = float("-inf")
 
 
@@ -107,6 +110,6 @@ class Verdicts:
 def broken_bound(evidence: Evidence, error_rate: float) -> str:
     """Why a route must begin anew: too many of the answers that were served and audited were wrong. Empty: it need not."""
     audits, wrong = evidence.audits, evidence.audits_wrong
-    if audits and calibration.lower_bound(wrong, audits) > error_rate:
+    if wrong >= _WRONG_MIN and calibration.lower_bound(wrong, audits, _SURE) > error_rate:
         return f"{wrong} of {audits} audited answers were wrong, and {error_rate:.1%} may be"
     return ""

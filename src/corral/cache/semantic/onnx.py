@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH_MAX = 8
-"""More at a time are no faster on one core: all are padded to the longest."""
+"""Texts that are handed to the thread at a time."""
 _WAITING_MAX = 4_096
 _LENGTH = 512
 _MODEL_FILES = (
@@ -138,7 +138,7 @@ class _Encoding:
         sentence = _read(folder / "sentence_bert_config.json", _SentenceConfig) or _SentenceConfig()
         self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(min(sentence.max_seq_length, _LENGTH))
-        self._tokenizer.enable_padding()
+        self._tokenizer.no_padding()
         pooling = _read(folder / "1_Pooling" / "config.json", _Pooling) or _Pooling()
         self._by_first_token = pooling.pooling_mode_cls_token
         prompts = (_read(folder / "config_sentence_transformers.json", _PromptConfig) or _PromptConfig()).prompts
@@ -163,9 +163,15 @@ class _Encoding:
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         import numpy as np  # noqa: PLC0415 - as above
 
-        encoded = self._tokenizer.encode_batch([self._prompt + text for text in texts])
-        ids = np.array([one.ids for one in encoded], dtype=np.int64)
-        mask = np.array([one.attention_mask for one in encoded], dtype=np.int64)
+        return np.concatenate([self._encode(text) for text in texts])
+
+    def _encode(self, text: str) -> NDArray[np.float32]:
+        """One text alone: several at a time are no faster on one core, and would be rounded together."""
+        import numpy as np  # noqa: PLC0415 - as above
+
+        encoded = self._tokenizer.encode(self._prompt + text)
+        ids = np.array([encoded.ids], dtype=np.int64)
+        mask = np.array([encoded.attention_mask], dtype=np.int64)
         given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         hidden: NDArray[np.float32] = self._session.run(None, {k: v for k, v in given.items() if k in self._takes})[0]
         if hidden.ndim == 2:  # noqa: PLR2004 - the model pools by itself

@@ -32,7 +32,7 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if not 0 < size < min(len(data), _TABLE_MAX):
             raise ValueError("the length of its table is wrong")  # noqa: TRY301 - one place says which file it was
-        table: dict[str, Any] = msgspec.json.decode(bytes(data[8 : 8 + size]))
+        table = msgspec.json.decode(bytes(data[8 : 8 + size]), type=dict[str, Any])
         table.pop("__metadata__", None)
         places = msgspec.convert(table, dict[str, _Place])
         body = data[8 + size :]
