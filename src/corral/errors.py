@@ -331,7 +331,7 @@ class PaceExceeded(ModelFailed):
 class NotCached(CorralError):
     """Only a kept answer was wanted, and there is none."""
 
-    status = 504
+    status = 404
     code = "not_cached"
 
 

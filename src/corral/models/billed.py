@@ -100,6 +100,8 @@ class Billed:
             )
 
     def _priced(self, call: ModelCall, reply: ModelReply) -> ModelReply:
+        if reply.cost_usd is not None:  # some providers say it themselves
+            return reply
         return msgspec.structs.replace(reply, cost_usd=self._cost_of(call.model, reply.usage))
 
     def _counted(self, call: ModelCall, partial: ModelReply) -> ModelReply:

@@ -72,7 +72,11 @@ class CacheRoutes:
                 tag="cache",
                 summary="Throw your tenant's kept answers away: those under any of these tags, or all",
                 params=(
-                    Param("tag", description="Only entries under this tag; may be given several times."),
+                    Param(
+                        "tag",
+                        description="Only entries under this tag; may be given several times.",
+                        schema={"type": "string", "minLength": 1},
+                    ),
                     Param("kind", description="Only entries of this kind.", schema={"enum": list(KINDS)}),
                 ),
                 answers={

@@ -125,12 +125,7 @@ def _message(value: Any, where: str) -> Message:
         raise RequestInvalid(f"`{where}` is a message: an object with `role` and `content`.", where)
     role = value.get("role")
     if role == "tool":
-        result = {
-            "type": "tool_result",
-            "tool_use_id": str(value.get("tool_call_id") or ""),
-            "content": _parts(value.get("content"), where),
-        }
-        return Message(role="tool", content=[result])
+        return _tool_result(value, where)
     known = _ROLES.get(role) if isinstance(role, str) else None
     if known is None:
         raise RequestInvalid(f"`{where}.role` is one of {', '.join(_ROLES)}, not {role!r}.", f"{where}.role")
@@ -145,20 +140,35 @@ def _message(value: Any, where: str) -> Message:
     return Message(role=known, content=parts)  # type: ignore[arg-type]  # one of them
 
 
+def _tool_result(value: dict[str, Any], where: str) -> Message:
+    used, content = value.get("tool_call_id"), value.get("content")
+    if not isinstance(used, str):
+        raise RequestInvalid(f"`{where}.tool_call_id` says whose result this is: a text.", f"{where}.tool_call_id")
+    if content is None:
+        raise RequestInvalid(f"`{where}.content` is missing.", f"{where}.content")
+    result = {"type": "tool_result", "tool_use_id": used, "content": _parts(content, where)}
+    return Message(role="tool", content=[result])
+
+
 def _thought(value: dict[str, Any]) -> list[dict[str, Any]]:
     said = value.get("reasoning_content") or value.get("reasoning")
     return [{"type": "reasoning", "text": said}] if isinstance(said, str) else []
 
 
 def _tool_uses(value: dict[str, Any], where: str) -> list[dict[str, Any]]:
-    found = []
-    for at, call in enumerate(value.get("tool_calls") or ()):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            place = f"{where}.tool_calls[{at}]"
-            raise RequestInvalid(f"`{place}` is a call of a function: `id`, and `function` with its name.", place)
-        found.append(tool_use(str(call.get("id") or ""), function["name"], function.get("arguments")))
-    return found
+    calls = value.get("tool_calls")
+    if calls is not None and not isinstance(calls, list):
+        raise RequestInvalid(f"`{where}.tool_calls` is a list.", f"{where}.tool_calls")
+    return [_tool_use(call, f"{where}.tool_calls[{at}]") for at, call in enumerate(calls or ())]
+
+
+def _tool_use(call: Any, where: str) -> dict[str, Any]:
+    fields = Fields(call, where)
+    if fields.take("type", str) not in {None, "function"}:
+        raise fields.wrong("type", f"`{where}.type` is `function`.")
+    function = Fields(fields.need("function", dict), f"{where}.function")
+    name, arguments = function.need("name", str), function.take("arguments", str)
+    return tool_use(fields.take("id", str) or "", name, arguments)
 
 
 def _parts(content: Any, where: str) -> list[dict[str, Any]]:

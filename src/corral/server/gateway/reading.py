@@ -11,6 +11,7 @@ import msgspec
 
 from corral.errors import ModelRequestInvalid
 from corral.messages import Caller, CallPolicy, ToolSpec
+from corral.runtime.payload import is_id
 from corral.server.http import Request
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ _CACHE_WORDS = frozenset({"use", "bypass", "refresh", "only"})
 _TAGS_MAX = 20
 _TAG_CHARS_MAX = 200
 _PRIORITY_MAX = 9
+_HEADER_CHARS_MAX = 256
 
 
 class RequestInvalid(ModelRequestInvalid):
@@ -156,10 +158,10 @@ def _is_base64(data: str) -> bool:
 def caller_of(request: Request, *, user: str | None, tags: Mapping[str, str] | None) -> Caller:
     """Who asks: tenant and tier from the credential, the rest from what they say of themselves."""
     context = request.context
-    given = request.headers.get(b"x-corral-tags")
+    given = _words(request, b"x-corral-tags")
     found = dict(tags) if tags else {}
-    if given is not None:
-        pairs = (pair.partition("=") for pair in given.decode("latin-1").split(","))
+    if given:
+        pairs = (pair.partition("=") for pair in given.split(","))
         found |= {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
     if len(found) > _TAGS_MAX or any(len(name) + len(value) > _TAG_CHARS_MAX for name, value in found.items()):
         raise RequestInvalid(f"At most {_TAGS_MAX} tags, each of at most {_TAG_CHARS_MAX} characters.", "metadata")
@@ -186,11 +188,9 @@ def policy_of(request: Request) -> CallPolicy:
     return CallPolicy(
         cache=cache,  # type: ignore[arg-type]  # just checked
         cache_ttl_s=ttl_s,
-        cache_tags=tuple(
-            tag.strip() for tag in (request.header(b"x-corral-cache-tags") or "").split(",") if tag.strip()
-        ),
-        cache_scope=request.header(b"x-corral-cache-scope") or "",
-        route=request.header(b"x-corral-route") or "",
+        cache_tags=tuple(tag.strip() for tag in _words(request, b"x-corral-cache-tags").split(",") if tag.strip()),
+        cache_scope=_words(request, b"x-corral-cache-scope"),
+        route=_words(request, b"x-corral-route"),
     )
 
 
@@ -200,6 +200,17 @@ NO_POLICY = CallPolicy()
 def has_policy(headers: Mapping[bytes, bytes]) -> bool:
     """Whether any header of ours is there: most requests have none."""
     return any(name.startswith(b"x-corral-") for name in headers)
+
+
+def _words(request: Request, header: bytes) -> str:
+    given = request.header(header)
+    if not given:
+        return ""
+    if not is_id(given, _HEADER_CHARS_MAX):
+        raise RequestInvalid(
+            f"The header {header.decode()} has at most {_HEADER_CHARS_MAX} characters, none of them a control character."
+        )
+    return given
 
 
 def _number(request: Request, header: bytes, default: int, most: int) -> int:

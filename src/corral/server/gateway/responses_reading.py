@@ -112,16 +112,19 @@ def _item(item: Any, where: str) -> Message:
             role = _ROLES.get(fields.need("role", str))
             if role is None:
                 raise RequestInvalid(f"`{where}.role` is one of {', '.join(_ROLES)}.", f"{where}.role")
-            return Message(role=role, content=_parts(fields.take_any("content"), where))  # type: ignore[arg-type]  # one of them
+            content = fields.take_any("content")
+            if content is None:
+                raise RequestInvalid(f"`{where}.content` is missing.", f"{where}.content")
+            return Message(role=role, content=_parts(content, where))  # type: ignore[arg-type]  # one of them
         case "function_call":
             use = tool_use(fields.need("call_id", str), fields.need("name", str), fields.take("arguments", str))
             return Message(role="assistant", content=[use])
         case "function_call_output":
-            result = {
-                "type": "tool_result",
-                "tool_use_id": fields.need("call_id", str),
-                "content": _parts(fields.take_any("output"), where),
-            }
+            output = fields.take_any("output")
+            if output is None:
+                raise RequestInvalid(f"`{where}.output` is missing.", f"{where}.output")
+            content = _parts(output, where)
+            result = {"type": "tool_result", "tool_use_id": fields.need("call_id", str), "content": content}
             return Message(role="tool", content=[result])
         case "reasoning":
             thought: dict[str, Any] = {"type": "reasoning", "text": _summary(fields.take_any("summary"))}

@@ -26,7 +26,12 @@ _HEADERS = (
     Param("x-corral-cache-tags", "header", "Names under which the kept answer can be thrown away.", _WORD),
     Param("x-corral-cache-scope", "header", "Answers are shared within a scope alone.", _WORD),
     Param("x-corral-route", "header", "The router's class, instead of finding it out.", _WORD),
-    Param("x-corral-tags", "header", "For the bill: `team=support,product=shop`.", _WORD),
+    Param(
+        "x-corral-tags",
+        "header",
+        "For the bill: `team=support,product=shop`.",
+        {"type": "string", "maxLength": 200, "pattern": ID_PATTERN},
+    ),
     Param(
         "x-corral-priority",
         "header",
@@ -58,34 +63,99 @@ _FAILED = {
     503: Answer("Its provider cannot be reached", _ERROR),
     504: Answer("It did not answer in time", _ERROR),
 }
-_MESSAGE = {
+_TEXT_OR_NOT = {"type": ["string", "null"]}
+_FLAG_OR_NOT = {"type": ["boolean", "null"]}
+_TOOL = {
     "type": "object",
     "properties": {
-        "role": {"type": "string", "enum": ["system", "developer", "user", "assistant", "tool"]},
-        "content": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}, {"type": "null"}]},
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "description": _TEXT_OR_NOT,
+                "parameters": {"type": ["object", "null"]},
+            },
+            "required": ["name"],
+        },
     },
-    "required": ["role"],
+    "required": ["type", "function"],
+}
+_SCHEMA = {
+    "type": "object",
+    "properties": {"name": _TEXT_OR_NOT, "schema": {"type": "object"}, "strict": _FLAG_OR_NOT},
+    "required": ["schema"],
+}
+_FORMAT = {
+    "anyOf": [
+        {"type": "object", "properties": {"type": {"enum": ["text", "json_object"]}}, "required": ["type"]},
+        {
+            "type": "object",
+            "properties": {"type": {"const": "json_schema"}, "json_schema": _SCHEMA},
+            "required": ["type", "json_schema"],
+        },
+        {"type": "null"},
+    ]
+}
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"type": "object", "properties": required | (optional or {}), "required": list(required)}
+
+
+_STRING = {"type": "string"}
+_PART = {
+    "anyOf": [
+        _object({"type": {"const": "text"}, "text": _STRING}),
+        _object({"type": {"const": "image_url"}, "image_url": {"anyOf": [_STRING, _object({"url": _STRING})]}}),
+    ]
+}
+_CONTENT = {"anyOf": [_STRING, {"type": "array", "items": _PART}]}
+_CALLED = _object(
+    {"function": _object({"name": _STRING}, {"arguments": _TEXT_OR_NOT})},
+    {"id": _TEXT_OR_NOT, "type": {"enum": ["function", None]}},
+)
+_MESSAGE = {
+    "anyOf": [
+        _object({"role": {"enum": ["system", "developer", "user"]}, "content": _CONTENT}),
+        _object(
+            {"role": {"const": "assistant"}},
+            {
+                "content": {"anyOf": [*_CONTENT["anyOf"], {"type": "null"}]},
+                "tool_calls": {"type": ["array", "null"], "items": _CALLED},
+            },
+        ),
+        _object({"role": {"const": "tool"}, "tool_call_id": _STRING, "content": _CONTENT}),
+    ]
+}
+_SAID = {"anyOf": [_STRING, {"type": "array", "items": _object({"type": {"const": "input_text"}, "text": _STRING})}]}
+_ITEM = {
+    "anyOf": [
+        _object({"role": {"enum": ["system", "developer", "user", "assistant"]}, "content": _SAID}),
+        _object({"type": {"const": "function_call"}, "call_id": _STRING, "name": _STRING}, {"arguments": _TEXT_OR_NOT}),
+        _object({"type": {"const": "function_call_output"}, "call_id": _STRING, "output": _SAID}),
+    ]
 }
 _CHAT = {
     "type": "object",
     "properties": {
-        "model": {"type": "string"},
+        "model": _TEXT_OR_NOT,
         "messages": {"type": "array", "items": _MESSAGE, "minItems": 1},
-        "stream": {"type": "boolean"},
-        "temperature": {"type": "number"},
-        "max_tokens": {"type": "integer", "minimum": 1},
-        "tools": {"type": "array", "items": {"type": "object"}},
-        "response_format": {"type": "object"},
+        "stream": _FLAG_OR_NOT,
+        "temperature": {"type": ["number", "null"]},
+        "max_tokens": {"type": ["integer", "null"], "minimum": 1},
+        "tools": {"type": ["array", "null"], "items": _TOOL},
+        "response_format": _FORMAT,
     },
     "required": ["messages"],
 }
 _RESPONSE = {
     "type": "object",
     "properties": {
-        "model": {"type": "string"},
-        "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}, "minItems": 1}]},
-        "instructions": {"type": ["string", "null"]},
-        "stream": {"type": "boolean"},
+        "model": _TEXT_OR_NOT,
+        "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": _ITEM, "minItems": 1}]},
+        "instructions": _TEXT_OR_NOT,
+        "stream": _FLAG_OR_NOT,
     },
     "required": ["input"],
 }
@@ -95,8 +165,8 @@ _EMBEDDINGS = {
     "properties": {
         "model": {"type": "string"},
         "input": {"anyOf": [{"type": "string"}, _TEXTS]},
-        "encoding_format": {"type": "string", "enum": ["float", "base64"]},
-        "dimensions": {"type": "integer", "minimum": 1},
+        "encoding_format": {"enum": ["float", "base64", None]},
+        "dimensions": {"type": ["integer", "null"], "minimum": 1},
     },
     "required": ["model", "input"],
 }
@@ -130,7 +200,7 @@ _DESCRIPTIONS = {
         _HEADERS,
     ),
     "POST /v1/embeddings": _Described(
-        "Vectors for texts", {200: Answer("One for each text, in order", _OBJECT), **_FAILED}, _EMBEDDINGS, _HEADERS
+        "Vectors for texts", {200: Answer("One for each text, in order", _OBJECT), **_FAILED}, _EMBEDDINGS, _HEADERS[:1]
     ),
     "GET /v1/models": _Described(
         "The models that can be asked",
