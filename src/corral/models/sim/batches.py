@@ -215,11 +215,7 @@ class Batches:
         try:
             line = msgspec.json.decode(raw, type=_Line)
             name = line.custom_id
-            if line.url != batch.body.endpoint:
-                raise Refused(
-                    "invalid", f"The line is for {line.url}, the batch for {batch.body.endpoint}.", param="url"
-                )
-            written = Written(200, [], self._answered(line))
+            written = Written(200, [], self._answered(line, batch.body.endpoint))
         except msgspec.DecodeError as error:
             written = openai_errors.refuse(Refused("invalid", str(error)), "", "")
         except Refused as refused:
@@ -227,7 +223,9 @@ class Batches:
         response = {"status_code": written.status, "request_id": request, "body": msgspec.Raw(written.body)}
         return {"id": request, "custom_id": name, "response": response, "error": None}, written.status < 400  # noqa: PLR2004 - HTTP's errors
 
-    def _answered(self, line: _Line) -> bytes:
+    def _answered(self, line: _Line, endpoint: str) -> bytes:
+        if line.url != endpoint:
+            raise Refused("invalid", f"The line is for {line.url}, the batch for {endpoint}.", param="url")
         asked = Asked(line.url, {}, bytes(line.body), strict=self._engine.options.strict)
         if line.url == _EMBEDDINGS:
             body, texts = openai_embeddings.read(asked)

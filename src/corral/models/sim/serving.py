@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
+from corral.models.sim.arriving import Connection, Receive, Scope, Send, body_of, key_of, number_of, place_of, wish_of
 from corral.models.sim.batches import Batches
 from corral.models.sim.buckets import UNLIMITED
 from corral.models.sim.catalog import MODELS
 from corral.models.sim.engine import Engine
-from corral.models.sim.options import NO_WISH, Wish, read_wish
+from corral.models.sim.options import Wish
 from corral.models.sim.refusal import Refused, refused_with
 from corral.models.sim.shapes import bedrock_converse, openai_embeddings, openai_errors
 from corral.models.sim.shapes.anthropic_messages import AnthropicMessages
@@ -26,49 +26,9 @@ from corral.models.sim.shapes.openai_responses import OpenAiResponses
 from corral.models.sim.shapes.shape import JSON_TYPE, Asked, Header, Question, Shape, Written, to_json
 from corral.models.sim.turn import Turn
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_BODY_BYTES_MAX = 64 * 1024 * 1024
 _PAGE = b"<!doctype html><html><title>Bad gateway</title><body><h1>Bad gateway</h1></body></html>"
 _BREAKING = frozenset({"cut", "malformed", "midstream"})
-_OF_DEPLOYMENTS = ("/chat/completions", "/embeddings", "/responses")
 _NO_LINGER = struct.pack("ii", 1, 0)
-
-
-class Connection(Protocol):
-    """What the house's server puts into the scope as `corral.connection`."""
-
-    transport: Any
-
-    def on_lost(self, callback: Callable[[], None]) -> None:
-        """Call when the client leaves."""
-        ...
-
-    def forget(self) -> None:
-        """Call nobody any more."""
-        ...
-
-    def respond(self, status: int, headers: Iterable[Header], body: bytes) -> None:
-        """Write a complete response."""
-        ...
-
-    def begin_stream(self, status: int, headers: Iterable[Header]) -> None:
-        """Write the head of a stream."""
-        ...
-
-    def write_piece(self, piece: bytes) -> bool:
-        """Write a piece; true: `drain` before the next one."""
-        ...
-
-    async def drain(self) -> None:
-        """Wait until the client has read."""
-        ...
-
-    def end_stream(self, last: bytes) -> None:
-        """Write the end."""
-        ...
 
 
 class _Gone(Exception):
@@ -132,10 +92,16 @@ class SimService:
             await send({"type": "websocket.close", "code": 1008})
             return
         connection: Connection = scope["corral.connection"]
-        body = await _body_of(receive)
+        try:
+            body = await body_of(receive)
+        except Refused as refused:
+            written = openai_errors.refuse(refused, "", "")
+            written.headers.append((b"connection", b"close"))
+            self._written(connection, written)
+            return
         if body is None:
             return
-        path, model = _place(scope["path"])
+        path, model = place_of(scope["path"])
         asked = Asked(path, dict(scope["headers"]), body, model, self.engine.options.strict)
         shape = self._shapes.get(path)
         try:
@@ -163,7 +129,7 @@ class SimService:
 
     def _looked_up(self, asked: Asked, method: str, scope: Scope) -> Written:
         """Whatever takes no time: lists, files, batches, kept responses."""
-        number = asked_number(asked)
+        number = number_of(asked)
         try:
             self._who(asked)
             if method == "GET" and asked.path == "/v1/models":
@@ -208,12 +174,12 @@ class SimService:
         turns: list[Turn] = []
         model = asked.model
         try:
-            who, wish = self._who(asked), _wish(asked)
+            who, wish = self._who(asked), wish_of(asked)
             question = shape.read(asked)
             model = question.call.model
             turns = self._begun(shape, question, who, wish)
         except Refused as refused:
-            self._written(connection, shape.refuse(refused, model, asked_number(asked)))
+            self._written(connection, shape.refuse(refused, model, number_of(asked)))
             return
         try:
             turn = turns[0]
@@ -333,12 +299,12 @@ class SimService:
     async def _embed(self, asked: Asked, connection: Connection) -> None:
         model = asked.model
         try:
-            who, wish = self._who(asked), _wish(asked)
+            who, wish = self._who(asked), wish_of(asked)
             body, texts = openai_embeddings.read(asked)
             model = body.model
             turn = self.engine.begin_embedding(model, texts, who=who, wish=wish)
         except Refused as refused:
-            self._written(connection, openai_errors.refuse(refused, model, asked_number(asked)))
+            self._written(connection, openai_errors.refuse(refused, model, number_of(asked)))
             return
         engine = self.engine
         await self._single(
@@ -355,7 +321,7 @@ class SimService:
         shape = self._bedrock.get(verb)
         if scope["method"] != "POST" or (shape is None and verb != "invoke"):
             unknown = Refused("missing", "There is no such operation.")
-            self._written(connection, bedrock_converse.refuse(unknown, model, asked_number(asked)))
+            self._written(connection, bedrock_converse.refuse(unknown, model, number_of(asked)))
         elif shape is not None:
             await self._answer(shape, asked, connection)
         else:
@@ -363,11 +329,11 @@ class SimService:
 
     async def _invoke(self, asked: Asked, connection: Connection) -> None:
         try:
-            who, wish = self._who(asked), _wish(asked)
+            who, wish = self._who(asked), wish_of(asked)
             body = bedrock_converse.read_titan(asked)
             turn = self.engine.begin_embedding(asked.model, [body.input_text], who=who, wish=wish)
         except Refused as refused:
-            self._written(connection, bedrock_converse.refuse(refused, asked.model, asked_number(asked)))
+            self._written(connection, bedrock_converse.refuse(refused, asked.model, number_of(asked)))
             return
         headers = [
             *self._bedrock["converse"].headers(turn.number, turn.verdict),
@@ -409,9 +375,9 @@ class SimService:
             self._who(asked)
             call = self._messages.counted(asked)
         except Refused as refused:
-            self._written(connection, self._messages.refuse(refused, "", asked_number(asked)))
+            self._written(connection, self._messages.refuse(refused, "", number_of(asked)))
             return
-        headers = self._messages.headers(asked_number(asked), UNLIMITED)
+        headers = self._messages.headers(number_of(asked), UNLIMITED)
         written = _json(to_json({"input_tokens": self.engine.count(call)}))
         self._written(connection, Written(200, [*written.headers, *headers], written.body))
 
@@ -419,7 +385,7 @@ class SimService:
 
     def _who(self, asked: Asked) -> str:
         """The key that came along; `Refused` if it is not one of those that are let in."""
-        key = _key_of(asked)
+        key = key_of(asked)
         keys = self.engine.options.keys
         if keys and key not in keys:
             raise Refused(
@@ -430,59 +396,6 @@ class SimService:
     def _written(self, connection: Connection, written: Written) -> None:
         headers = [*written.headers, (b"content-length", b"%d" % len(written.body))]
         connection.respond(written.status, headers, written.body)
-
-
-def _key_of(asked: Asked) -> str:
-    given = asked.header(b"authorization")
-    if given.startswith("AWS4-HMAC-SHA256"):
-        return given.partition("Credential=")[2].partition("/")[0]
-    return given.removeprefix("Bearer ") or asked.header(b"x-api-key") or asked.header(b"api-key")
-
-
-def asked_number(asked: Asked) -> str:
-    """What the ids of a response are made of that answers no call."""
-    return hashlib.blake2b(asked.path.encode() + asked.body, digest_size=16).hexdigest()
-
-
-def _wish(asked: Asked) -> Wish:
-    """What the headers `X-Sim-…` want to happen."""
-    wished = {
-        name[6:].decode("latin-1").replace("-", "_"): value.decode("latin-1")
-        for name, value in asked.headers.items()
-        if name.startswith(b"x-sim-")
-    }
-    if not wished:
-        return NO_WISH
-    try:
-        return read_wish(wished)
-    except ValueError as error:
-        raise Refused("invalid", str(error)) from None
-
-
-def _place(path: str) -> tuple[str, str]:
-    """The address without the ways in which others begin it, and the model if it names one."""
-    if path.startswith("/openai/deployments/"):  # Azure
-        for end in _OF_DEPLOYMENTS:
-            if path.endswith(end):
-                return f"/v1{end}", path[20 : -len(end)]
-    return path.removeprefix("/openai").removeprefix("/anthropic"), ""
-
-
-async def _body_of(receive: Receive) -> bytes | None:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        return None
-    body: bytes = message.get("body", b"")
-    pieces, size = [body], len(body)
-    while message.get("more_body", False):
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        pieces.append(message.get("body", b""))
-        size += len(pieces[-1])
-        if size > _BODY_BYTES_MAX:
-            return None
-    return body if len(pieces) == 1 else b"".join(pieces)
 
 
 def _json(body: bytes) -> Written:

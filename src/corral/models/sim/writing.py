@@ -26,6 +26,8 @@ _NAMED = re.compile(r"\b(?i:my name is|i am called|call me|i'm) ([A-ZÀ-Þ][\w'-
 _WHO_AM_I = re.compile(r"\b(?:what(?:'s| is) my name|who am i|remember my name|do you know my name)\b", re.IGNORECASE)
 _SENTENCES = 3
 _ORDER = "your order"
+_WORD_MIN = 4
+"""Shorter beginnings of words fit anything."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,18 +213,23 @@ def _seen(call: ModelCall, text: str, _instruction: str, _chance: random.Random)
 
 
 def _topic_of(text: str) -> knowledge.Topic | None:
-    words = reading.key_words(text)
-    best, most = None, 0
-    for topic in knowledge.TOPICS:
-        score = 0
-        for word in words:
-            if word in topic.words:
-                score += 3
-            elif len(word) > 4 and any(len(start) > 3 and word.startswith(start) for start in topic.words):  # noqa: PLR2004 - shorter beginnings fit anything
-                score += 2
-        if score > most:
-            best, most = topic, score
-    return best
+    scores: dict[int, int] = {}
+    for word in reading.key_words(text):
+        for number, weight in _topics_of(word):
+            scores[number] = scores.get(number, 0) + weight
+    return knowledge.TOPICS[max(scores, key=lambda number: (scores[number], -number))] if scores else None
+
+
+@functools.lru_cache(maxsize=8_192)
+def _topics_of(word: str) -> tuple[tuple[int, int], ...]:
+    """The numbers of the topics to which a word points, and how clearly."""
+    found = []
+    for number, topic in enumerate(knowledge.TOPICS):
+        if word in topic.words:
+            found.append((number, 3))
+        elif len(word) > _WORD_MIN and any(len(start) >= _WORD_MIN and word.startswith(start) for start in topic.words):
+            found.append((number, 2))
+    return tuple(found)
 
 
 def _topical(_call: ModelCall, text: str, instruction: str, chance: random.Random) -> str:
