@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
-from corral.models.sim.options import NO_WISH, Wish
+from corral.models.sim.options import NO_WISH, Wish, read_wish
 from corral.models.sim.refusal import Refused
 from corral.models.sim.shapes.shape import Asked, Header
 
