@@ -7,21 +7,23 @@ import functools
 import logging
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from corral.backends.stores import Stores
 from corral.cache.coalescing import Coalesced
 from corral.cache.counting import CacheCounting
 from corral.cache.embeddings import CachedEmbeddings
 from corral.cache.exact import Cached
+from corral.cache.semantic.counting import SemanticCounting
 from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK
-from corral.errors import CorralError
+from corral.errors import ConfigError, CorralError
 from corral.limits.counting import LimitCounting
 from corral.limits.ledger import Ledger
 from corral.limits.pace import Pace, rules_of
 from corral.limits.store import LedgerEntry, Spend, SpendBy, SpendQuery
-from corral.messages import CallEmbedder, CallModel, EmbedCall, ModelCall, Usage
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, Usage
 from corral.models.bare_names import BareNames
 from corral.models.billed import Billed
 from corral.models.connected import Models, use
@@ -30,16 +32,21 @@ from corral.models.deployments import Deployed
 from corral.models.dispatch import dispatch, dispatch_embedding
 from corral.models.exchange import Exchange
 from corral.models.micro_batching import MicroBatching
-from corral.models.prices import PriceTable, hosts_of, price_table
+from corral.models.prices import Price, PriceFile, PriceTable, hosts_of, price_table
 from corral.models.provider import ModelInfo, Provider
-from corral.models.providers import build_providers, first_model
+from corral.models.providers import SIM, build_providers, first_model
 from corral.models.retrying import Retried
 from corral.models.routing import AUTO, Router, Surroundings, abilities_of
+from corral.models.sim.catalog import MODELS
 from corral.models.stack import ModelLayer, wrap
 from corral.models.tokens import Tokens, estimate_usage
 from corral.models.traced import Traced
 from corral.observability.metrics import Metrics
+from corral.settings.model_sections import CacheSettings, ModelSettings
 from corral.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from corral.cache.semantic.layer import Semantic
 
 _log = logging.getLogger("corral.models")
 _LIST_S = 10.0
@@ -84,7 +91,9 @@ class Modelling:
                 p95=self.deployed.p95,
             ),
         )
-        self._shelf = Shelf(stores.cache, settings.cache, counting=CacheCounting(metrics))
+        counting = CacheCounting(metrics)
+        self._shelf = Shelf(stores.cache, settings.cache, counting=counting)
+        self.semantic = self._semantic(settings.cache, stores, SemanticCounting(metrics, counting))
         self.cached = Cached(self._shelf)
         self._gathered = MicroBatching(size_max=models.embed_batch_max, wait_s=models.embed_wait_s)
         self.ledger = Ledger(stores.ledger, settings.limits) if settings.limits.ledger else None
@@ -106,6 +115,7 @@ class Modelling:
             traced,
             self.cached,
             shared,
+            *([] if self.semantic is None else [self.semantic]),
             self.router,
             self.deployed,
             retried,
@@ -116,6 +126,27 @@ class Modelling:
         for layer in (billed, self.pace, retried, self.deployed, self._gathered, vectors, traced, named):
             embed = functools.partial(layer.embed, proceed=embed)
         return wrap(dispatch(self.providers), layers), embed
+
+    def _semantic(self, settings: CacheSettings, stores: Stores, counting: SemanticCounting) -> Semantic | None:
+        """Loaded only where it is on: it needs numpy, and a model of its own."""
+        if settings.semantic.mode == "off":
+            return None
+        try:
+            from corral.cache.semantic.embedders import open_embedder  # noqa: PLC0415 - see above
+            from corral.cache.semantic.layer import Semantic  # noqa: PLC0415 - as above
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"Answers by meaning need the package {error.name}: install corral[embeddings], or set "
+                "`cache.semantic.mode: off`."
+            ) from None
+        embedder = open_embedder(settings.semantic.embedder, self._ask_embedder)
+        return Semantic(
+            settings.semantic, store=stores.semantic, embedder=embedder, counting=counting, ttl_s=settings.ttl_s
+        )
+
+    async def _ask_embedder(self, call: EmbedCall) -> EmbedReply:
+        """Through all the layers, which are not there yet when this is handed on."""
+        return await self.embed(call)
 
     def _sharing(self) -> Sharing | None:
         """With other processes, where there are some and answers are kept: that is how the others get theirs."""
@@ -155,12 +186,15 @@ class Modelling:
         if self._connected is not None:
             return
         own, hosts = self._settings.prices, hosts_of(self._settings.providers)
-        self.prices = await asyncio.to_thread(price_table, own, hosts=hosts)
+        known = await asyncio.to_thread(price_table, own, hosts=hosts)
+        self.prices = PriceTable([*known.files, _simulated(self._settings)], hosts=hosts)
         for provider in self.providers.values():
             await provider.start()
         await self.tokens.start()
         await self.pace.start()
         await self.cached.start()
+        if self.semantic is not None:
+            await self.semantic.start()
         if self.ledger is not None:
             await self.ledger.start()
         self._connected = Models(self.call, self.embed, default=self._settings.default)
@@ -174,6 +208,8 @@ class Modelling:
         before = use(None)
         if before is not connected:  # another service of this process has taken over
             use(before)
+        if self.semantic is not None:
+            await self.semantic.stop()
         await self._gathered.drain()
         await self._gathered.stop()
         await self.cached.stop()
@@ -219,6 +255,23 @@ class Modelling:
         """What a tenant's calls of the last so many seconds took, added up."""
         query = SpendQuery(since=SYSTEM_CLOCK.now() - since_s, by=by, tag=tag, limit=limit)
         return await self._ledger_store.spend(tenant, query)
+
+
+def _simulated(settings: ModelSettings) -> PriceFile:
+    """What simulated answers would cost if they were real ones."""
+    names = [SIM, *(name for name, one in settings.providers.items() if one.kind == "sim")]
+    prices = [
+        Price(
+            id=f"{name}/{model}",
+            input=one.input_price,
+            output=one.output_price,
+            cache_read=one.cached_price,
+            context_tokens=one.context_tokens,
+        )
+        for name in dict.fromkeys(names)
+        for model, one in MODELS.items()
+    ]
+    return PriceFile(version="sim", models=tuple(prices))
 
 
 def _entry(call: ModelCall | EmbedCall, exchange: Exchange, prices: str) -> LedgerEntry:

@@ -48,6 +48,7 @@ from corral.server.job_check import AgentCheck
 from corral.server.jobs import JobRoutes
 from corral.server.openapi import OpenApiRoute
 from corral.server.routes import Route, Router
+from corral.server.semantic import SemanticRoutes
 from corral.server.sessions import SessionRoutes
 from corral.server.websocket import APP_PATH, WebSocketEndpoint, WebSocketHandler
 from corral.sessions.expiry import Sweeper
@@ -254,6 +255,7 @@ class Service:
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
             *CacheRoutes(self.stores.cache).routes(),
+            *SemanticRoutes(self.stores.semantic, settings.cache.semantic).routes(),
             *self._model_routes(),
             *health.routes(with_metrics=settings.observability.metrics),
             about.route(),

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from corral.cli.cache_audit import audit
 from corral.cli.client import DEFAULT_URL, Client
 from corral.cli.confirming import confirm
 from corral.cli.options import Json, Key, Url, new_app
@@ -14,6 +15,8 @@ from corral.cli.output import note, show, show_json, show_table
 from corral.cli.project import local_url
 
 app = new_app("Models' answers that are kept: how many, what they saved, and throwing them away.")
+
+app.command("audit")(audit)
 
 _KILO = 1024.0
 
