@@ -88,7 +88,13 @@ class SemanticRoutes:
                 handler=self.clear,
                 tag="cache",
                 summary="Throw your tenant's answers by meaning away: those under any of these tags, or all; evidence stays",
-                params=(Param("tag", description="Only answers under this tag; may be given several times."),),
+                params=(
+                    Param(
+                        "tag",
+                        description="Only answers under this tag; may be given several times.",
+                        schema={"type": "string", "minLength": 1},
+                    ),
+                ),
                 answers={200: Answer("How many went", _object(cleared=_COUNT))},
             ),
         ]

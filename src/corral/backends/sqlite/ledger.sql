@@ -20,7 +20,7 @@ SELECT
         WHEN 'tag' THEN (SELECT value FROM json_each(tags) WHERE json_each.key = :tag)
     END AS thing,
     count(*), total(cost_usd), total(cost_usd IS NULL AND input + cache_read + cache_write + output + reasoning > 0),
-    total(cached <> ''), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(reasoning), max(estimated)
+    sum(cached <> ''), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(reasoning), max(estimated)
 FROM ledger INDEXED BY ledger_by_tenant
 WHERE tenant = :tenant AND at >= :since AND at < :until
 GROUP BY 1
