@@ -19,7 +19,7 @@ from corral.cache.semantic.safetensors import read_tensors
 from corral.errors import ConfigError, Draining
 from corral.messages import EmbedReply
 
-HIDDEN, HEADS, LAYERS, WORDS = 16, 2, 2, 12
+HIDDEN, HEADS, LAYERS, WORDS = 128, 4, 2, 12
 CONFIG = {"model_type": "bert", "hidden_size": HIDDEN, "num_attention_heads": HEADS, "num_hidden_layers": LAYERS}
 pytestmark = pytest.mark.usefixtures("may_block")
 
@@ -28,7 +28,7 @@ def tensors(prefix=""):
     chance = np.random.default_rng(3)
 
     def some(*shape):
-        return chance.normal(size=shape, scale=0.15).astype(np.float32)
+        return chance.normal(size=shape, scale=0.1).astype(np.float32)
 
     made = {
         "embeddings.word_embeddings.weight": some(WORDS, HIDDEN),
@@ -42,8 +42,8 @@ def tensors(prefix=""):
         shapes = dict.fromkeys(("attention.self.query", "attention.self.key", "attention.self.value"), (HIDDEN, HIDDEN))
         shapes |= {
             "attention.output.dense": (HIDDEN, HIDDEN),
-            "intermediate.dense": (32, HIDDEN),
-            "output.dense": (HIDDEN, 32),
+            "intermediate.dense": (256, HIDDEN),
+            "output.dense": (HIDDEN, 256),
         }
         for name, shape in shapes.items():
             made |= {f"{at}{name}.weight": some(*shape), f"{at}{name}.bias": some(shape[0])}

@@ -428,3 +428,16 @@ async def test_least_used_answers_make_room(scene):
     await one.ask("Who owns the shop?")
     assert (await one.ask("Who owns the shop?")).cached == "semantic"
     assert (await one.ask(ALIKE)).cached == ""
+
+
+async def test_answers_are_kept_and_found_by_hand(scene):
+    one = await scene()
+    assert await one.layer.find(asks(FIRST)) is None
+    assert await one.layer.keep(asks(FIRST), answer("In 14 days."))
+    assert not await one.layer.keep(asks(FIRST, temperature=0.9), answer())
+    assert not await one.layer.keep(asks(FIRST), answer("Cut", stop_reason="length"))
+    assert not await one.layer.keep(asks("Wie gebe ich die Schuhe zurück?"), answer())
+    await one.layer.drain()
+    found = await one.layer.find(asks(ALIKE))
+    assert (found.text, found.cached) == ("In 14 days.", "semantic")
+    assert one.model.asked == []

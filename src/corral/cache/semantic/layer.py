@@ -138,7 +138,7 @@ class Semantic:
                     self._learn(call, looked, event)
                 yield event
 
-    async def _look(self, call: ModelCall) -> _Looked | None:
+    async def _look(self, call: ModelCall, *, compare: bool = True) -> _Looked | None:
         """What there is for a call; none: the call does not qualify."""
         question = None
         if call.policy.cache != "bypass":
@@ -160,7 +160,7 @@ class Semantic:
             self._counting.trouble("read")
             _log.warning("Kept answers cannot be read, and the question is asked: %s", error)
             return _Looked(question)
-        if call.policy.cache == "refresh":
+        if call.policy.cache == "refresh" or not compare:
             return _Looked(question, vector, partition)
         candidate = self._candidate(question, vector, partition)
         return _Looked(question, vector, partition, candidate, await self._threshold(call.caller.tenant, question))
@@ -183,9 +183,21 @@ class Semantic:
             case _:
                 return None
 
+    # -- by hand
+
+    async def find(self, call: ModelCall) -> ModelReply | None:
+        """The kept answer to a call, as the layer would serve it; nobody is asked, and nothing audited."""
+        looked = await self._look(call)
+        return None if looked is None else await self._served(call, looked)
+
+    async def keep(self, call: ModelCall, reply: ModelReply) -> bool:
+        """Keep an answer that came from elsewhere (frequent questions, another cache). False: it cannot be kept."""
+        looked = await self._look(call, compare=False)
+        return looked is not None and _will_do(reply) and self._keep(call, looked, reply)
+
     # -- serving
 
-    async def _served(self, call: ModelCall, looked: _Looked, proceed: CallModel) -> ModelReply | None:
+    async def _served(self, call: ModelCall, looked: _Looked, proceed: CallModel | None = None) -> ModelReply | None:
         """The kept answer, if it may be served."""
         candidate, threshold, question = looked.candidate, looked.threshold, looked.question
         if candidate is None:
@@ -213,7 +225,7 @@ class Semantic:
         call.notes.update(told)
         self._counting.hit(saved)
         self._keeping.count(call.caller.tenant, question.route, used=candidate.id, saved_usd=saved)
-        if self._chance() < self._settings.audit_share:
+        if proceed is not None and self._chance() < self._settings.audit_share:
             self._keeping.later(lambda: self._audit(call, looked, candidate, reply, proceed))
         return msgspec.structs.replace(reply, cached="semantic", cost_usd=0.0)
 
@@ -245,14 +257,14 @@ class Semantic:
             self._keeping.later(lambda: self._compare(tenant, question, candidate, text))
         self._keep(call, looked, reply)
 
-    def _keep(self, call: ModelCall, looked: _Looked, reply: ModelReply) -> None:
+    def _keep(self, call: ModelCall, looked: _Looked, reply: ModelReply) -> bool:
         partition, vector, question = looked.partition, looked.vector, looked.question
         value = reply_value(reply)
         if partition is None or vector is None or value is None or not guard.read(question.text).english:
-            return
+            return False
         ttl_s = self._ttl_s if call.policy.cache_ttl_s is None else call.policy.cache_ttl_s
         if ttl_s <= 0:
-            return
+            return False
         draft = AnswerDraft(
             id=question.id,
             scope=question.scope,
@@ -265,6 +277,7 @@ class Semantic:
         )
         self._keeping.put(call.caller.tenant, draft)
         partition.put(Listed(draft.id, draft.question, draft.vector, 0.0, ttl_s), self._now())
+        return True
 
     async def _compare(self, tenant: str, question: Question, candidate: Neighbour, fresh: str) -> None:
         """What the kept answer would have been worth."""
