@@ -12,6 +12,8 @@ from corral.models.sim import reading
 
 _DEPTH_MAX = 12
 _ITEMS_MAX = 3
+_SPECIAL = frozenset(("enum", "const", "format", "pattern", "anyOf", "oneOf"))
+"""What makes a text more than any text."""
 _FORMATS: dict[str, str] = {
     "date": "2030-01-15",
     "time": "09:30:00Z",
@@ -180,7 +182,7 @@ class Fitting:
         first = [self._fit(inner, name, depth + 1) for inner in schema.get("prefixItems", ())]
         inner = schema.get("items", True)
         plain = self._resolved(inner, depth)
-        if _kind(plain) == "string" and not plain.get("enum") and not plain.get("format") and not plain.get("pattern"):
+        if _kind(plain) == "string" and not _SPECIAL.intersection(plain):
             listed = self._key_words()[: max(wanted, min(_ITEMS_MAX, most))]
             listed = [self._sized(word, plain) for word in listed]
         else:
