@@ -19,7 +19,7 @@ SELECT
         WHEN 'run' THEN run_id WHEN 'outcome' THEN outcome WHEN 'day' THEN date(at, 'unixepoch')
         WHEN 'tag' THEN (SELECT value FROM json_each(tags) WHERE json_each.key = :tag)
     END AS thing,
-    count(*), total(cost_usd), total(cost_usd IS NULL AND input + cache_read + cache_write + output + reasoning > 0),
+    count(*), total(cost_usd), sum(cost_usd IS NULL AND input + cache_read + cache_write + output + reasoning > 0),
     sum(cached <> ''), sum(input), sum(cache_read), sum(cache_write), sum(output), sum(reasoning), max(estimated)
 FROM ledger INDEXED BY ledger_by_tenant
 WHERE tenant = :tenant AND at >= :since AND at < :until
