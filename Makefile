@@ -8,7 +8,7 @@ export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench bench-jobs chaos docs dev ci test-frameworks test-reference test-all clean
+.PHONY: help demo test check fmt bench bench-jobs bench-models chaos docs dev ci test-frameworks test-reference test-all clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,8 +67,14 @@ bench-jobs: .venv/.synced ## Compare jobs with DBOS, pgqueuer, arq, Celery and L
 	@$(UV) pip install --quiet --python .venv-peers/bin/python -r bench/peers/requirements.txt
 	@$(RUN)/python bench/jobs.py
 
-docs: .venv/.synced ## Check the documentation: links, snippets, generated pages
-	@$(RUN)/pytest tests/docs
+bench-models: .venv/.synced ## Compare the gateway with LiteLLM, SMG and Portkey
+	@test -d .venv-gateways || $(UV) venv --quiet .venv-gateways
+	@$(UV) pip install --quiet --python .venv-gateways/bin/python -r bench/peers/gateways.txt
+	@test ! -x "$$(command -v npm)" || test -d .node-gateways || npm install --silent --prefix .node-gateways @portkey-ai/gateway@1.15.2
+	@$(RUN)/python bench/models.py
+
+docs: .venv/.synced ## Check the documentation: every link leads somewhere
+	@$(RUN)/pytest tests/test_docs.py
 
 dev: .venv/.synced ## Serve examples/quickstart with reload
 	@$(RUN)/corral dev examples/quickstart/agents.py
