@@ -129,7 +129,7 @@ NO_WISH = Wish()
 def read_options(content: object, where: str = "options") -> SimOptions:
     """The options out of settings or of a file. Raises `ConfigError` that names what is wrong."""
     try:
-        options = msgspec.convert(content, SimOptions)
+        options = msgspec.convert(_with_names(content), SimOptions)
     except msgspec.ValidationError as error:
         raise ConfigError(f"The simulator's {where}: {error}") from None
     named = [*options.faults, *options.sequence, *(line.fault for line in options.script if line.fault)]
@@ -143,6 +143,18 @@ def read_options(content: object, where: str = "options") -> SimOptions:
     for line in options.script:
         _check_match(line.match, where)
     return options
+
+
+def _with_names(content: object) -> object:
+    """Statuses among the faults as texts: YAML reads `503` as a number."""
+    if not isinstance(content, dict):
+        return content
+    content = dict(content)
+    if isinstance(content.get("faults"), dict):
+        content["faults"] = {str(fault): share for fault, share in content["faults"].items()}
+    if isinstance(content.get("sequence"), list):
+        content["sequence"] = [str(fault) for fault in content["sequence"]]
+    return content
 
 
 def is_fault(name: str) -> bool:

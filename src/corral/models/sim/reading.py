@@ -23,7 +23,7 @@ _NAME = re.compile(r"(?<![.!?]\s)(?<!^)(?<!\n)\b[A-ZÀ-Þ][\w'\u2019-]+(?:\s+[A-
 _PLACE = re.compile(r"\b(?:in|at|to|from|for|near|of)\s+([A-ZÀ-Þ][\w'\u2019-]+(?:\s+[A-ZÀ-Þ][\w'\u2019-]+)*)")
 _SUM = re.compile(r"[-+(]*\s*\d[\d\s.,()]*(?:(?:\*\*|//|[-+*/\u00d7÷%^x])[\s\d.,()-]*\d[\d\s.,()]*)+")
 _LABELS = re.compile(
-    r"(?:one of|labels?|categor(?:y|ies)|classes|options|either|choose (?:from|between|among)|as)\b[^:\n]{0,40}?[:=]?\s*"
+    r"(?:one of|labels?|category|categories|classes|options|either|choose (?:from|between|among)|as)\b[^:\n]{0,40}?[:=]?\s*"
     r"[\[({]?\s*([\w\"'`. -]{1,40}(?:\s*(?:,|/|\||;|\bor\b)\s*(?:or\s+|and\s+)?[\w\"'`. -]{1,40}?){1,30})\s*(?:[\])}.?!:\n]|$)",
     re.IGNORECASE,
 )

@@ -21,7 +21,9 @@ _EXACTLY = re.compile(
     r"\s*:?\s+(?P<text>.{1,500})",
     re.IGNORECASE | re.DOTALL,
 )
-_CHOICE = re.compile(r"\b(classif|categor|label|choose|which of|one of|sentiment|route|triage)", re.IGNORECASE)
+_CHOICE = re.compile(
+    r"\b(classif|category|categories|categorize|label|choose|which of|one of|sentiment|route|triage)", re.IGNORECASE
+)
 _NAMED = re.compile(r"\b(?i:my name is|i am called|call me|i'm) ([A-ZÀ-Þ][\w'-]*)")
 _WHO_AM_I = re.compile(r"\b(?:what(?:'s| is) my name|who am i|remember my name|do you know my name)\b", re.IGNORECASE)
 _SENTENCES = 3
