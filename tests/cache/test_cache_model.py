@@ -82,6 +82,7 @@ class CacheMachine(RuleBasedStateMachine):
             assert (reply.cached, reply.text) == ("stale", said)
             assert self.model.said == before + 1
         self.kept[tenant, text] = (self.clock.at, f"{self.model.said}", tagged)
+        self.clock.at += SURE_S  # the other worker may still have the one before, for so long
 
     @rule(worker=workers, tenant=tenants, text=texts)
     def only(self, worker, tenant, text):
@@ -98,7 +99,7 @@ class CacheMachine(RuleBasedStateMachine):
         reply = self.run(self._ask(worker, question(text, tenant=tenant, cache="refresh")))
         assert (reply.cached, reply.text) == ("", f"{self.model.said}")
         self.kept[tenant, text] = (self.clock.at, reply.text, ())
-        self.clock.at += SURE_S  # the other worker may still have the one before, for so long
+        self.clock.at += SURE_S  # as above
 
     @rule(worker=workers, tenant=tenants, text=texts)
     def bypass(self, worker, tenant, text):

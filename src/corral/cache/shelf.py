@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from corral.cache.counting import CacheCounting
-from corral.cache.local import Copy, LocalCopies
+from corral.cache.local import LocalCopies
 from corral.cache.store import CacheStore, Claimed, EntryDraft, Kept, Kind, KindStats, Looked
 from corral.cache.writing import Writing
 from corral.clock import SYSTEM_CLOCK, Clock
@@ -21,7 +21,7 @@ _log = logging.getLogger("corral.cache")
 T = TypeVar("T")
 
 SURE_S = 1.0
-"""What another worker cleared may be given out for so long."""
+"""What another worker cleared or replaced may be given out for so long."""
 _ANSWER_S = 0.5
 """A store that takes longer is no help: asking the model is the alternative."""
 _PAUSE_S = 1.0
@@ -133,9 +133,9 @@ class Shelf:
         if looked is None:
             return {}
         now = self._monotonic()
-        if local.confirm(tenant, looked.generation, epoch, now) and copies:
+        if local.confirm(tenant, looked.generation, epoch) and copies:
             for key, kept in looked.found.items():
-                local.put(tenant, key, _copy(kept, looked.generation, now))
+                local.put(tenant, key, kept, looked.generation, now)
         return looked.found
 
     # -- keeping ------------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class Shelf:
         """What the tenant's entries are now, as far as is known here: ask before asking a model. None: keep nothing."""
         known = self._local.generation(tenant)
         if known is None and self._store is None:
-            self._local.confirm(tenant, 0, self._local.epoch(tenant), self._monotonic())
+            self._local.confirm(tenant, 0, self._local.epoch(tenant))
             return 0
         return known
 
@@ -153,19 +153,17 @@ class Shelf:
 
         With a draft's `generation`, what was cleared meanwhile is kept nowhere.
         """
-        now = self._monotonic()
         known = self.generation(tenant)
         copies = draft.kind != "vector" or self._store is None
         if copies and known is not None and draft.generation in {None, known}:
-            fresh_until = now + draft.ttl_s
-            copy = Copy(draft.value, now, fresh_until, fresh_until + draft.stale_s, known, draft.tags)
-            self._local.put(tenant, draft.key, copy)
+            kept = Kept(draft.value, 0.0, draft.ttl_s, draft.ttl_s + draft.stale_s)
+            self._local.put(tenant, draft.key, kept, known, self._monotonic(), draft.tags)
         return self._writing is None or self._writing.put(tenant, draft)
 
     def learn(self, tenant: str, key: bytes, kept: Kept, generation: int) -> None:
         """The store has this, as it said by the way."""
         if generation == self._local.generation(tenant):
-            self._local.put(tenant, key, _copy(kept, generation, self._monotonic()))
+            self._local.put(tenant, key, kept, generation, self._monotonic())
 
     def count(
         self,
@@ -235,7 +233,3 @@ class Shelf:
             return None
         self._pause_s = _PAUSE_S
         return answer
-
-
-def _copy(kept: Kept, generation: int, now: float) -> Copy:
-    return Copy(kept.value, now - kept.age_s, now + kept.fresh_s, now + kept.left_s, generation)
