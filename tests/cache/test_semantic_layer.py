@@ -9,8 +9,9 @@ import pytest
 from cache_scene import answer
 from semantic_scene import Scene, ScriptedEmbedder, asks, until
 
+from corral.cache.semantic.comparing import AnswerJudge, Comparison, judge_at
 from corral.cache.semantic_store import Label
-from corral.errors import ModelUnavailable, NotCached, StoreUnavailable
+from corral.errors import ConfigError, ModelUnavailable, NotCached, StoreUnavailable
 from corral.messages import Delta, Message, OutputFormat, ToolSpec, as_parts
 
 FIRST, ALIKE = "How do I return shoes?", "What is the way to return shoes?"
@@ -441,3 +442,39 @@ async def test_answers_are_kept_and_found_by_hand(scene):
     found = await one.layer.find(asks(ALIKE))
     assert (found.text, found.cached) == ("In 14 days.", "semantic")
     assert one.model.asked == []
+
+
+def always(compared):
+    return True
+
+
+async def never(compared):
+    return False
+
+
+@pytest.mark.usefixtures("may_block")
+async def test_a_judge_is_found_by_its_name():
+    compared = Comparison("Q?", "Q!", "a", "b")
+    assert await judge_at(f"{__name__}:always")(compared)
+    assert not await judge_at(f"{__name__}:never")(compared)
+    for place in ("nowhere:at_all", f"{__name__}:nothing", ""):
+        with pytest.raises(ConfigError, match="judge"):
+            judge_at(place)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("In 14 days.", "in 14 days", True),
+        ("In 14 days.", "In 30 days.", False),
+        ("It is allowed.", "It is not allowed.", False),
+        ("Two weeks, at the desk.", "At the desk, for two weeks.", True),
+        ("Two weeks, at the desk.", "Two weeks, by post.", False),
+        ("x " * 5_000, "y " * 5_000, False),
+    ],
+)
+async def test_the_rule_of_thumb(one, other, same):
+    embedder = ScriptedEmbedder()
+    embedder.at("Two weeks, at the desk.", 1.0)
+    embedder.at("At the desk, for two weeks.", 0.93)
+    assert await AnswerJudge(embedder)(Comparison("Q?", "Q!", one, other)) is same

@@ -140,6 +140,8 @@ class SemanticCacheSettings(Section, frozen=True):
     """Share of hits that are asked anyway and compared, for ever."""
     embedder: str = ""
     """`onnx:FOLDER`, `package:NAME`, or `provider/model`. Needed unless the mode is `off`."""
+    judge: str = ""
+    """`module:function` that says whether a kept answer would have done; empty: a strict rule of thumb."""
     entries_max: Count = 10_000
     """Answers kept per tenant and scope."""
     temperature_max: Annotated[float, Meta(ge=0)] = 0.3

@@ -6,12 +6,17 @@ costs hits, and no truth. Who knows better gives a function of his own.
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import inspect
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 
 from corral.cache.semantic import guard
 from corral.cache.semantic.embedders import Embedder
+from corral.errors import ConfigError
 
 _ALIKE = 0.9
 _READ_MAX = 1_200
@@ -61,3 +66,20 @@ def plain(text: str) -> str:
 def _pieces(text: str) -> list[str]:
     pieces = [text[at : at + _READ_MAX] for at in range(0, len(text), _READ_MAX)]
     return pieces if len(pieces) <= _PIECES_MAX else []
+
+
+def judge_at(place: str) -> Judge:
+    """A judge of somebody's own, `module:function`; it may be `async` or not. Raises `ConfigError` if it is not there."""
+    module, _, name = place.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"cache.semantic.judge: {place!r} is not there ({error}); write `module:function`."
+        ) from error
+
+    async def judge(compared: Comparison) -> bool:
+        said = await asyncio.to_thread(found, compared)
+        return bool(await said if inspect.isawaitable(said) else said)
+
+    return judge

@@ -74,6 +74,12 @@ def read(text: str) -> Reading:
     )
 
 
+def is_english(text: str) -> bool:
+    """Whether a text is known to be English; nothing else is ever served."""
+    plain = text.replace("’", "'")  # noqa: RUF001 - as people type it
+    return _is_english(plain, [word.lower() for word in _TOKEN.findall(plain)])
+
+
 def objection(one: str, other: str) -> str:
     """Why these are not the same question, in a word; empty: nothing speaks against it."""
     if one == other:
@@ -232,7 +238,7 @@ def _number(word: str) -> str | None:
 
 
 def _is_english(text: str, words: list[str]) -> bool:
-    if any(letter.isalpha() and ord(letter) > 0x24F for letter in text):  # noqa: PLR2004 - beyond Latin
+    if not text.isascii() and any(letter.isalpha() and ord(letter) > 0x24F for letter in text):  # noqa: PLR2004 - beyond Latin
         return False
     ours = sum(word in known.FUNCTION for word in words)
     others = sum(word in known.FOREIGN for word in words if word not in known.FUNCTION)
@@ -252,9 +258,9 @@ def _names(text: str, found: list[re.Match[str]]) -> Iterable[str]:
 
 
 def _looks_like_a_name(word: str, *, beginning: bool) -> bool:
-    if any(letter.isupper() for letter in word[1:]):
-        return len(word) > 1
-    return (word[0].isupper() and not beginning) or any(letter.isdigit() for letter in word)
+    if not word[1:].islower():
+        return len(word) > 1 and (any(map(str.isupper, word[1:])) or any(map(str.isdigit, word)))
+    return word[0].isupper() and not beginning
 
 
 def _negates(word: str) -> bool:

@@ -101,9 +101,10 @@ class Partition:
             keys = self._graph.search(vector, count).keys
             known = (self._by_serial.get(int(key)) for key in keys)
             places = np.array([self._places[one] for one in known if one is not None], dtype=np.int64)
-            scores = self._matrix[places] @ vector
+            scores = np.vecdot(self._matrix[places], vector)
         else:
-            all_scores = self._matrix[:size] @ vector
+            # row by row in this thread: a product of matrix and vector would wait for threads on busy cores
+            all_scores = np.vecdot(self._matrix[:size], vector)
             places = np.argpartition(all_scores, -count)[-count:] if size > count else np.arange(size)
             scores = all_scores[places]
         found, past = [], []

@@ -260,7 +260,7 @@ class Semantic:
     def _keep(self, call: ModelCall, looked: _Looked, reply: ModelReply) -> bool:
         partition, vector, question = looked.partition, looked.vector, looked.question
         value = reply_value(reply)
-        if partition is None or vector is None or value is None or not guard.read(question.text).english:
+        if partition is None or vector is None or value is None or not guard.is_english(question.text):
             return False
         ttl_s = self._ttl_s if call.policy.cache_ttl_s is None else call.policy.cache_ttl_s
         if ttl_s <= 0:
