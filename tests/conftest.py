@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from blockbuster import BlockBuster
+from hypothesis import settings
 
 from corral.app import App
 from corral.service import Service
 from serving import Served, settings_at
+
+# Searches are short by default, so that all of them stay within minutes; `HYPOTHESIS_PROFILE=long` takes its time.
+settings.register_profile("short", max_examples=25, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 @pytest.fixture(scope="session")
