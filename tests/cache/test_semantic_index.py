@@ -39,7 +39,7 @@ def test_the_nearest_come_first_with_what_is_known_of_them():
 
 
 def test_partitions_are_forgotten_when_there_are_too_many_rows():
-    partitions = Partitions(entries_max=100, rows_max=30)
+    partitions = Partitions(entries_max=100, rows_max=30, count_every=1)
     for tenant in ("a", "b", "c"):
         for number in range(20):
             partitions.of(tenant, b"s").put(listed(number), 0.0)

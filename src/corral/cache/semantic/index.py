@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_ROWS_MIN = 64
+_ROWS_MIN = 4
 _GRAPH_ROWS = 20_000
 """From so many rows on, a graph of neighbours is searched rather than all of them."""
 _ROWS_MAX = 400_000
-"""Rows in memory over all scopes."""
+"""Rows in memory over all scopes, about."""
+_SCOPES_MAX = 10_000
+_COUNTED_EVERY = 64
+"""Rows are counted when so many scopes have come."""
 
 
 class Neighbour(msgspec.Struct, frozen=True):
@@ -164,8 +167,10 @@ class Partition:
 class Partitions:
     """The scopes that are in use; those not used for the longest time are forgotten, and read again when they are wanted."""
 
-    def __init__(self, *, entries_max: int, rows_max: int = _ROWS_MAX) -> None:
+    def __init__(self, *, entries_max: int, rows_max: int = _ROWS_MAX, count_every: int = _COUNTED_EVERY) -> None:
         self._entries_max = entries_max
+        self._count_every = count_every
+        self._made = 0
         self._rows_max = rows_max
         self._known: OrderedDict[tuple[str, bytes], Partition] = OrderedDict()
 
@@ -175,10 +180,16 @@ class Partitions:
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = Partition(entries_max=self._entries_max)
-            while len(self._known) > 1 and sum(map(len, self._known.values())) > self._rows_max:
-                self._known.popitem(last=False)
+            self._made += 1
+            if self._made % self._count_every == 0 or len(self._known) > _SCOPES_MAX:
+                self._make_room()
         self._known.move_to_end(key)
         return found
+
+    def _make_room(self) -> None:
+        rows = sum(map(len, self._known.values()))
+        while len(self._known) > 1 and (rows > self._rows_max or len(self._known) > _SCOPES_MAX):
+            rows -= len(self._known.popitem(last=False)[1])
 
     def forget(self, tenant: str) -> None:
         """Forget a tenant's, whose answers were cleared."""
