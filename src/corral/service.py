@@ -254,7 +254,7 @@ class Service:
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
-            *CacheRoutes(self.stores.cache).routes(),
+            *CacheRoutes(self.modelling.cached.shelf).routes(),
             *SemanticRoutes(self.stores.semantic, settings.cache.semantic).routes(),
             *self._model_routes(),
             *health.routes(with_metrics=settings.observability.metrics),

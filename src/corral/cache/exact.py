@@ -39,7 +39,8 @@ class Cached:
     def __init__(self, shelf: Shelf, *, generate: KeyGenerator | None = None) -> None:
         """Settings are the shelf's. `generate`: what makes two questions the same, in somebody's own words."""
         settings = shelf.settings
-        self._shelf = shelf
+        self.shelf = shelf
+        """Where the answers are; clearing it here is seen here at once."""
         self._generate = generate
         self._usual: Mode = "use" if settings.exact else "bypass"
         self._settings = settings
@@ -52,7 +53,7 @@ class Cached:
     async def start(self) -> None:
         """Begin. Starting twice is starting once."""
         self._draining = False
-        await self._shelf.start()
+        await self.shelf.start()
 
     async def drain(self) -> None:
         """Begin no more refreshes."""
@@ -68,7 +69,7 @@ class Cached:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        await self._shelf.stop()
+        await self.shelf.stop()
 
     # -- the layer ----------------------------------------------------------------------------------------------------
 
@@ -85,7 +86,7 @@ class Cached:
                     yield event
             return
         call.notes["cache.key"] = key.hex()
-        kept = await self._shelf.find(call.caller.tenant, key)
+        kept = await self.shelf.find(call.caller.tenant, key)
         found = None if kept is None or mode == "refresh" else read_value(kept.value)
         if kept is not None and found is not None:
             reply = self._answer(call, key, kept, found, proceed, mode)
@@ -93,10 +94,10 @@ class Cached:
                 yield event
             return
         self._note(call, "miss")
-        self._shelf.count(call.caller.tenant, "answer", misses=1)
+        self.shelf.count(call.caller.tenant, "answer", misses=1)
         if mode == "only":
             raise NotCached
-        generation = self._shelf.generation(call.caller.tenant)
+        generation = self.shelf.generation(call.caller.tenant)
         try:
             async with _closing(proceed(call)) as events:
                 async for event in events:
@@ -113,7 +114,7 @@ class Cached:
         """The key of a call whose answer may be kept; none: it may not, or it has no key."""
         if call.temperature is not None and call.temperature > self._settings.temperature_max:
             return None
-        return checked_key(call, self._generate, self._shelf)
+        return checked_key(call, self._generate, self.shelf)
 
     def keep(
         self, call: ModelCall, key: bytes, generation: int | None, outcome: ModelReply | ModelRequestInvalid
@@ -135,7 +136,7 @@ class Cached:
             key=key, value=value, ttl_s=ttl_s, stale_s=stale_s, tags=policy.cache_tags, generation=generation
         )
         call.notes["cache.kept"] = True
-        return self._shelf.keep(call.caller.tenant, draft)
+        return self.shelf.keep(call.caller.tenant, draft)
 
     # -- an answer that was kept --------------------------------------------------------------------------------------
 
@@ -148,7 +149,7 @@ class Cached:
         notes["cache.age_s"] = round(kept.age_s, 3)
         if isinstance(found, Refusal):
             self._note(call, "hit", "negative")
-            self._shelf.count(tenant, "answer", hits=1, used=key)
+            self.shelf.count(tenant, "answer", hits=1, used=key)
             raise found.error()
         if stale and mode != "only":
             self._refresh(call, key, proceed)
@@ -157,7 +158,7 @@ class Cached:
             notes["cache.saved_usd"] = cost
             self._counting.saved("exact", cost)
         self._note(call, "stale" if stale else "hit")
-        self._shelf.count(tenant, "answer", hits=1, saved_usd=cost or 0.0, used=key)
+        self.shelf.count(tenant, "answer", hits=1, saved_usd=cost or 0.0, used=key)
         return msgspec.structs.replace(found, cached="stale" if stale else "exact", cost_usd=0.0)
 
     def _note(
@@ -180,7 +181,7 @@ class Cached:
         task.add_done_callback(lambda _: self._refreshing.pop(place, None))
 
     async def _fetch(self, call: ModelCall, key: bytes, proceed: CallModel) -> None:
-        tenant, shelf, holder = call.caller.tenant, self._shelf, new_id()
+        tenant, shelf, holder = call.caller.tenant, self.shelf, new_id()
         claimed = await shelf.claim(tenant, key, holder, lease_s=_REFRESH_AGAIN_S)
         generation = shelf.generation(tenant)
         if claimed is not None and not claimed.ours:
