@@ -154,7 +154,7 @@ def test_headers_of_each_language():
     assert bad.json()["error"]["code"] == "rate_limit_exceeded"
     assert (bad.json()["error"]["type"], bad.headers["retry-after"]) == ("requests", "1")
     good, bad = _both(anthropic)
-    assert good.headers["anthropic-ratelimit-requests-limit"] == "600"
+    assert good.headers["anthropic-ratelimit-requests-limit"] == "60"
     assert good.headers["anthropic-ratelimit-tokens-reset"].endswith("Z")
     assert (bad.json()["error"]["type"], bad.headers["retry-after"]) == ("rate_limit_error", "1")
     _, bad = _both(bedrock)
