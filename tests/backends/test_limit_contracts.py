@@ -92,7 +92,7 @@ async def test_a_valkey_that_is_away_says_so_and_comes_back(valkey):
     limits.start()
     limits.start()
     assert (await limits.swap("p", 0, b"x"))[0]
-    valkey.stop()
+    await asyncio.to_thread(valkey.stop)
     with pytest.raises(StoreUnavailable, match=r"store\.hot"):
         await limits.read("p")
     await asyncio.to_thread(valkey.start)

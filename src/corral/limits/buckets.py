@@ -253,7 +253,8 @@ def _hear(state: State, rule: Rule, heard: Heard, now: float) -> None:
 def _lease(state: State, rule: Rule, ask: Ask, mine: Lease | None, now: float) -> Lease:
     """All of what the first call needs and as much as is fair of the rest, or nothing: half a call's tokens help nobody."""
     waiting_since = mine.since if mine is not None and mine.since else now
-    earlier = [lease for lease in state.leases.values() if lease.since and lease.since < waiting_since]
+    before = (waiting_since, ask.holder)
+    earlier = [lease for name, lease in state.leases.items() if lease.since and (lease.since, name) < before]
     among = 1 + len(state.leases)
     keep_tokens, keep_requests = (0.0, 0.0) if mine is None else (ask.keep_tokens, ask.keep_requests)
     lease = Lease(seq=ask.seq, until=now + ask.lease_s, slots=_slots(state, rule, ask, earlier))
@@ -304,7 +305,9 @@ def _fair(most: int, others: int) -> int:
 
 
 def _granted(state: State, rule: Rule, ask: Ask, lease: Lease, now: float) -> Grant:
-    others = [other for holder, other in state.leases.items() if holder != ask.holder]
+    others = [other for name, other in state.leases.items() if name != ask.holder]
+    before = (lease.since, ask.holder)
+    earlier = [one for name, one in state.leases.items() if one.since and (one.since, name) < before]
     per_s, requests_s = tokens_per_s(state, rule), requests_per_s(state, rule)
     pressed = any(other.need_slots for other in others)
     most = ask.want_slots if rule.concurrency is None else _concurrency(state, rule)
@@ -312,7 +315,7 @@ def _granted(state: State, rule: Rule, ask: Ask, lease: Lease, now: float) -> Gr
         tokens=lease.tokens,
         requests=lease.requests,
         slots=lease.slots,
-        wait_s=_wait_s(state, lease, others, ask, now, per_s, requests_s) if lease.since else None,
+        wait_s=_wait_s(state, lease, earlier, ask, now, per_s, requests_s) if lease.since else None,
         frozen_s=max(0.0, state.frozen_until - now),
         tokens_left=state.tokens,
         tokens_per_s=per_s,
@@ -325,9 +328,8 @@ def _granted(state: State, rule: Rule, ask: Ask, lease: Lease, now: float) -> Gr
 
 
 def _wait_s(
-    state: State, lease: Lease, others: list[Lease], ask: Ask, now: float, per_s: float, requests_s: float
+    state: State, lease: Lease, earlier: list[Lease], ask: Ask, now: float, per_s: float, requests_s: float
 ) -> float:
-    earlier = [other for other in others if other.since and other.since < lease.since]
     wait_s = max(0.0, state.frozen_until - now)
     tokens = lease.need_tokens + sum(other.need_tokens for other in earlier) - state.tokens
     requests = lease.need_requests + sum(other.need_requests for other in earlier) - state.requests

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol
 
 from corral.errors import ModelFailed
+from corral.limits.closing import closing
 from corral.messages import Caller, CallModel, ModelCall, ModelEvent, ModelReply
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 class Reservation(Protocol):
@@ -25,7 +22,7 @@ class Reservation(Protocol):
 class Budget(Protocol):
     """How much a caller may still spend."""
 
-    async def reserve(self, caller: Caller, estimate_usd: float | None) -> Reservation:
+    async def reserve(self, caller: Caller, usd: float | None) -> Reservation:
         """Set aside what a call will probably cost (none: no price is known). Raises an error with a status if there is not enough.
 
         What is set aside and neither settled nor given back is free again after a while: its worker died.
@@ -55,7 +52,7 @@ class Budgeted:
         call.notes["budget.reserved_usd"] = reservation.usd
         cost: float | None = 0.0
         try:
-            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
+            async with closing(proceed(call)) as events:
                 async for event in events:
                     # Once something was said, it costs something, though how much is only known at the end.
                     cost = event.cost_usd if type(event) is ModelReply else None

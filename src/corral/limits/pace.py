@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import (
@@ -17,13 +16,12 @@ from corral.errors import (
     PaceExceeded,
 )
 from corral.limits.buckets import Rule
+from corral.limits.closing import closing
 from corral.limits.gate import Gate
 from corral.limits.learning import OutputSizes, counted
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from corral.limits.counting import LimitCounting
     from corral.limits.store import LimitStore
     from corral.settings.model_sections import LimitSettings, ModelSettings
@@ -112,7 +110,7 @@ class Pace:
         read = float(self._input_tokens(call)) if gates.meters_tokens else 0.0
         passage = await self._enter(call, gates, read)
         try:
-            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
+            async with closing(proceed(call)) as events:
                 async for event in events:
                     if type(event) is ModelReply:
                         passage.usage = event.usage

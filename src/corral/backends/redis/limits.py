@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from corral.backends.redis.hints import TOLD, shown
@@ -20,6 +22,7 @@ _FORGOTTEN_S = 86_400
 """A key that nobody changed for so long is as good as new."""
 _TIMEOUT_S = 2.0
 _CONNECTIONS_MAX = 32
+_RETRIES = 3
 
 
 class RedisLimits:
@@ -45,6 +48,8 @@ class RedisLimits:
                 socket_connect_timeout=_TIMEOUT_S,
                 socket_timeout=_TIMEOUT_S,
                 max_connections=_CONNECTIONS_MAX,
+                # A connection that broke while it was idle; a swap that was made twice fails the second time.
+                retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), _RETRIES),
                 protocol=2,
                 **TOLD,
             )
