@@ -6,9 +6,15 @@ import pytest
 from cache_scene import Layers, TurnedClock
 
 from corral.backends.sqlite.stores import SqliteStores
+from corral.cache import shelf
 from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
 
 __all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
+
+
+@pytest.fixture(autouse=True)
+def _a_busy_machine_is_no_outage(monkeypatch):
+    monkeypatch.setattr(shelf, "_ANSWER_S", 30.0)
 
 
 @pytest.fixture
