@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import anthropic
 import pytest
-
 from sim_process import SimServer
 
 WEATHER = {
@@ -53,9 +52,7 @@ def test_tools_whole_and_streamed(client):
     (use,) = [block for block in reply.content if block.type == "tool_use"]
     assert (use.input, reply.stop_reason) == ({"city": "Paris"}, "tool_use")
     question = {"role": "user", "content": "What is the weather in Paris?"}
-    with client.messages.stream(
-        model="sim/medium", max_tokens=500, messages=[question], tools=[WEATHER]
-    ) as stream:
+    with client.messages.stream(model="sim/medium", max_tokens=500, messages=[question], tools=[WEATHER]) as stream:
         streamed = stream.get_final_message()
     assert streamed.content[0].input == {"city": "Paris"}
     result = {"type": "tool_result", "tool_use_id": use.id, "content": [{"type": "text", "text": '{"sky": "clear"}'}]}

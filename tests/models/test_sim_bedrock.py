@@ -9,7 +9,6 @@ import boto3
 import botocore.exceptions
 import pytest
 from botocore.config import Config
-
 from sim_process import SimServer
 
 MODEL = "anthropic.claude-sonnet-4-5-20250929-v1:0"

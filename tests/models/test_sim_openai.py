@@ -8,7 +8,6 @@ from typing import Literal
 import openai
 import pytest
 from pydantic import BaseModel
-
 from sim_process import SimServer
 
 WEATHER = {
