@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from corral.app import App
+from corral.testing.contracts.setting import eventually
 
 
 @pytest.fixture
@@ -46,6 +47,11 @@ async def test_the_second_answer_is_the_first_one_until_it_is_cleared(client):
 async def test_texts_are_embedded_once(client):
     body = {"model": "sim/embed", "input": ["one", "two"]}
     assert len((await client.post("/v1/embeddings", json=body)).json()["data"]) == 2
+
+    async def written():
+        return (await kept(client)).get("vector") == 2
+
+    await eventually(written)  # behind the caller's back
     again = await client.post("/v1/embeddings", json={**body, "input": ["two", "three"]})
     assert len(again.json()["data"]) == 2
     metrics = (await client.get("/metrics")).text
