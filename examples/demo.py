@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,7 +37,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     corral = find_corral()
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    say("\nCorral serves a file with three agents, remembers what was said, and shows what it did.\n")
+    say("\nCorral serves a file with four agents, remembers what was said, and shows what it did.\n")
     with served(corral) as (server, url):
         port = url.rpartition(":")[2]
         log, store = kept(port)
@@ -84,7 +85,12 @@ def show_requests(corral: str, url: str) -> None:
     status = run(corral, "invoke", "--agent", "fragile", "--payload", '{"after": 2}', expected=1)
     say(f"   {dim(f'exit status {status}: a stream that breaks off never looks like one that ended')}")
 
-    step(5, "A job that waits for a person", 'corral jobs submit order \'{"item": "saddle"}\'')
+    step(5, "A model, asked by an agent (a simulated one: there is no key here)", 'corral invoke --agent ask "…"')
+    sys.stdout.write(f"   {bold('agent')}  ")
+    sys.stdout.flush()
+    run(corral, "invoke", "--agent", "ask", "How do I return a saddle, and who pays for that?")
+
+    step(6, "A job that waits for a person", 'corral jobs submit order \'{"item": "saddle"}\'')
     job = told(corral, "jobs", "submit", "order", '{"item": "saddle"}')
     say(f"   {dim('handed in as')} {job}")
     until(lambda: '"waiting"' in told(corral, "jobs", "show", job, "--json"))
@@ -94,7 +100,7 @@ def show_requests(corral: str, url: str) -> None:
     run(corral, "jobs", "tail", job)
     run(corral, "jobs", "list", "--limit", "1")
 
-    step(6, "What was kept", "corral sessions list")
+    step(7, "What was kept", "corral sessions list")
     run(corral, "sessions", "list", "--limit", "5")
 
 
@@ -166,7 +172,10 @@ def kept(port: str) -> tuple[Path, Path]:
 def forget(log: Path, store: Path) -> None:
     """Remove what a demonstration kept."""
     for old in [log, *KEPT.glob(f"{store.name}*")]:
-        old.unlink(missing_ok=True)
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def stream(url: str, payload: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Three agents that need no account and no key. Edit and save: `corral dev` reloads by itself."""
+"""Four agents that need no account and no key. Edit and save: `corral dev` reloads by itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from corral import App, Context
+from corral import LLM, App, Context
 
 app = App()
+llm = LLM("auto", system="You answer for a shop that sells saddles. Be brief and kind.")
 
 
 @dataclass
@@ -37,6 +38,13 @@ async def main(question: Question, context: Context) -> AsyncIterator[str]:
     for word in re.findall(r"\S+\s*", reply):
         yield word
         await asyncio.sleep(0.03)  # A model would take its time as well.
+
+
+@app.entrypoint(name="ask")
+async def ask(question: Question) -> AsyncIterator[str]:
+    """Ask a model. A simulated one answers until `corral.yaml` names a provider; limits, costs and traces are real."""
+    async for piece in llm.text(question.prompt):
+        yield piece
 
 
 @app.entrypoint(name="fragile")

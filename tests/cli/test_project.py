@@ -91,7 +91,7 @@ def test_the_projects_own_tests_pass(project):
 def test_validate_a_good_project(project, corral):
     done = corral("validate")
     assert (done.status, done.err) == (0, "")
-    assert "main, fragile, order" in done.out
+    assert "main, ask, fragile, order" in done.out
     content = corral("validate", "--json").json
     assert content["ok"]
     assert content["entrypoint"] == "agents.py"
@@ -154,7 +154,7 @@ def test_validate_knows_what_does_not_fit_together(project, corral):
     assert "no keys are configured" in found["corral.yaml:2"]
     assert "mysql" in found["corral.yaml:7"]
     messages = " ".join(p["message"] for p in corral("validate", "--json").json["problems"])
-    assert "there is: fragile, main, order" in messages
+    assert "there is: ask, fragile, main, order" in messages
     assert "'odd' is not a path" in messages
 
 
@@ -169,7 +169,10 @@ def test_validate_knows_whether_the_jobs_of_schedules_can_be_made(project, corra
     assert done.status == Exit.INVALID
     who, what = done.out.splitlines()
     place = "corral.yaml:2: jobs.schedules"
-    assert who == f"{place}.who: There is no agent named 'mian' (did you mean 'main'?); there is: fragile, main, order."
+    assert (
+        who
+        == f"{place}.who: There is no agent named 'mian' (did you mean 'main'?); there is: ask, fragile, main, order."
+    )
     assert what == f"{place}.what: 'inptu' is not known; did you mean 'input'?"
     Path("agents.py").write_text("raise ValueError('no')\n")
     messages = [problem["message"] for problem in corral("validate", "--json").json["problems"]]

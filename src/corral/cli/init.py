@@ -38,7 +38,7 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; it may be there already.")] = Path(),
     as_json: Json = False,
 ) -> None:
-    """Make a small project that runs: two agents, settings, tests. Overwrites nothing."""
+    """Make a small project that runs: four agents, settings, tests. Overwrites nothing."""
     contents = project_files()
     contents[Path("corral.yaml")] = _named(contents[Path("corral.yaml")], directory.resolve().name)
     kept = [path for path in _OPTIONAL if (directory / path).exists()]
