@@ -97,6 +97,7 @@ def test_validate_a_good_project(project, corral):
     assert content["entrypoint"] == "agents.py"
     assert [(agent["name"], agent["streaming"]) for agent in content["agents"]] == [
         ("main", True),
+        ("ask", True),
         ("fragile", True),
         ("order", False),
     ]
