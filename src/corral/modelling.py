@@ -132,7 +132,8 @@ class Modelling:
         if settings.semantic.mode == "off":
             return None
         try:
-            from corral.cache.semantic.embedders import open_embedder  # noqa: PLC0415 - see above
+            from corral.cache.semantic.comparing import judge_at  # noqa: PLC0415 - see above
+            from corral.cache.semantic.embedders import open_embedder  # noqa: PLC0415 - as above
             from corral.cache.semantic.layer import Semantic  # noqa: PLC0415 - as above
         except ModuleNotFoundError as error:
             raise ConfigError(
@@ -141,7 +142,12 @@ class Modelling:
             ) from None
         embedder = open_embedder(settings.semantic.embedder, self._ask_embedder)
         return Semantic(
-            settings.semantic, store=stores.semantic, embedder=embedder, counting=counting, ttl_s=settings.ttl_s
+            settings.semantic,
+            store=stores.semantic,
+            embedder=embedder,
+            counting=counting,
+            ttl_s=settings.ttl_s,
+            judge=judge_at(settings.semantic.judge) if settings.semantic.judge else None,
         )
 
     async def _ask_embedder(self, call: EmbedCall) -> EmbedReply:

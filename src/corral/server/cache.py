@@ -38,12 +38,21 @@ class Clearing(Protocol):
         ...
 
 
+class ByMeaning(Protocol):
+    """Where else answers are kept."""
+
+    async def drop(self, tenant: str, *, tags: Sequence[str] = ()) -> int:
+        """As `SemanticStore.drop`."""
+        ...
+
+
 class CacheRoutes:
     """Handlers of `/v1/cache`."""
 
-    def __init__(self, cache: Clearing) -> None:
-        """Asks `cache`."""
+    def __init__(self, cache: Clearing, *, by_meaning: ByMeaning | None = None) -> None:
+        """Asks `cache`. Answers that are found `by_meaning` go with the others."""
         self._cache = cache
+        self._by_meaning = by_meaning
 
     def routes(self) -> list[Route]:
         """Both of them."""
@@ -110,4 +119,6 @@ class CacheRoutes:
         if len(tags) > _TAGS_MAX or "" in tags:
             raise ValidationFailed(f"Give at most {_TAGS_MAX} tags, none of them empty.")
         cleared = await self._cache.drop(request.context.tenant, tags=tags, kind=kind)
+        if self._by_meaning is not None and kind in {None, "answer"}:
+            cleared += await self._by_meaning.drop(request.context.tenant, tags=tags)
         await request.respond_json({"cleared": cleared})
