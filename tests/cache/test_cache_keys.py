@@ -197,4 +197,4 @@ def test_a_key_tells_nothing_and_is_quick():
     begun = time.process_time()
     for _ in range(1000):
         call_key(call)
-    assert (time.process_time() - begun) / 1000 < 150e-6  # about 5 where nobody else works
+    assert (time.process_time() - begun) / 1000 < 500e-6  # about 5 where nobody else works

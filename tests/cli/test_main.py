@@ -42,6 +42,8 @@ GROUPS = {
     "bridge": ("sqs",),
     "sessions": ("list", "show", "delete", "fork"),
     "db": ("check", "migrate"),
+    "models": ("list", "call", "compare", "cost"),
+    "cache": ("stats", "clear", "audit"),
 }
 
 
