@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -239,6 +240,14 @@ ModelEvent = Delta | ModelReply
 
 CallModel = Callable[[ModelCall], AsyncIterator[ModelEvent]]
 """Ask a model. Close the iterator (`aclose`) to stop early: what it holds is given back then."""
+
+
+def closing(events: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+    """The events of a call, or its pieces; leaving the block closes it, so that who stops early gives back at once what it holds.
+
+    They are generators, although their types do not say so.
+    """
+    return aclosing(cast("AsyncGenerator[T, None]", events))
 
 
 class EmbedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -191,9 +191,10 @@ class Modelling:
         """Agents of this process may ask from now on."""
         if self._connected is not None:
             return
-        own, hosts = self._settings.prices, hosts_of(self._settings.providers)
-        known = await asyncio.to_thread(price_table, own, hosts=hosts)
-        self.prices = PriceTable([*known.files, _simulated(self._settings)], hosts=hosts)
+        models = self._settings
+        self.prices = await asyncio.to_thread(
+            price_table, models.prices, hosts=hosts_of(models.providers), more=[_simulated(models)]
+        )
         for provider in self.providers.values():
             await provider.start()
         await self.tokens.start()

@@ -7,9 +7,8 @@ from working_scene import draft
 
 from corral.context import Context, enter_context, leave_context
 from corral.jobs.running import Outcome
-from corral.messages import Delta, ModelReply, as_parts
+from corral.messages import Delta, ModelReply, as_parts, closing
 from corral.models.llm import LLM, Models, using
-from corral.models.stack import closing
 
 
 class Crash(Exception):

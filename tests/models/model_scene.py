@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from corral.messages import Delta, Message, ModelCall, ModelEvent, ModelReply, as_parts
-from corral.models.stack import closing
+from corral.messages import Delta, Message, ModelCall, ModelEvent, ModelReply, as_parts, closing
 
 
 class TurnedClock:

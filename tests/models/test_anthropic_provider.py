@@ -20,10 +20,10 @@ from corral.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from corral.messages import Delta, EmbedCall, Message, ModelCall, ModelReply, Usage
+from corral.messages import Delta, EmbedCall, Message, ModelCall, ModelReply, Usage, closing
 from corral.models.anthropic import AnthropicProvider, build_anthropic
 from corral.models.provider import LimitsSeen, Provider
-from corral.models.stack import closing, reply_of
+from corral.models.stack import reply_of
 from corral.settings.model_sections import ProviderSettings
 
 USAGE = {"input_tokens": 3, "cache_read_input_tokens": 2, "output_tokens": 5}

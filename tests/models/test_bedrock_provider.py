@@ -26,10 +26,10 @@ from corral.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from corral.messages import Delta, EmbedCall, Message, ModelCall, ModelReply, Usage
+from corral.messages import Delta, EmbedCall, Message, ModelCall, ModelReply, Usage, closing
 from corral.models.bedrock import BedrockProvider, build_bedrock
 from corral.models.provider import LimitsSeen, Provider
-from corral.models.stack import closing, reply_of
+from corral.models.stack import reply_of
 from corral.models.wire.eventstream import frame_bytes
 from corral.settings.model_sections import ProviderSettings
 

@@ -21,13 +21,13 @@ from corral.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from corral.messages import EmbedCall, EmbedReply
+from corral.messages import EmbedCall, EmbedReply, closing
 from corral.models.balancing import Balancing, Candidate
 from corral.models.deployments import Deployed
 from corral.models.fleet import DEPLOYMENTS_MAX, Fleet
 from corral.models.live import Live
 from corral.models.naming import Naming
-from corral.models.stack import closing, wrap
+from corral.models.stack import wrap
 from corral.settings.model_sections import ModelSettings, NamedModelSettings
 
 SMART = NamedModelSettings(deployments={"a/one": 1, "b/one": 1}, balance="order", fallback=["c/two"])

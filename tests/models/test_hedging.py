@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from model_scene import Scripted, TurnedClock, answer, collected, question, settled, streamed
 
 from corral.errors import ModelUnavailable
-from corral.messages import CallPolicy
+from corral.messages import CallPolicy, closing
 from corral.models.deployments import Deployed
 from corral.models.hedging import HedgeBudget
-from corral.models.stack import closing, wrap
+from corral.models.stack import wrap
 from corral.settings.model_sections import ModelSettings, NamedModelSettings
 
 NAMES = {"smart": NamedModelSettings(deployments={"a/one": 1, "b/one": 1}, balance="order")}

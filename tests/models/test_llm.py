@@ -12,10 +12,9 @@ from model_scene import Scripted, answer, settled, streamed
 
 from corral.context import Context, enter_context, find_context, leave_context
 from corral.errors import ConfigError, CorralError, ModelUnavailable
-from corral.messages import Caller, Delta, EmbedReply, Message, ModelCall, OutputFormat, as_parts
+from corral.messages import Caller, Delta, EmbedReply, Message, ModelCall, OutputFormat, as_parts, closing
 from corral.models.connected import Models
 from corral.models.llm import LLM, use, using
-from corral.models.stack import closing
 from corral.models.structured import AnswerMisfit
 
 

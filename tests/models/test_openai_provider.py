@@ -24,11 +24,11 @@ from corral.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from corral.messages import Delta, EmbedCall, ModelCall, ModelReply, Usage
+from corral.messages import Delta, EmbedCall, ModelCall, ModelReply, Usage, closing
 from corral.models.openai import OpenAIProvider, build_openai
 from corral.models.openai_account import account
 from corral.models.provider import LimitsSeen, ModelInfo
-from corral.models.stack import closing, reply_of
+from corral.models.stack import reply_of
 from corral.settings.model_sections import ProviderSettings
 
 GUESS = Usage(input=100, output=50)

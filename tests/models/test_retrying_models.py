@@ -17,9 +17,9 @@ from corral.errors import (
     ModelUnavailable,
     PaceExceeded,
 )
-from corral.messages import EmbedCall, EmbedReply
+from corral.messages import EmbedCall, EmbedReply, closing
 from corral.models.retrying import ELSEWHERE, Retried
-from corral.models.stack import closing, wrap
+from corral.models.stack import wrap
 
 
 def retried(clock: TurnedClock, **facts) -> Retried:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from model_scene import Scripted, answer, collected, question, streamed
 
 from corral.errors import ConfigError, ModelNotFound, ModelUnavailable
-from corral.messages import Caller, CallPolicy, Message, OutputFormat, ToolSpec
+from corral.messages import Caller, CallPolicy, Message, OutputFormat, ToolSpec, closing
 from corral.models.answer_checks import answer_fault
 from corral.models.naming import Naming
 from corral.models.routing import Abilities, Router, Surroundings, abilities_of
-from corral.models.stack import closing, wrap
+from corral.models.stack import wrap
 from corral.settings.model_sections import NamedModelSettings, RouterSettings
 
 CLASSES = {"simple_query": "s/small", "complex_reasoning": "s/medium", "expert_task": "s/large"}

@@ -18,7 +18,7 @@ from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import DeadlineExceeded, ModelRequestInvalid, ModelTimeout, PaceExceeded
-from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
 
 _TOO_LATE = (ModelTimeout, PaceExceeded, DeadlineExceeded)
 
@@ -56,7 +56,7 @@ class Coalesced:
         """Join a question that is on its way, or send one."""
         key = self._key_of(call)
         if key is None:
-            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
+            async with closing(proceed(call)) as events:
                 async for event in events:
                     yield event
             return

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from contextvars import Context
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,7 +18,7 @@ from corral.cache.shelf import Shelf
 from corral.cache.store import EntryDraft, Kept
 from corral.clock import new_id
 from corral.errors import CorralError, ModelRequestInvalid, NotCached
-from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply, closing
 
 _log = logging.getLogger("corral.cache")
 
@@ -81,7 +80,7 @@ class Cached:
             self._note(call, "bypass")
             if mode == "only":
                 raise NotCached("This call's answer is never kept: see `cache.temperature_max`.")
-            async with _closing(proceed(call)) as events:
+            async with closing(proceed(call)) as events:
                 async for event in events:
                     yield event
             return
@@ -99,7 +98,7 @@ class Cached:
             raise NotCached
         generation = self.shelf.generation(call.caller.tenant)
         try:
-            async with _closing(proceed(call)) as events:
+            async with closing(proceed(call)) as events:
                 async for event in events:
                     if type(event) is ModelReply:
                         self.keep(call, key, generation, event)
@@ -192,7 +191,7 @@ class Cached:
         policy = msgspec.structs.replace(call.policy, cache="refresh")
         anew = msgspec.structs.replace(call, stream=False, deadline=None, notes=fresh, policy=policy)
         try:
-            async with asyncio.timeout(_REFRESH_S), _closing(proceed(anew)) as events:
+            async with asyncio.timeout(_REFRESH_S), closing(proceed(anew)) as events:
                 async for event in events:
                     if type(event) is ModelReply and not self.keep(anew, key, generation, event):
                         await shelf.release(tenant, key, holder)
@@ -214,7 +213,3 @@ def checked_key(call: ModelCall, generate: KeyGenerator | None, shelf: Shelf) ->
         _log.warning("A call has no key, and its answer is not kept: %s", error)
         shelf.counting.trouble("key")
         return None
-
-
-def _closing(events: AsyncIterator[ModelEvent]) -> aclosing[AsyncGenerator[ModelEvent, None]]:
-    return aclosing(cast("AsyncGenerator[ModelEvent, None]", events))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from corral.errors import ModelRequestInvalid, ModelStreamBroken, ModelTimeout
-from corral.messages import Delta, ModelEvent, ModelReply
+from corral.messages import Delta, ModelEvent, ModelReply, closing
 
 Came = Callable[[ModelReply | ModelRequestInvalid], object]
 
@@ -105,7 +104,7 @@ class Flight:
 
     async def _fly(self, asked: AsyncIterator[ModelEvent]) -> None:
         try:
-            async with aclosing(cast("AsyncGenerator[ModelEvent, None]", asked)) as events:
+            async with closing(asked) as events:
                 async for event in events:
                     await self._take(event)
                     if self._answered:

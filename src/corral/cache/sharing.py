@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from typing import cast
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -16,7 +14,7 @@ from corral.cache.shelf import Shelf
 from corral.cache.store import Kept
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import ModelRequestInvalid
-from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply, closing
 
 LEASE_S = 15.0
 """After so long somebody else asks, if who asked has died."""
@@ -51,7 +49,7 @@ class Sharing:
                 return
             keeping = asyncio.create_task(self._keep_on(call.caller.tenant, key))
             try:
-                async with aclosing(cast("AsyncGenerator[ModelEvent, None]", proceed(call))) as events:
+                async with closing(proceed(call)) as events:
                     async for event in events:
                         yield event
             except ModelRequestInvalid as error:

@@ -232,8 +232,11 @@ async def _streamed(modelling: Modelling, question: ModelCall) -> ModelReply:
     """Write the answer as it comes."""
     import msgspec  # noqa: PLC0415 - as above
 
-    from corral.messages import Delta, ModelReply  # noqa: PLC0415 - as above
-    from corral.models.stack import closing  # noqa: PLC0415 - as above
+    from corral.messages import (  # noqa: PLC0415 - as above
+        Delta,
+        ModelReply,
+        closing,
+    )
 
     reply = ModelReply()
     async with closing(modelling.call(msgspec.structs.replace(question, stream=True))) as events:

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from corral.errors import ModelFailed
-from corral.limits.closing import closing
-from corral.messages import Caller, CallModel, ModelCall, ModelEvent, ModelReply
+from corral.messages import Caller, CallModel, ModelCall, ModelEvent, ModelReply, closing
 
 
 class Reservation(Protocol):

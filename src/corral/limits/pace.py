@@ -16,10 +16,19 @@ from corral.errors import (
     PaceExceeded,
 )
 from corral.limits.buckets import Rule
-from corral.limits.closing import closing
 from corral.limits.gate import Gate
 from corral.limits.learning import OutputSizes, counted
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, Usage
+from corral.messages import (
+    CallEmbedder,
+    CallModel,
+    EmbedCall,
+    EmbedReply,
+    ModelCall,
+    ModelEvent,
+    ModelReply,
+    Usage,
+    closing,
+)
 
 if TYPE_CHECKING:
     from corral.limits.counting import LimitCounting
@@ -38,8 +47,6 @@ _MODELS_MAX = 4_096
 
 InputTokens = Callable[[ModelCall | EmbedCall], int]
 """How many tokens a call will read, estimated."""
-Learn = Callable[[str, float, int], None]
-"""Told what was estimated for a model, and what its provider counted."""
 
 
 def rules_of(models: ModelSettings) -> dict[str, Rule]:
@@ -70,7 +77,6 @@ class Pace:
         settings: LimitSettings,
         input_tokens: InputTokens,
         *,
-        learn: Learn | None = None,
         counting: LimitCounting | None = None,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
@@ -78,7 +84,6 @@ class Pace:
         """`rules` by provider, or by `provider/model`; who is in none of them passes."""
         self._settings = settings
         self._input_tokens = input_tokens
-        self._learn = learn
         self._counting = counting
         self._clock = clock
         self._sizes = OutputSizes()
@@ -241,8 +246,6 @@ class Pace:
         usage = passage.usage
         if usage is not None and usage.total and not usage.estimated:
             self._sizes.learn(call.model, usage.output_tokens)
-            if self._learn is not None and passage.read:
-                self._learn(call.model, passage.read, usage.input_tokens)
         passage.over()
 
 

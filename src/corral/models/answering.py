@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import TypeVar, cast
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -13,8 +11,6 @@ from corral.errors import ModelFailed
 from corral.messages import ModelCall, ModelReply, Usage
 
 _REST_S = 0.05
-
-T = TypeVar("T")
 
 Estimate = Callable[[ModelCall, ModelReply], Usage]
 """Counts what a provider did not."""
@@ -45,11 +41,6 @@ def add_partial(error: ModelFailed, so_far: ModelReply, call: ModelCall) -> None
     error.model = error.model or call.model
     if so_far.content:
         error.partial = so_far
-
-
-def reading(pieces: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
-    """The pieces of an answer; leaving the block ends who takes it apart, whether it was read to its end or not."""
-    return aclosing(cast("AsyncGenerator[T, None]", pieces))
 
 
 async def read_rest(chunks: AsyncIterator[bytes]) -> None:

@@ -11,8 +11,8 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ConfigError, ModelFailed, ModelRequestInvalid, ModelStreamBroken
-from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
-from corral.models.answering import Estimate, add_partial, finished, read_rest, reading
+from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.models.answering import Estimate, add_partial, finished, read_rest
 from corral.models.provider import ModelInfo
 from corral.models.transport import HttpStream, Transport, remaining_s
 from corral.models.wire import anthropic_errors as errors
@@ -65,8 +65,8 @@ class AnthropicProvider:
         reply = answers.AnthropicStream(asked.answer_tool)
         async with (
             self.transport.stream(url, body, self._headers, timeout_s=timeout_s) as stream,
-            reading(stream.chunks()) as chunks,
-            reading(sse_events(chunks)) as events,
+            closing(stream.chunks()) as chunks,
+            closing(sse_events(chunks)) as events,
         ):
             await self._check_stream(call, stream)
             try:

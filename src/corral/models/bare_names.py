@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, closing
+from corral.models.providers import SIM
 from corral.models.routing import AUTO
-from corral.models.stack import closing
 from corral.settings.model_sections import ModelSettings
 
 
@@ -36,7 +36,7 @@ class BareNames:
         if model in self._names or model.partition(":")[0] == AUTO:
             return model
         provider, slash, _ = model.partition("/")
-        if slash and (provider in self._providers or provider == "sim"):
+        if slash and (provider in self._providers or provider == SIM):
             return model
         found = self._listed.get(model, self._only)
         return f"{found}/{model}" if found else model

@@ -11,8 +11,8 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ConfigError, ContentFiltered, ModelFailed, ModelNotFound, ModelStreamBroken
-from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
-from corral.models.answering import Estimate, add_partial, finished, read_rest, reading
+from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.models.answering import Estimate, add_partial, finished, read_rest
 from corral.models.aws import KeySource, key_source, region_of
 from corral.models.provider import LimitsSeen, ModelInfo
 from corral.models.transport import HttpAnswer, HttpStream, Transport, remaining_s
@@ -81,8 +81,8 @@ class BedrockProvider:
         reply = answers.BedrockStream(asked.answer_tool)
         async with (
             self.transport.stream(url, body, headers, timeout_s=timeout_s) as stream,
-            reading(stream.chunks()) as chunks,
-            reading(frames(chunks)) as messages,
+            closing(stream.chunks()) as chunks,
+            closing(frames(chunks)) as messages,
         ):
             await self._check_stream(call, stream)
             finish = functools.partial(self._finished, call=call, answer_id=stream.headers.get(_REQUEST_ID, ""))

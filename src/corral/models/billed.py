@@ -19,14 +19,14 @@ from corral.messages import (
     ModelEvent,
     ModelReply,
     Usage,
+    closing,
 )
+from corral.models.answering import Estimate
 from corral.models.exchange import Exchange, Record
-from corral.models.stack import closing
 from corral.models.wire.collecting import Collector
 
 CostOf = Callable[[str, Usage], float | None]
 """What so many tokens of a model (`provider/model`) cost; none: no price is known."""
-Estimate = Callable[[ModelCall, ModelReply], Usage]
 
 
 class Billed:
@@ -75,29 +75,18 @@ class Billed:
         """The same for embeddings."""
         clock = self._clock
         started_at, begun = clock.now(), clock.monotonic()
-        usage, cost_usd, outcome = Usage(), None, "cancelled"
+        outcome = "cancelled"
+        reply: EmbedReply | None = None
         try:
-            reply = await proceed(call)
-            usage, cost_usd, outcome = reply.usage, self._cost_of(call.model, reply.usage), "ok"
-            return msgspec.structs.replace(reply, cost_usd=cost_usd)
+            answer = await proceed(call)
+            reply = msgspec.structs.replace(answer, cost_usd=self._cost_of(call.model, answer.usage))
+            outcome = "ok"
+            return reply  # noqa: TRY300 - what follows is for every end
         except CorralError as error:
             outcome = error.code
             raise
         finally:
-            seconds = clock.monotonic() - begun
-            self._record(
-                call,
-                Exchange(
-                    id=new_id(),
-                    provider=call.model.partition("/")[0],
-                    model=call.model,
-                    started_at=started_at,
-                    duration_s=seconds,
-                    outcome=outcome,
-                    usage=usage,
-                    cost_usd=cost_usd,
-                ),
-            )
+            self._over(call, reply, started_at, begun, None, outcome)
 
     def _priced(self, call: ModelCall, reply: ModelReply) -> ModelReply:
         if reply.cost_usd is not None:  # some providers say it themselves
@@ -111,8 +100,8 @@ class Billed:
 
     def _over(
         self,
-        call: ModelCall,
-        reply: ModelReply | None,
+        call: ModelCall | EmbedCall,
+        reply: ModelReply | EmbedReply | None,
         started_at: float,
         begun: float,
         first_at: float | None,

@@ -11,14 +11,13 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ModelFailed, ModelUnavailable
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.balancing import Balancing, Cost, Headroom
 from corral.models.fleet import Deployment, Fleet
 from corral.models.hedging import HedgeBudget, race
 from corral.models.naming import Chain, Naming
 from corral.models.planning import Place, Plan
 from corral.models.retrying import ELSEWHERE
-from corral.models.stack import closing
 from corral.settings.model_sections import ModelSettings
 
 _TIGHT_FOR_TWO = 0.2

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 import msgspec
 
 from corral.errors import ModelNotFound
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, closing
 from corral.models.provider import Provider
-from corral.models.stack import closing
 
 _SHOWN_MAX = 12
 

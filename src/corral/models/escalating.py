@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from corral.errors import ModelFailed
-from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.answer_checks import Check
-from corral.models.stack import closing
 
 _HELD_MAX = 100_000
 """Pieces that are held back for the check; what is longer is passed on unchecked."""

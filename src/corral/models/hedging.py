@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from corral.errors import ModelFailed, ModelStreamBroken
-from corral.messages import ModelEvent
-from corral.models.stack import closing
+from corral.messages import ModelEvent, closing
 
 _SAVED_MAX = 10.0
 """So many hedges may have been saved up."""

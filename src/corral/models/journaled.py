@@ -10,8 +10,7 @@ import msgspec
 
 from corral.context import Context
 from corral.errors import ModelStreamBroken
-from corral.messages import Delta, ModelEvent, ModelReply
-from corral.models.stack import closing
+from corral.messages import Delta, ModelEvent, ModelReply, closing
 
 
 async def asked_once(context: Context, name: str, ask: Callable[[], Awaitable[ModelReply]]) -> ModelReply:

@@ -21,12 +21,13 @@ from corral.messages import (
     ModelReply,
     OutputFormat,
     as_parts,
+    closing,
 )
 from corral.models.batching import Progress, answered_all
 from corral.models.connected import Models, connected, use, using
 from corral.models.journaled import asked_once, run_once, streamed_once
 from corral.models.routing import AUTO, Router
-from corral.models.stack import closing, wrap
+from corral.models.stack import wrap
 from corral.models.structured import AnswerMisfit, Shape
 from corral.settings.model_sections import RouterSettings
 

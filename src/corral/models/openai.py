@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
-from typing import Any, Protocol, TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ModelFailed, ModelRequestInvalid, ModelStreamBroken, ModelTimeout
-from corral.messages import Delta, EmbedCall, EmbedReply, Message, ModelCall, ModelEvent, ModelReply, Usage
+from corral.messages import Delta, EmbedCall, EmbedReply, Message, ModelCall, ModelEvent, ModelReply, Usage, closing
+from corral.models.answering import Estimate
 from corral.models.openai_account import Account, account
 from corral.models.provider import ModelInfo, Provider
 from corral.models.transport import HttpAnswer, HttpStream, Transport, remaining_s
@@ -26,15 +26,12 @@ from corral.models.wire.openai_responses_reply import ResponsesAnswer
 from corral.models.wire.sse import sse_events
 from corral.settings.model_sections import ProviderSettings
 
-Estimate = Callable[[ModelCall, ModelReply], Usage]
 """Counts what a call used, where the provider did not say."""
 
 _encode = msgspec.json.Encoder().encode
 _OK, _MOVED = 200, 300
 _LIST_S = 30.0
 _DRAIN_S = 0.05
-
-T = TypeVar("T")
 
 
 class _Answer(Protocol):
@@ -98,7 +95,7 @@ class OpenAIProvider:
             if call.stream:
                 async with (
                     self.transport.stream(url, body, headers, timeout_s=timeout_s) as stream,
-                    aclosing(_generator(self._streamed(call, stream, answer))) as deltas,
+                    closing(self._streamed(call, stream, answer)) as deltas,
                 ):
                     async for delta in deltas:
                         yield delta
@@ -116,7 +113,7 @@ class OpenAIProvider:
                 yield delta
             return
         self._note_limits(call, stream.headers)
-        async with aclosing(_generator(stream.chunks())) as chunks, aclosing(_generator(sse_events(chunks))) as events:
+        async with closing(stream.chunks()) as chunks, closing(sse_events(chunks)) as events:
             try:
                 async for name, data in events:
                     for delta in answer.feed(name, data):
@@ -213,8 +210,3 @@ def _estimated(usage: Usage) -> Usage:
 
 def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
-
-
-def _generator(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
-    """They are generators, although their types do not say so: they can be closed."""
-    return cast("AsyncGenerator[T, None]", items)

@@ -244,7 +244,7 @@ def write_prices(path: Path, prices: PriceFile) -> None:
     draft.replace(path)
 
 
-def price_table(own: str = "", *, hosts: Mapping[str, str] | None = None) -> PriceTable:
-    """The prices of the settings: the file `own` (`models.prices`) over the table that comes along."""
+def price_table(own: str = "", *, hosts: Mapping[str, str] | None = None, more: Iterable[PriceFile] = ()) -> PriceTable:
+    """The prices of the settings: the file `own` (`models.prices`) over the table that comes along, and that over `more`."""
     files = [read_prices(Path(own).expanduser())] if own else []
-    return PriceTable([*files, shipped()], hosts=hosts)
+    return PriceTable([*files, shipped(), *more], hosts=hosts)

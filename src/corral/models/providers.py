@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from corral.messages import ModelCall, ModelReply, Usage
+from corral.models.answering import Estimate
 from corral.models.provider import Provider
 from corral.settings.model_sections import ModelSettings, ProviderSettings
 
 SIM = "sim"
-
-Estimate = Callable[[ModelCall, ModelReply], Usage]
 
 
 def build_providers(settings: ModelSettings, env: Mapping[str, str], estimate: Estimate) -> dict[str, Provider]:

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ModelFailed, ModelRateLimited, PaceExceeded
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
-from corral.models.stack import closing
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, closing
 
 ELSEWHERE = "deployments.left"
 """In a call's notes: how many other places could be asked at once. Who says no for now is not waited for then."""

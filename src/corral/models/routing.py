@@ -11,13 +11,12 @@ from typing import Any
 import msgspec
 
 from corral.errors import ConfigError, ModelNotFound
-from corral.messages import CallModel, ModelCall, ModelEvent
+from corral.messages import CallModel, ModelCall, ModelEvent, closing
 from corral.models.answer_checks import Check, check_from
 from corral.models.classifiers import classifier_from, function_at, shares_of
 from corral.models.dispatch import nearest
 from corral.models.escalating import upwards
 from corral.models.naming import Naming
-from corral.models.stack import closing
 from corral.settings.model_sections import NamedModelSettings, RouterSettings
 
 AUTO = "auto"

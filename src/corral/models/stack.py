@@ -1,7 +1,7 @@
 """Layers around a call: each a small function of the call and of all that comes after it.
 
     async def layer(call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
-        async with aclosing(proceed(call)) as events:
+        async with closing(proceed(call)) as events:
             async for event in events:
                 yield event
 
@@ -11,12 +11,11 @@ A call that streams and one that does not take the same road: the first yields d
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from typing import Protocol, cast
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 from corral.errors import ModelStreamBroken
-from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply, closing
 
 
 class ModelLayer(Protocol):
@@ -33,11 +32,6 @@ def wrap(innermost: CallModel, layers: Sequence[ModelLayer]) -> CallModel:
     for layer in reversed(layers):
         handler = functools.partial(layer, proceed=handler)
     return handler
-
-
-def closing(events: AsyncIterator[ModelEvent]) -> aclosing[AsyncGenerator[ModelEvent, None]]:
-    """The events of a call; leaving the block closes the call, so that who stops early gives back at once what it holds."""
-    return aclosing(cast("AsyncGenerator[ModelEvent, None]", events))
 
 
 async def reply_of(events: AsyncIterator[ModelEvent]) -> ModelReply:

@@ -18,9 +18,9 @@ from corral.messages import (
     ModelCall,
     ModelEvent,
     ModelReply,
+    closing,
 )
 from corral.models.exchange import Exchange, Record
-from corral.models.stack import closing
 from corral.observability import semconv
 from corral.observability.traces import current_span_id, finished_span, span
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,7 +28,7 @@ from corral.cache.semantic.questions import Question, question_of
 from corral.cache.semantic_store import AnswerDraft, KeptAnswer, Label, Listed, SemanticStore
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError, NotCached
-from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply, closing
 from corral.settings.model_sections import SemanticCacheSettings
 
 if TYPE_CHECKING:
@@ -122,9 +121,7 @@ class Semantic:
         if looked is not None:
             served = await self._served(call, looked, proceed)
             if served is not None:
-                async with aclosing(
-                    _closable(replayed(served, stream=call.stream, pause_s=call.policy.replay_chunks_s))
-                ) as events:
+                async with closing(replayed(served, stream=call.stream, pause_s=call.policy.replay_chunks_s)) as events:
                     async for event in events:
                         yield event
                 return
@@ -132,7 +129,7 @@ class Semantic:
             self._keeping.count(call.caller.tenant, looked.question.route, used=None)
         if call.policy.cache == "only":
             raise NotCached
-        async with aclosing(_closable(proceed(call))) as events:
+        async with closing(proceed(call)) as events:
             async for event in events:
                 if looked is not None and type(event) is ModelReply:
                     self._learn(call, looked, event)
@@ -296,7 +293,7 @@ class Semantic:
         )
         reply: ModelReply | None = None
         try:
-            async with aclosing(_closable(proceed(asked))) as events:
+            async with closing(proceed(asked)) as events:
                 async for event in events:
                     if type(event) is ModelReply:
                         reply = event
@@ -376,7 +373,3 @@ def _will_do(reply: ModelReply) -> bool:
 def _reply_of(kept: KeptAnswer) -> ModelReply | None:
     value = read_value(kept.value)
     return None if isinstance(value, Refusal) else value
-
-
-def _closable(events: AsyncIterator[ModelEvent]) -> AsyncGenerator[ModelEvent, None]:
-    return cast("AsyncGenerator[ModelEvent, None]", events)

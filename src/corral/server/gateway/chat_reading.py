@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.messages import Message, ModelCall, OutputFormat, ToolSpec
-from corral.server.gateway.reading import Fields, RequestInvalid, function_tool, image_part, texts, tool_use
+from corral.messages import Message, ModelCall, OutputFormat
+from corral.server.gateway.reading import (
+    Fields,
+    RequestInvalid,
+    function_tools,
+    image_part,
+    texts,
+    tool_choice,
+    tool_use,
+)
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_CHOICES = frozenset({"auto", "none", "required"})
 _ALONE = 1
 
 
@@ -35,7 +42,7 @@ def read_chat(body: object, default_model: str) -> ChatRequest:
     call = ModelCall(
         model=fields.take("model", str) or default_model,
         messages=_messages(fields.need("messages", list)),
-        tools=_tools(fields),
+        tools=function_tools(fields, "function"),
         tool_choice=_tool_choice(fields.take_any("tool_choice")),
         parallel_tools=fields.take("parallel_tool_calls", bool),
         temperature=fields.take("temperature", float),
@@ -71,27 +78,10 @@ def _max_tokens(fields: Fields) -> int | None:
     return most
 
 
-def _tools(fields: Fields) -> list[ToolSpec]:
-    found = []
-    for at, tool in enumerate(fields.take("tools", list) or ()):
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind != "function":
-            raise fields.wrong(f"tools[{at}].type", f"Tools are functions here, not {kind!r}.")
-        found.append(function_tool(tool.get("function"), f"tools[{at}].function"))
-    return found
-
-
 def _tool_choice(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str) and value in _CHOICES:
-        return value
-    if isinstance(value, dict):
-        function = value.get("function")
-        name = function.get("name") if isinstance(function, dict) else value.get("name")
-        if isinstance(name, str):
-            return f"tool:{name}"
-    raise RequestInvalid("`tool_choice` is `auto`, `none`, `required`, or names a function.", "tool_choice")
+    function = value.get("function") if isinstance(value, dict) else None
+    holder = function if isinstance(function, dict) else value
+    return tool_choice(value, holder.get("name") if isinstance(holder, dict) else None)
 
 
 def _output(value: dict[str, Any] | None) -> OutputFormat | None:

@@ -16,6 +16,7 @@ from corral.server.http import Request
 
 T = TypeVar("T")
 
+_CHOICES = frozenset({"auto", "none", "required"})
 _CACHE_WORDS = frozenset({"use", "bypass", "refresh", "only"})
 _TAGS_MAX = 20
 _TAG_CHARS_MAX = 200
@@ -114,6 +115,29 @@ def function_tool(value: object, where: str) -> ToolSpec:
         parameters=fields.take("parameters", dict) or {},
         strict=bool(fields.take("strict", bool)),
     )
+
+
+def function_tools(fields: Fields, inside: str = "") -> list[ToolSpec]:
+    """The tools of a request; `inside`: the field of each that holds its declaration, if not all of it is one."""
+    found = []
+    for at, tool in enumerate(fields.take("tools", list) or ()):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if kind != "function":
+            raise fields.wrong(f"tools[{at}].type", f"Tools are functions here, not {kind!r}.")
+        declared, where = (tool.get(inside), f"tools[{at}].{inside}") if inside else (tool, f"tools[{at}]")
+        found.append(function_tool(declared, where))
+    return found
+
+
+def tool_choice(value: object, named: object) -> str:
+    """Which tool is to be called; `named` is the name in `value`, if it has one."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and value in _CHOICES:
+        return value
+    if isinstance(named, str):
+        return f"tool:{named}"
+    raise RequestInvalid("`tool_choice` is `auto`, `none`, `required`, or names a function.", "tool_choice")
 
 
 def tool_use(use_id: str, name: str, arguments: object) -> dict[str, Any]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.messages import Message, ModelCall, OutputFormat, ToolSpec
+from corral.messages import Message, ModelCall, OutputFormat
 from corral.server.gateway.chat_reading import ChatRequest
-from corral.server.gateway.reading import Fields, RequestInvalid, function_tool, image_part, tool_use
+from corral.server.gateway.reading import Fields, RequestInvalid, function_tools, image_part, tool_choice, tool_use
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-_CHOICES = frozenset({"auto", "none", "required"})
 _KEPT_ELSEWHERE = ("previous_response_id", "conversation", "background", "prompt")
 
 
@@ -29,7 +28,7 @@ def read_response(body: object, default_model: str) -> ChatRequest:
     call = ModelCall(
         model=fields.take("model", str) or default_model,
         messages=messages,
-        tools=_tools(fields),
+        tools=function_tools(fields),
         tool_choice=_tool_choice(fields.take_any("tool_choice")),
         parallel_tools=fields.take("parallel_tool_calls", bool),
         temperature=fields.take("temperature", float),
@@ -50,24 +49,8 @@ def read_response(body: object, default_model: str) -> ChatRequest:
     )
 
 
-def _tools(fields: Fields) -> list[ToolSpec]:
-    found = []
-    for at, tool in enumerate(fields.take("tools", list) or ()):
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind != "function":
-            raise fields.wrong(f"tools[{at}].type", f"Tools are functions here, not {kind!r}.")
-        found.append(function_tool(tool, f"tools[{at}]"))
-    return found
-
-
 def _tool_choice(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str) and value in _CHOICES:
-        return value
-    if isinstance(value, dict) and isinstance(value.get("name"), str):
-        return f"tool:{value['name']}"
-    raise RequestInvalid("`tool_choice` is `auto`, `none`, `required`, or names a function.", "tool_choice")
+    return tool_choice(value, value.get("name") if isinstance(value, dict) else None)
 
 
 def _output(text: dict[str, Any] | None) -> OutputFormat | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from typing import Any, Protocol, Self, TypeVar, cast
 
 import msgspec
@@ -13,8 +12,9 @@ import msgspec
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import enter_context
 from corral.errors import CorralError, ModelNotFound, ModelStreamBroken
-from corral.messages import CallEmbedder, CallModel, Delta, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallEmbedder, CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.provider import ModelInfo
+from corral.models.stack import reply_of
 from corral.server.answer import write_error
 from corral.server.disconnect import ClientWatch
 from corral.server.gateway import schemas
@@ -166,21 +166,14 @@ class GatewayRoutes:
             if call.stream:
                 await leaving.unless_left(self._stream(request, call, writer))
                 return
-            reply = await leaving.unless_left(self._reply(call))
+            reply = await leaving.unless_left(reply_of(self._call_model(call)))
             if reply is not None:
                 headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
                 await request.respond(200, msgspec.json.encode(whole(reply)), JSON, headers)
 
-    async def _reply(self, call: ModelCall) -> ModelReply:
-        async with aclosing(_generator(self._call_model(call))) as events:
-            async for event in events:
-                if type(event) is ModelReply:
-                    return event
-        raise ModelStreamBroken
-
     async def _stream(self, request: Request, call: ModelCall, make_writer: Callable[[str], Writer]) -> None:
         """Nothing is sent before the first event, so that what fails before it is a plain error."""
-        async with aclosing(_generator(self._call_model(call))) as events:
+        async with closing(self._call_model(call)) as events:
             event = await anext(events, None)
             if event is None:
                 raise ModelStreamBroken
@@ -261,11 +254,6 @@ class _Leaving:
 
 def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
-
-
-def _generator(events: AsyncIterator[ModelEvent]) -> Any:
-    """Every call is a generator, and can be closed."""
-    return events
 
 
 def _noted(notes: dict[str, Any]) -> list[Header]:
