@@ -92,6 +92,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For the bill: `{"team": "support"}`."""
     priority: int = 5
     """0 (last) to 9 (first), when calls have to wait for a provider's limits."""
+    roles: tuple[str, ...] = ()
+    """What the user may do, as the credential says: `support`, `admin`."""
 
 
 class CallPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -276,3 +278,100 @@ class EmbedReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 CallEmbedder = Callable[[EmbedCall], Awaitable[EmbedReply]]
+
+
+# -- calling a tool ---------------------------------------------------------------------------------------------------
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call of a tool, asked for by a model or by code."""
+
+    name: str
+    input: dict[str, Any] = {}
+    """The arguments, not yet checked."""
+    id: str = ""
+    """The model's name for this call; its result carries it."""
+    after: tuple[str, ...] = ()
+    """Ids of calls of the same turn whose results this one needs: it starts when they are there."""
+    caller: Caller = Caller()
+    tainted: tuple[str, ...] = ()
+    """Where words came from that nobody of ours wrote and that this call may obey: `tool:web_fetch`, `document:faq.md`."""
+    approved_by: str = ""
+    """Who said yes, where a rule asks for a person."""
+    idempotency_key: str = ""
+    """One effect for this key, however often the call is made; empty: made from run, place and input where the tool needs one."""
+    deadline: float | None = None
+    """When to be done, on the monotonic clock of this process."""
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+    """What the layers decided, and why (`rule`, `cache`, `attempts`); changes of the call share it."""
+
+
+class ToolFault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a tool gave no result, in words that help a model to go on."""
+
+    code: str
+    """`invalid_input`, `timeout`, `denied`, `approval_required`, `not_found`, `unavailable`, `failed`, `cancelled`, …"""
+    message: str
+    retryable: bool = False
+    retry_after_s: float | None = None
+
+
+class ToolReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of a call."""
+
+    name: str
+    id: str = ""
+    content: list[dict[str, Any]] = []
+    """What the model reads: parts, as in `Message`."""
+    value: Any = None
+    """The result itself, as JSON."""
+    fault: ToolFault | None = None
+    """Set: the tool gave no result, and `content` says why."""
+    tainted: tuple[str, ...] = ()
+    """Where words in `content` came from that nobody of ours wrote."""
+    cached: Literal["", "kept", "replayed", "speculated"] = ""
+    """`kept`: from the cache of results; `replayed`: the first effect of this idempotency key; `speculated`: called ahead."""
+    attempts: int = 1
+    duration_s: float = 0.0
+    cost_usd: float | None = None
+    artefact: str = ""
+    """Where the whole result lies when `content` holds only its beginning."""
+
+    def as_part(self) -> dict[str, Any]:
+        """The result as a part of the next message."""
+        part = {"type": "tool_result", "tool_use_id": self.id, "content": self.content}
+        return part if self.fault is None else {**part, "is_error": True}
+
+
+CallTool = Callable[[ToolCall], Awaitable[ToolReply]]
+"""Call a tool. It never raises for what a tool did or what a rule forbids: that is a reply with a fault."""
+
+
+# -- what happened, for those who must know -----------------------------------------------------------------------------
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that was decided or done, and by which rule. Never holds a secret."""
+
+    id: str
+    at: float
+    tenant: str
+    action: str
+    """What it was about: `tool.call`, `tool.approval`."""
+    subject: str
+    """On what: the tool's name."""
+    decision: str
+    """`allowed`, `denied`, `approval_required`, `approved`, `refused`, `done`, `failed`."""
+    rule: str = ""
+    """The name of the rule that decided."""
+    reason: str = ""
+    actor: str = ""
+    """Who: the user, else the agent."""
+    agent: str = ""
+    session_id: str = ""
+    run_id: str = ""
+    details: dict[str, Any] = {}
+
+
+Audit = Callable[[AuditEntry], None]
+"""Write an entry down. Returns at once and never raises."""

@@ -1,0 +1,1 @@
+"""What outlives a conversation, and how it is fitted into a context window."""

@@ -1,0 +1,1 @@
+"""Tools: typed, permitted, safe to repeat, bounded."""
