@@ -105,6 +105,12 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     since: float | None = None
     metadata: dict[str, str] = {}
     """Events whose metadata has each of these keys with exactly this value."""
+    has: tuple[str, ...] = ()
+    """Events whose metadata has each of these keys, with whatever text or number."""
+    lacks: tuple[str, ...] = ()
+    """Events whose metadata has none of these keys."""
+    event_id: str | None = None
+    """Only the event of this id, if the other conditions hold for it too."""
 
 
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,3 +120,5 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
     actor: str | None = None
     """Only sessions in which this actor appears."""
+    prefix: str = ""
+    """Only sessions whose id begins so."""

@@ -58,8 +58,10 @@ class SessionStore(Protocol):
         """List a tenant's sessions, the most recently active first."""
         ...
 
-    async def actors(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[ActorInfo]:
-        """List who spoke, by name."""
+    async def actors(
+        self, tenant: str, *, limit: int = 100, cursor: str | None = None, prefix: str = ""
+    ) -> Page[ActorInfo]:
+        """List who spoke, by name; with `prefix` only in sessions whose id begins so."""
         ...
 
     async def read_state(self, key: SessionKey) -> State:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import check_id, check_key, decode, encode, findable, labels, rows_of
+from corral.backends.event_lookup import one_event
 from corral.backends.postgres.columns import columns_of, place_of
 from corral.backends.queries import read_queries
 from corral.errors import EventNotFound, SessionExists, SessionNotFound, StateConflict, TurnLost
@@ -70,6 +71,8 @@ class PostgresSessions:
         wanted = encode(labels(query.metadata), "Metadata").decode() if query.metadata else None
         if not findable(key.tenant, key.session_id, query.actor, query.branch):
             return Page([])
+        if query.event_id is not None:
+            return await one_event(self.events, key, query)
         rows = await self._engine.fetch(
             _SQL["events"],
             key.tenant,
@@ -82,6 +85,8 @@ class PostgresSessions:
             query.since,
             list(query.roles) or None,
             wanted,
+            list(labels(dict.fromkeys(query.has))) or None,
+            list(labels(dict.fromkeys(query.lacks))) or None,
         )
         return page_of([_event(key.session_id, row) for row in rows], lambda last: last.seq, query.limit)
 
@@ -96,9 +101,9 @@ class PostgresSessions:
         """List sessions."""
         check_limit(query.limit)
         before_at, before_number = read_cursor(query.cursor, tuple[float, int]) or _LAST
-        if not findable(tenant, query.actor):
+        if not findable(tenant, query.actor, query.prefix):
             return Page([])
-        args = (tenant, before_at, before_number, query.limit + 1)
+        args = (tenant, before_at, before_number, query.limit + 1, query.prefix)
         if query.actor is None:
             rows = await self._engine.fetch(_SQL["list"], *args)
         else:
@@ -106,13 +111,15 @@ class PostgresSessions:
         page = page_of(list(rows), lambda last: (last[4], last[0]), query.limit)
         return Page([_info(row) for row in page.items], page.next_cursor)
 
-    async def actors(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[ActorInfo]:
+    async def actors(
+        self, tenant: str, *, limit: int = 100, cursor: str | None = None, prefix: str = ""
+    ) -> Page[ActorInfo]:
         """List actors."""
         check_limit(limit)
         after = read_cursor(cursor, str) or ""
-        if not findable(tenant, after):
+        if not findable(tenant, after, prefix):
             return Page([])
-        rows = await self._engine.fetch(_SQL["actors"], tenant, after, limit + 1)
+        rows = await self._engine.fetch(_SQL["actors"], tenant, after, limit + 1, prefix)
         infos = [ActorInfo(actor=actor, sessions=sessions, last_seen_at=seen) for actor, sessions, seen in rows]
         return page_of(infos, lambda last: last.actor, limit)
 

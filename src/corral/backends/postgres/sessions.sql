@@ -18,14 +18,16 @@ SELECT number, session_id, actor, created_at, updated_at, last_seq, expires_at, 
 FROM corral.sessions
 WHERE tenant = $1 AND (expires_at IS NULL OR expires_at > corral.now())
   AND (updated_at, number) < ($2, $3)
+  AND starts_with(session_id, $5)
 ORDER BY updated_at DESC, number DESC LIMIT $4;
 
 -- name: list_of_actor
 -- A tenant's live sessions in which an actor appears, the most recently active first.
 SELECT number, session_id, sessions.actor, created_at, updated_at, last_seq, expires_at, metadata
 FROM corral.session_actors AS seen JOIN corral.sessions ON number = seen.session
-WHERE seen.tenant = $1 AND seen.actor = $5 AND (expires_at IS NULL OR expires_at > corral.now())
+WHERE seen.tenant = $1 AND seen.actor = $6 AND (expires_at IS NULL OR expires_at > corral.now())
   AND (updated_at, number) < ($2, $3)
+  AND starts_with(session_id, $5)
 ORDER BY updated_at DESC, number DESC LIMIT $4;
 
 -- name: actors
@@ -33,6 +35,7 @@ ORDER BY updated_at DESC, number DESC LIMIT $4;
 SELECT seen.actor, count(*), max(seen.last_seen_at)
 FROM corral.session_actors AS seen JOIN corral.sessions ON number = seen.session
 WHERE seen.tenant = $1 AND seen.actor > $2 AND (expires_at IS NULL OR expires_at > corral.now())
+  AND starts_with(session_id, $4)
 GROUP BY seen.actor ORDER BY seen.actor LIMIT $3;
 
 -- name: events
@@ -58,6 +61,8 @@ WHERE session = (
   AND ($8::double precision IS NULL OR created_at >= $8)
   AND ($9::text[] IS NULL OR role = ANY ($9))
   AND ($10::text IS NULL OR labels @> $10::text::jsonb)
+  AND ($11::text[] IS NULL OR labels ?& $11)
+  AND ($12::text[] IS NULL OR NOT coalesce(labels, '{}'::jsonb) ?| $12)
 ORDER BY seq DESC LIMIT $4;
 
 -- name: read_state

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from corral.backends.cursor import check_limit, page_of, read_cursor
+from corral.backends.event_lookup import one_event
 from corral.backends.encoding import check_id, check_key, decode, encode, findable, labels, rows_of
 from corral.backends.queries import read_queries
 from corral.backends.sqlite.appending import SEQ_BITS, append, fence, find_event, touch
@@ -80,6 +81,8 @@ class SqliteSessions:
         before = min(read_cursor(query.cursor, int) or _SEQ_END, _SEQ_END)
         if not findable(key.tenant, key.session_id, query.actor, query.branch):
             return Page([])
+        if query.event_id is not None:
+            return await one_event(self.events, key, query)
         bound = {
             "tenant": key.tenant,
             "session_id": key.session_id,
@@ -89,6 +92,8 @@ class SqliteSessions:
             "since": query.since,
             "roles": encode(query.roles, "Roles").decode() if query.roles else None,
             "labels": encode(labels(query.metadata), "Metadata").decode() if query.metadata else None,
+            "has": encode(list(labels(dict.fromkeys(query.has))), "Metadata").decode() if query.has else None,
+            "lacks": encode(list(labels(dict.fromkeys(query.lacks))), "Metadata").decode() if query.lacks else None,
             "before_seq": before,
             "limit": query.limit + 1,
             "quoted_id": encode(key.session_id, "The session id").decode(),
@@ -116,24 +121,27 @@ class SqliteSessions:
         bound = {
             "tenant": tenant,
             "actor": query.actor,
+            "prefix": query.prefix,
             "before_at": before_at,
             "before_number": before_number,
             "limit": query.limit + 1,
         }
-        if not findable(tenant, query.actor):
+        if not findable(tenant, query.actor, query.prefix):
             return Page([])
         sql = _SQL["list" if query.actor is None else "list_of_actor"]
         rows = await self._engine.read(lambda view: view.execute(sql, {**bound, "now": view.now}).fetchall())
         page = page_of(rows, lambda last: (last[4], last[0]), query.limit)
         return Page([_info(row) for row in page.items], page.next_cursor)
 
-    async def actors(self, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[ActorInfo]:
+    async def actors(
+        self, tenant: str, *, limit: int = 100, cursor: str | None = None, prefix: str = ""
+    ) -> Page[ActorInfo]:
         """List actors."""
         check_limit(limit)
         after = read_cursor(cursor, str)
-        if not findable(tenant, after):
+        if not findable(tenant, after, prefix):
             return Page([])
-        bound = {"tenant": tenant, "after": after, "limit": limit + 1}
+        bound = {"tenant": tenant, "after": after, "prefix": prefix, "limit": limit + 1}
         rows = await self._engine.read(lambda view: view.execute(_SQL["actors"], {**bound, "now": view.now}).fetchall())
         infos = [ActorInfo(actor=actor, sessions=sessions, last_seen_at=seen) for actor, sessions, seen in rows]
         return page_of(infos, lambda last: last.actor, limit)

@@ -18,6 +18,7 @@ FROM sessions WHERE tenant = :tenant AND session_id = :session_id AND (expires_a
 SELECT number, session_id, actor, created_at, updated_at, last_seq, expires_at, metadata
 FROM sessions
 WHERE tenant = :tenant AND (expires_at IS NULL OR expires_at > :now)
+  AND (:prefix = '' OR substr(session_id, 1, length(:prefix)) = :prefix)
   AND (:before_at IS NULL OR (updated_at, number) < (:before_at, :before_number))
 ORDER BY updated_at DESC, number DESC LIMIT :limit;
 
@@ -26,6 +27,7 @@ ORDER BY updated_at DESC, number DESC LIMIT :limit;
 SELECT number, session_id, sessions.actor, created_at, updated_at, last_seq, expires_at, metadata
 FROM session_actors AS seen JOIN sessions ON number = seen.session
 WHERE seen.tenant = :tenant AND seen.actor = :actor AND (expires_at IS NULL OR expires_at > :now)
+  AND (:prefix = '' OR substr(session_id, 1, length(:prefix)) = :prefix)
   AND (:before_at IS NULL OR (updated_at, number) < (:before_at, :before_number))
 ORDER BY updated_at DESC, number DESC LIMIT :limit;
 
@@ -34,6 +36,7 @@ ORDER BY updated_at DESC, number DESC LIMIT :limit;
 SELECT seen.actor, count(*), max(seen.last_seen_at)
 FROM session_actors AS seen JOIN sessions ON number = seen.session
 WHERE seen.tenant = :tenant AND (:after IS NULL OR seen.actor > :after) AND (expires_at IS NULL OR expires_at > :now)
+  AND (:prefix = '' OR substr(session_id, 1, length(:prefix)) = :prefix)
 GROUP BY seen.actor ORDER BY seen.actor LIMIT :limit;
 
 -- name: events
@@ -65,6 +68,14 @@ found AS (
               SELECT 1 FROM json_each(coalesce(labels, '{}')) AS has
               WHERE has.key = wanted.key AND has.value = wanted.value
           )
+      ))
+      AND (:has IS NULL OR NOT EXISTS (
+          SELECT 1 FROM json_each(:has) AS wanted
+          WHERE wanted.value NOT IN (SELECT has.key FROM json_each(coalesce(labels, '{}')) AS has)
+      ))
+      AND (:lacks IS NULL OR NOT EXISTS (
+          SELECT 1 FROM json_each(coalesce(labels, '{}')) AS has
+          WHERE has.key IN (SELECT value FROM json_each(:lacks))
       ))
     ORDER BY id DESC LIMIT :limit
 )

@@ -84,6 +84,18 @@ class SessionListContract(Contract):
         assert sorted(await _ids(stores, actor="ada")) == ["four", "one", "two"]
         assert await _ids(stores, actor="nobody") == []
 
+    async def test_sessions_and_actors_of_a_prefix(self, stores: Stores) -> None:
+        for name, actor in (("m.ada.1", "ada"), ("m.ada.2", "ada"), ("m.bob.1", "bob"), ("n%_.ada.1", "ada")):
+            await stores.sessions.append(SessionKey("acme", name), [said("x", actor=actor)])
+        await stores.sessions.append(SessionKey("other", "m.eve.1"), [said("x", actor="eve")])
+        assert await _ids(stores, prefix="m.") == ["m.bob.1", "m.ada.2", "m.ada.1"]
+        assert await _ids(stores, prefix="m.ada.", actor="ada") == ["m.ada.2", "m.ada.1"]
+        assert await _ids(stores, prefix="n%_.") == ["n%_.ada.1"]
+        assert await _ids(stores, prefix="m%") == await _ids(stores, prefix="nul\0") == []
+        named = await stores.sessions.actors("acme", prefix="m.")
+        assert [info.actor for info in named.items] == ["ada", "bob"]
+        assert [info.actor for info in (await stores.sessions.actors("acme", prefix="n%")).items] == ["ada"]
+
     async def test_actors_are_listed_by_name_in_pages(self, stores: Stores) -> None:
         for actor in ("carol", "ada", "Bob", "über"):
             await stores.sessions.append(SessionKey("acme", f"with {actor}"), [said("x", actor=actor)])

@@ -277,6 +277,25 @@ class EventListContract(Contract):
         assert await texts(stores, metadata={"missing": ""}) == []
         assert await texts(stores, metadata={}) == ["plain", "other", "nested", "awkward", "none"]
 
+    async def test_metadata_filters_ask_what_is_there_and_what_is_not(self, stores: Stores) -> None:
+        await stores.sessions.append(
+            KEY, [said("a", metadata={"k": "v", "n": 5}), said("b", metadata={"k": "w", "o": {}}), said("c")]
+        )
+        assert await texts(stores, has=("k",)) == ["a", "b"]
+        assert await texts(stores, has=("k", "n")) == ["a"]
+        assert await texts(stores, has=("o",)) == []
+        assert await texts(stores, lacks=("n",)) == ["b", "c"]
+        assert await texts(stores, lacks=("n", "k")) == ["c"]
+        assert await texts(stores, has=("k",), lacks=("n",)) == ["b"]
+
+    async def test_one_event_is_found_by_its_id(self, stores: Stores) -> None:
+        written = await stores.sessions.append(KEY, [said("a", actor="ada"), said("b"), said("c")])
+        assert [await texts(stores, event_id=event.id) for event in written] == [["a"], ["b"], ["c"]]
+        assert await texts(stores, event_id=written[0].id, actor="bob") == []
+        assert await texts(stores, event_id=written[2].id, actor="ada") == []
+        for wrong in ("", "x", "#", "0#1", f"0{written[0].id}", "0#" + "f" * 5000, "0#-1", written[0].id + "0"):
+            assert await texts(stores, event_id=wrong) == []
+
     async def test_a_branch_lists_its_own_events_and_on_request_its_past(self, stores: Stores) -> None:
         trunk = await stores.sessions.append(KEY, [said("1"), said("2"), said("3")])
         await stores.sessions.append(KEY, [said("2x", branch="x", branch_root=trunk[1].id)])
