@@ -205,6 +205,50 @@ class DeterminismFault(CorralError):
     code = "determinism_fault"
 
 
+# -- agents -------------------------------------------------------------------------------------------------------
+
+
+class RunNotFound(NotFound):
+    """There is no such run."""
+
+    code = "run_not_found"
+
+
+class RunBusy(CorralError):
+    """Somebody works on this run now; wait until it pauses or ends."""
+
+    status = 409
+    code = "run_busy"
+    retryable = True
+
+
+class RunOver(CorralError):
+    """This run is over; fork it to go on from one of its entries."""
+
+    status = 409
+    code = "run_over"
+
+
+class RunLost(CorralError):
+    """Somebody else took this run over: what is done here is not written down any more."""
+
+    status = 409
+    code = "run_lost"
+
+
+class ApprovalNotFound(NotFound):
+    """Nobody was asked for such an approval."""
+
+    code = "approval_not_found"
+
+
+class ApprovalClosed(CorralError):
+    """This approval cannot be answered any more."""
+
+    status = 409
+    code = "approval_closed"
+
+
 # -- calls to the outside -----------------------------------------------------------------------------------------
 
 
@@ -333,6 +377,29 @@ class NotCached(CorralError):
 
     status = 404
     code = "not_cached"
+
+
+# -- memory ---------------------------------------------------------------------------------------------------------
+
+
+class MemoryNotFound(NotFound):
+    """There is nothing like this among what you may see of the memory."""
+
+    code = "memory_not_found"
+
+
+class MemoryForbidden(CorralError):
+    """You may not write to this part of the memory."""
+
+    status = 403
+    code = "memory_forbidden"
+
+
+class MemoryConflict(CorralError):
+    """This is kept under another version, or in a place you may not look."""
+
+    status = 409
+    code = "memory_conflict"
 
 
 # -- an invocation's end ------------------------------------------------------------------------------------------
