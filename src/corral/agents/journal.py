@@ -50,11 +50,14 @@ class ToolDone(Entry, frozen=True, kw_only=True, tag="tool_done"):
 
 
 class Told(Entry, frozen=True, kw_only=True, tag="told"):
-    """Messages that the loop itself put in: `repair` (an answer did not fit), `guard`, `limit`, or `steer` (somebody from outside)."""
+    """Messages that no model said.
+
+    `repair` asks to mend an answer, `guard` stands in place of an answer, and `steer` comes from somebody outside.
+    """
 
     step: int
     messages: list[Message]
-    why: Literal["repair", "guard", "limit", "steer"]
+    why: Literal["repair", "guard", "steer"]
 
 
 class ApprovalWanted(Entry, frozen=True, kw_only=True, tag="approval_wanted"):
@@ -107,6 +110,7 @@ class RunState:
     """What a run's entries amount to. `apply` is the only thing that changes it."""
 
     __slots__ = (
+        "answer",
         "approvals",
         "asked",
         "cost_usd",
@@ -134,6 +138,8 @@ class RunState:
         """The run's own part of the conversation: what was asked, answers, and results of tools. Whole turns only."""
         self.step = 0
         """Answers so far."""
+        self.answer: ModelReply | None = None
+        """The last answer, if it calls no tool and nothing was said since: what the run may end with."""
         self.pending: list[ToolCall] = []
         """Calls of the last answer that have no result yet, in its order, edited as a person decided."""
         self.results: dict[str, ToolReply] = {}
@@ -186,8 +192,7 @@ class RunState:
                 self.asked = entry
                 self.messages = list(entry.messages)
             case Told():
-                self.messages.extend(entry.messages)
-                self.repairs += entry.why == "repair"
+                self._told(entry)
             case ApprovalWanted():
                 self.approvals[entry.call] = entry
             case Decided():
@@ -212,9 +217,22 @@ class RunState:
             for part in reply.content
             if part.get("type") == "tool_use"
         ]
+        self.answer = None if self.pending or reply.stop_reason == "pause" else reply
         self.results = {}
         self.approvals = {}
         self.decisions = {}
+
+    def _told(self, entry: Told) -> None:
+        if entry.why == "guard":  # instead of what the model said
+            if self.messages and self.messages[-1].role == "assistant":
+                self.messages.pop()
+            if self.answer is not None:
+                content = [part for message in entry.messages for part in message.content]
+                self.answer = msgspec.structs.replace(self.answer, content=content)
+        else:
+            self.answer = None
+            self.repairs += entry.why == "repair"
+        self.messages.extend(entry.messages)
 
     def _tool_done(self, reply: ToolReply) -> None:
         self.results[reply.id] = reply
@@ -242,11 +260,9 @@ class RunState:
         if wanted is None:
             return
         self.decisions[wanted.call] = entry
-        by = entry.by if entry.decision == "approve" else ""
+        by = (entry.by or "unnamed") if entry.decision == "approve" else ""
         self.pending = [
-            msgspec.structs.replace(
-                call, approved_by=by or call.approved_by, input=call.input if entry.input is None else entry.input
-            )
+            msgspec.structs.replace(call, approved_by=by, input=call.input if entry.input is None else entry.input)
             if call.id == wanted.call
             else call
             for call in self.pending

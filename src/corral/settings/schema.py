@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from typing import Any
 
 import msgspec
 
-from corral.settings import model_sections, sections
 from corral.settings.section import Section
 from corral.settings.sections import Settings
 
@@ -36,7 +36,8 @@ def json_schema() -> dict[str, Any]:
 def descriptions() -> dict[str, dict[str, str]]:
     """By struct and key, the docstring under it; under the empty key the struct's own."""
     found: dict[str, dict[str, str]] = {}
-    written = [node for module in (sections, model_sections) for node in ast.parse(inspect.getsource(module)).body]
+    modules = sorted({section.__module__ for section in Section.__subclasses__()})
+    written = [node for module in modules for node in ast.parse(inspect.getsource(sys.modules[module])).body]
     for node in written:
         if not isinstance(node, ast.ClassDef):
             continue

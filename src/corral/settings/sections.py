@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from corral.settings.agent_sections import AgentSettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
 from corral.settings.section import Count, Pause, Seconds, Section
 
@@ -165,12 +166,16 @@ class ApiKey(Section, frozen=True):
 
 
 class SecuritySettings(Section, frozen=True):
-    """Who may call."""
+    """Who may call, and what is written down about it."""
 
     api_keys: list[ApiKey] = []
     """Keys that are let in; with none, only loopback may listen."""
     allow_unauthenticated: bool = False
     """Listen beyond loopback without any key. Only behind something else that asks who is there."""
+    audit: bool = True
+    """Write down what tools were allowed and what was denied, and by which rule."""
+    audit_keep_s: Seconds = 31_536_000.0
+    """How long that is kept."""
 
 
 class ObservabilitySettings(Section, frozen=True):
@@ -227,6 +232,7 @@ class Settings(Section, frozen=True):
     models: ModelSettings = ModelSettings()
     cache: CacheSettings = CacheSettings()
     limits: LimitSettings = LimitSettings()
+    agents: AgentSettings = AgentSettings()
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()
     observability: ObservabilitySettings = ObservabilitySettings()

@@ -1,0 +1,35 @@
+"""What an operator decides about agents: how far a run may go when the agent itself says nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from corral.settings.section import Count, Seconds, Section
+
+
+class AgentSettings(Section, frozen=True):
+    """How far a run of an `Agent` may go, where its own `limits` say nothing, and what it reads of its session."""
+
+    steps: Count = 25
+    """Questions to a model in one run."""
+    tool_calls: Count = 100
+    """Calls of tools in one run."""
+    seconds: Seconds = 600.0
+    """How long one run may take, from when it began or went on; what it waits for people does not count."""
+    tokens: Count | None = None
+    """Tokens in one run, read and written; none: no limit."""
+    usd: Annotated[float, Meta(gt=0)] | None = None
+    """What one run may cost, as far as prices are known; none: no limit."""
+    hand_offs: Annotated[int, Meta(ge=0)] = 10
+    """How often agents may hand the work on within one run."""
+    repeats: Annotated[int, Meta(ge=0)] = 3
+    """A run that makes the same calls with the same results so many times in a row is stopped, as is one that goes to and fro
+    between two or three; 0: never."""
+    repairs: Annotated[int, Meta(ge=0, le=5)] = 1
+    """How often a model may mend an answer that does not have the shape that was asked for."""
+    history_max: Count = 200
+    """Newest messages of a session that a run reads."""
+    record_tools: bool = True
+    """Append calls of tools and their results to the session as well, not only what was asked and answered."""
