@@ -34,8 +34,10 @@ from corral.runtime.registry import Agents
 from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
 from corral.runtime.warmup import Warmups, run_hook
+from corral.security.audit import AuditWriter
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
+from corral.server.audit import AuditRoutes
 from corral.server.aws import AwsRoutes
 from corral.server.cache import CacheRoutes
 from corral.server.cancelling import CancelNotes
@@ -106,6 +108,7 @@ class Service:
                 "sessions": self.stores.sessions.expire,
                 "answers": self.stores.invocations.expire,
                 "spans": self._expire_spans,
+                "audit": self._expire_audit,
             },
             period_s=settings.sessions.sweep_s,
         )
@@ -122,6 +125,7 @@ class Service:
             development=development,
         )
         self.modelling = Modelling(settings, self.stores, self.observing.metrics)
+        self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
@@ -254,6 +258,7 @@ class Service:
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
+            *AuditRoutes(self.stores.audit).routes(),
             *CacheRoutes(self.modelling.cached.shelf, by_meaning=self.stores.semantic).routes(),
             *SemanticRoutes(self.stores.semantic, settings.cache.semantic).routes(),
             *self._model_routes(),
@@ -312,6 +317,8 @@ class Service:
             await self.observing.start()
             await self.stores.start()
             await self.turns.start()
+            if self.audit is not None:
+                await self.audit.start()
             await self.modelling.start()
             await self.sweeper.start()
             await self.cancel_notes.start()
@@ -336,6 +343,9 @@ class Service:
     def _expire_spans(self) -> Awaitable[int]:
         kept_s = self.settings.observability.trace_ttl_s
         return self.stores.spans.expire(before=SYSTEM_CLOCK.now() - kept_s)
+
+    def _expire_audit(self) -> Awaitable[int]:
+        return self.stores.audit.expire(before=SYSTEM_CLOCK.now() - self.settings.security.audit_keep_s)
 
     def begin_drain(self) -> None:
         """From now on new invocations are refused, and health checks say so."""
@@ -381,6 +391,8 @@ class Service:
         await self.cancel_notes.stop()
         await self.sweeper.stop()
         await self.modelling.stop()
+        if self.audit is not None:
+            await self.audit.stop()
         await self.turns.stop()
         await self.threads.stop()
         await self.observing.stop()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from corral.agents.store import AgentRuns
     from corral.cache.semantic_store import SemanticStore
     from corral.cache.store import CacheStore
     from corral.jobs.store import BlobStore, JobRecords, JobStore, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore, LimitStore
+    from corral.memory.resource_store import ResourceStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
+    from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TurnStore
 
 
@@ -83,6 +86,21 @@ class Stores(Protocol):
     @property
     def semantic(self) -> SemanticStore:
         """Answers found by meaning, and evidence about them."""
+        ...
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who did what."""
+        ...
+
+    @property
+    def agent_runs(self) -> AgentRuns:
+        """Agents' runs, and what they ask people."""
+        ...
+
+    @property
+    def resources(self) -> ResourceStore:
+        """What is declared: memories, runtimes, endpoints."""
         ...
 
     async def start(self) -> None:

@@ -24,6 +24,7 @@ VERBS = {
     "queues": "corral.cli.jobs_stats:queues_app",
     "cache": "corral.cli.cache:app",
     "schedules": "corral.cli.schedules:app",
+    "audit": "corral.cli.audit:app",
     "bridge": "corral.cli.bridge:app",
     "models": "corral.cli.models:app",
     "sim": "corral.cli.sim:app",

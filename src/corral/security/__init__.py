@@ -1,1 +1,1 @@
-"""Who did what, and was it allowed."""
+"""Who did what, by which rule, and was it allowed: written down in order, kept for a while, never with a secret."""

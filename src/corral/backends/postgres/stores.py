@@ -11,6 +11,8 @@ except ModuleNotFoundError as error:
         raise
     raise ConfigError("A postgresql:// store needs one more package: pip install 'corral[postgres]'") from error
 
+from corral.backends.postgres.audit import PostgresAudit
+from corral.backends.postgres.agent_runs import PostgresAgentRuns
 from corral.backends.postgres.blobs import PostgresBlobs
 from corral.backends.postgres.cache import PostgresCache
 from corral.backends.postgres.invocations import PostgresInvocations
@@ -21,6 +23,7 @@ from corral.backends.postgres.jobs import PostgresJobs
 from corral.backends.postgres.ledger import PostgresLedger
 from corral.backends.postgres.limits import PostgresLimits
 from corral.backends.postgres.outbox import PostgresOutbox
+from corral.backends.postgres.resources import PostgresResources
 from corral.backends.postgres.schedules import PostgresSchedules
 from corral.backends.postgres.semantic import PostgresSemantic
 from corral.backends.postgres.sessions import PostgresSessions
@@ -52,6 +55,9 @@ class PostgresStores:
         self.semantic = PostgresSemantic(engine)
         self.limits = PostgresLimits(engine)
         self.ledger = PostgresLedger(engine)
+        self.resources = PostgresResources(engine)
+        self.audit = PostgresAudit(engine)
+        self.agent_runs = PostgresAgentRuns(engine)
 
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from corral.cache.semantic_store import SemanticStore
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore
+    from corral.memory.resource_store import ResourceStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
+    from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TurnStore
 
 
@@ -75,9 +77,19 @@ class HotStores:
         return self._behind.ledger
 
     @property
+    def audit(self) -> AuditLog:
+        """In the store behind."""
+        return self._behind.audit
+
+    @property
     def semantic(self) -> SemanticStore:
         """In the store behind."""
         return self._behind.semantic
+
+    @property
+    def resources(self) -> ResourceStore:
+        """In the store behind."""
+        return self._behind.resources
 
     async def start(self) -> None:
         """Open the stores behind; Redis is connected to on the way."""

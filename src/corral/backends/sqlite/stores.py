@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from corral.backends.sqlite.audit import SqliteAudit
+from corral.backends.sqlite.agent_runs import SqliteAgentRuns
 from corral.backends.sqlite.blobs import SqliteBlobs
 from corral.backends.sqlite.cache import SqliteCache
 from corral.backends.sqlite.engine import Engine
@@ -13,6 +15,7 @@ from corral.backends.sqlite.jobs import SqliteJobs
 from corral.backends.sqlite.ledger import SqliteLedger
 from corral.backends.sqlite.limits import SqliteLimits
 from corral.backends.sqlite.outbox import SqliteOutbox
+from corral.backends.sqlite.resources import SqliteResources
 from corral.backends.sqlite.schedules import SqliteSchedules
 from corral.backends.sqlite.semantic import SqliteSemantic
 from corral.backends.sqlite.sessions import SqliteSessions
@@ -47,6 +50,9 @@ class SqliteStores:
         self.semantic = SqliteSemantic(engine)
         self.limits = SqliteLimits(engine)
         self.ledger = SqliteLedger(engine)
+        self.resources = SqliteResources(engine)
+        self.audit = SqliteAudit(engine)
+        self.agent_runs = SqliteAgentRuns(engine)
 
     async def start(self) -> None:
         """Open the file, making it and its folder when they are not there, and bring the schema up to date."""

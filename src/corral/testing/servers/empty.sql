@@ -33,3 +33,5 @@ DELETE FROM corral.semantic_scopes;
 DELETE FROM corral.semantic_generations;
 DELETE FROM corral.semantic_routes;
 DELETE FROM corral.semantic_labels;
+DELETE FROM corral.audit;
+DELETE FROM corral.audit_heads;
