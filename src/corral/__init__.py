@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from corral.messages import Message
     from corral.models.llm import LLM
     from corral.observability.traces import span
+    from corral.tools.failing import ToolFailed
+    from corral.tools.parallel import ParallelToolExecutor
+    from corral.tools.tool import Tool, tool
+    from corral.tools.toolbox import Toolbox
 
 # Names are fetched when they are asked for: `import corral` costs a few milliseconds, and tools that only want the
 # version never load a server.
@@ -23,11 +27,30 @@ _WHERE = {
     "CorralError": "corral.errors",
     "LLM": "corral.models.llm",
     "Message": "corral.messages",
+    "ParallelToolExecutor": "corral.tools.parallel",
+    "Tool": "corral.tools.tool",
+    "ToolFailed": "corral.tools.failing",
+    "Toolbox": "corral.tools.toolbox",
     "current_context": "corral.context",
     "span": "corral.observability.traces",
+    "tool": "corral.tools.tool",
 }
 
-__all__ = ["LLM", "App", "Context", "CorralError", "Message", "__version__", "current_context", "span"]
+__all__ = [
+    "LLM",
+    "App",
+    "Context",
+    "CorralError",
+    "Message",
+    "ParallelToolExecutor",
+    "Tool",
+    "ToolFailed",
+    "Toolbox",
+    "__version__",
+    "current_context",
+    "span",
+    "tool",
+]
 
 
 def __getattr__(name: str) -> Any:
