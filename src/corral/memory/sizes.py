@@ -1,0 +1,115 @@
+"""How many tokens a message is, as far as the window must know: rather too many than too few."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from corral.messages import Message, ToolSpec, as_parts
+
+CountMessage = Callable[[Message], int]
+"""Tokens of one message with all around it, as the model that reads it counts. Pure, fast, and never waits."""
+
+_MESSAGE = 5
+_TOOL = 12
+_PICTURE = 1_600
+_FILE_BYTES_PER_TOKEN = 8
+_KNOWN_MAX = 4_096
+
+# What a byte of text adds, by what it is. Each weight is above what the public vocabularies need on prose, code and JSON.
+_LETTER, _UPPER, _DIGIT, _SIGN, _BEYOND = 0.30, 0.62, 1.0, 0.8, 0.75
+_UPPERS = bytes(range(65, 91))
+_DIGITS = bytes(range(48, 58))
+_SIGNS = bytes([10, *range(33, 48), *range(58, 65), *range(91, 97), *range(123, 127)])
+
+
+def safe_text_size(text: str) -> int:
+    """Tokens that a text will hardly exceed, whichever vocabulary reads it."""
+    raw = text.encode(errors="replace")
+    upper = len(raw) - len(raw.translate(None, _UPPERS))
+    digits = len(raw) - len(raw.translate(None, _DIGITS))
+    signs = len(raw) - len(raw.translate(None, _SIGNS))
+    beyond = 0 if text.isascii() else len(raw) - len(text) + sum(1 for char in text if char > "\x7f")
+    letters = len(raw) - upper - digits - signs - beyond
+    return math.ceil(_LETTER * letters + _UPPER * upper + _DIGIT * digits + _SIGN * signs + _BEYOND * beyond)
+
+
+def safe_size(message: Message) -> int:
+    """Tokens of a message where nobody knows the model's way of counting."""
+    return _MESSAGE + sum(map(_part, message.content))
+
+
+def _part(part: dict[str, Any]) -> int:
+    match part.get("type"):
+        case "text" | "reasoning":
+            return safe_text_size(part.get("text") or "")
+        case "image":
+            return _PICTURE
+        case "file":
+            return _PICTURE + len(part.get("data") or "") // _FILE_BYTES_PER_TOKEN
+        case "tool_use":
+            return _TOOL + safe_text_size(part.get("name") or "") + safe_text_size(as_json(part.get("input") or {}))
+        case "tool_result":
+            return _TOOL + sum(map(_part, as_parts(part.get("content") or [])))
+        case _:
+            return safe_text_size(as_json(part))
+
+
+def as_json(value: object) -> str:
+    """A value as a model is shown it."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError):
+        return str(value)
+
+
+class Sizes:
+    """Counts messages once: those of a conversation come again with every step of a run."""
+
+    def __init__(self, count: CountMessage | None = None) -> None:
+        """`count` counts as the model does; without it the sizes are safe estimates."""
+        self._count = count or safe_size
+        self.estimated = count is None
+        self._known: OrderedDict[int, tuple[Message, int]] = OrderedDict()
+
+    def of(self, message: Message) -> int:
+        """Tokens of one message."""
+        known = self._known.get(id(message))
+        if known is not None and known[0] is message:  # held here, so that its id is not another's
+            return known[1]
+        size = self._count(message)
+        self._known[id(message)] = (message, size)
+        if len(self._known) > _KNOWN_MAX:
+            self._known.popitem(last=False)
+        return size
+
+    def of_all(self, messages: Sequence[Message]) -> int:
+        """Tokens of several."""
+        return sum(map(self.of, messages))
+
+    def of_text(self, text: str) -> int:
+        """Tokens of a text as a message of its own."""
+        return self._count(said("user", text))
+
+    def of_tools(self, tools: Sequence[ToolSpec]) -> int:
+        """Tokens of what a model is told about its tools."""
+        return sum(_TOOL + self.of_text(f"{tool.name} {tool.description} {as_json(tool.parameters)}") for tool in tools)
+
+    def beginning(self, text: str, most: int) -> str:
+        """As much of a text as fits into `most` tokens."""
+        if most <= 0:
+            return ""
+        size = self.of_text(text)
+        while size > most and text:
+            text = text[: min(len(text) - 1, int(len(text) * most / size * 0.97))]
+            size = self.of_text(text)
+        return text if size <= most else ""
+
+
+def said(role: str, text: str, **metadata: Any) -> Message:
+    """A message of one text."""
+    return Message(role=role, content=[{"type": "text", "text": text}], metadata=metadata)  # type: ignore[arg-type]  # a role

@@ -1,0 +1,89 @@
+"""What of a conversation belongs together: a tool's call never stands without its result, nor a result without its call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from corral.messages import Message
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """Messages next to each other that stay or go together: from the first to the last, both included."""
+
+    first: int
+    last: int
+    turn: bool
+    """Somebody begins to speak here: a user's words, not the result of a tool."""
+
+
+def is_pinned(message: Message) -> bool:
+    """Instructions always stay, and what says so itself: `metadata={"pinned": True}`."""
+    return message.role == "system" or bool(message.metadata.get("pinned"))
+
+
+def is_question(message: Message) -> bool:
+    """Whether a user speaks here."""
+    return message.role == "user" and not _ids(message, "tool_result", "tool_use_id")
+
+
+def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list[tuple[int, str]]]:
+    """The messages with their places, without calls that have no result and results that have no call; and what went.
+
+    A model's provider refuses either. A message of which nothing is left goes as well.
+    """
+    links = _links(messages)
+    paired = set(links) | set(links.values())
+    kept: list[tuple[int, Message]] = []
+    gone: list[tuple[int, str]] = []
+    for index, message in enumerate(messages):
+        content: list[dict[str, Any]] = []
+        for place, part in enumerate(message.content):
+            if part.get("type") in {"tool_use", "tool_result"} and (index, place) not in paired:
+                gone.append((index, "no_result" if part["type"] == "tool_use" else "no_call"))
+            else:
+                content.append(part)
+        if len(content) == len(message.content):
+            kept.append((index, message))
+        elif content:
+            kept.append((index, msgspec.structs.replace(message, content=content)))
+    return kept, gone
+
+
+def units_of(messages: Sequence[Message]) -> list[Unit]:
+    """The conversation in units, in order, none of them empty. Calls and results are paired (see `mended`)."""
+    reach = list(range(len(messages)))
+    for (call, _), (result, _) in _links(messages).items():
+        reach[call] = max(reach[call], result)
+    units: list[Unit] = []
+    first = 0
+    while first < len(messages):
+        last = place = first
+        while place <= last:
+            last = max(last, reach[place])
+            place += 1
+        units.append(Unit(first, last, is_question(messages[first])))
+        first = last + 1
+    return units
+
+
+def _links(messages: Sequence[Message]) -> dict[tuple[int, int], tuple[int, int]]:
+    """Where each call stands (message, part), and where its result does. Ids are used again: the latest open call counts."""
+    links: dict[tuple[int, int], tuple[int, int]] = {}
+    open_calls: dict[str, tuple[int, int]] = {}
+    for index, message in enumerate(messages):
+        for place, part in enumerate(message.content):
+            kind = part.get("type")
+            if kind == "tool_use" and message.role == "assistant":
+                open_calls[str(part.get("id"))] = (index, place)
+            elif kind == "tool_result" and message.role != "assistant":
+                call = open_calls.pop(str(part.get("tool_use_id")), None)
+                if call is not None:
+                    links[call] = (index, place)
+    return links
+
+
+def _ids(message: Message, kind: str, name: str) -> list[str]:
+    return [str(part.get(name)) for part in message.content if part.get("type") == kind]
