@@ -11,8 +11,8 @@ except ModuleNotFoundError as error:
         raise
     raise ConfigError("A postgresql:// store needs one more package: pip install 'corral[postgres]'") from error
 
-from corral.backends.postgres.audit import PostgresAudit
 from corral.backends.postgres.agent_runs import PostgresAgentRuns
+from corral.backends.postgres.audit import PostgresAudit
 from corral.backends.postgres.blobs import PostgresBlobs
 from corral.backends.postgres.cache import PostgresCache
 from corral.backends.postgres.invocations import PostgresInvocations

@@ -9,6 +9,7 @@ from corral.backends.redis.jobs import HotJobs
 from corral.backends.redis.limits import RedisLimits
 
 if TYPE_CHECKING:
+    from corral.agents.store import AgentRuns
     from corral.backends.stores import Stores
     from corral.cache.semantic_store import SemanticStore
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
@@ -75,6 +76,11 @@ class HotStores:
     def ledger(self) -> LedgerStore:
         """What every call of a model cost."""
         return self._behind.ledger
+
+    @property
+    def agent_runs(self) -> AgentRuns:
+        """Agents' runs, and what they ask people."""
+        return self._behind.agent_runs
 
     @property
     def audit(self) -> AuditLog:

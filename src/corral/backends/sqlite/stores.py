@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from corral.backends.sqlite.audit import SqliteAudit
 from corral.backends.sqlite.agent_runs import SqliteAgentRuns
+from corral.backends.sqlite.audit import SqliteAudit
 from corral.backends.sqlite.blobs import SqliteBlobs
 from corral.backends.sqlite.cache import SqliteCache
 from corral.backends.sqlite.engine import Engine

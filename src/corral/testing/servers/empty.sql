@@ -35,3 +35,5 @@ DELETE FROM corral.semantic_routes;
 DELETE FROM corral.semantic_labels;
 DELETE FROM corral.audit;
 DELETE FROM corral.audit_heads;
+DELETE FROM corral.resources;
+DELETE FROM corral.agent_runs;
