@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from corral.version import VERSION as __version__  # noqa: N811 - the name Python's tools look for
 
 if TYPE_CHECKING:
+    from corral.agents.agent import Agent
+    from corral.agents.limits import Limits
     from corral.app import App
     from corral.context import Context, current_context
     from corral.errors import CorralError
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 # Names are fetched when they are asked for: `import corral` costs a few milliseconds, and tools that only want the
 # version never load a server.
 _WHERE = {
+    "Agent": "corral.agents.agent",
     "App": "corral.app",
     "Context": "corral.context",
     "CorralError": "corral.errors",
     "LLM": "corral.models.llm",
+    "Limits": "corral.agents.limits",
     "Message": "corral.messages",
     "ParallelToolExecutor": "corral.tools.parallel",
     "Tool": "corral.tools.tool",
@@ -38,9 +42,11 @@ _WHERE = {
 
 __all__ = [
     "LLM",
+    "Agent",
     "App",
     "Context",
     "CorralError",
+    "Limits",
     "Message",
     "ParallelToolExecutor",
     "Tool",

@@ -58,12 +58,22 @@ class Guard(Protocol):
         ...
 
 
-def looks_at(guards: Sequence[Any], method: Literal["check_input", "check_output"]) -> list[Any]:
-    """Those of them that have this method. Raises `TypeError` for one that has neither."""
-    for guard in guards:
-        if not callable(getattr(guard, "check_input", None)) and not callable(getattr(guard, "check_output", None)):
-            raise TypeError(f"{guard!r} is no guard: it has neither `check_input` nor `check_output`.")
-    return [guard for guard in guards if callable(getattr(guard, method, None))]
+class Guards:
+    """The guards of one agent, by what they look at."""
+
+    __slots__ = ("of_input", "of_output")
+
+    def __init__(self, guards: Sequence[Any] = ()) -> None:
+        """Raises `TypeError` for one that looks at nothing."""
+        for guard in guards:
+            if not _looks(guard, "check_input") and not _looks(guard, "check_output"):
+                raise TypeError(f"{guard!r} is no guard: it has neither `check_input` nor `check_output`.")
+        self.of_input = [guard for guard in guards if _looks(guard, "check_input")]
+        self.of_output = [guard for guard in guards if _looks(guard, "check_output")]
+
+
+def _looks(guard: Any, method: str) -> bool:
+    return callable(getattr(guard, method, None))
 
 
 def name_of(guard: Any) -> str:

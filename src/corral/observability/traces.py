@@ -204,6 +204,27 @@ class span:  # noqa: N801 - reads as what it does: `with span("look up ticket"):
         )
 
 
+class below:  # noqa: N801 - reads as what it does: `with below(context, span_id):`
+    """What is recorded in this block stands below the span of this id, which is recorded once all of it is over.
+
+    For work that is done in pieces: a generator must not leave a `span` open across its `yield`.
+    """
+
+    __slots__ = ("_above", "_place")
+
+    def __init__(self, context: Context | None, span_id: str) -> None:
+        """None: nothing is recorded."""
+        self._place = None if context is None else (context, span_id)
+
+    def __enter__(self) -> None:
+        self._above = _current.get()
+        if self._place is not None:
+            _current.set(self._place)
+
+    def __exit__(self, *_: object) -> None:
+        _current.set(self._above)
+
+
 def current_span_id(context: Context) -> str:
     """The span below which the next one of this request stands."""
     above = _current.get()

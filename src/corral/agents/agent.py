@@ -1,0 +1,303 @@
+"""`Agent`: instructions, a model, tools and limits, made once; each run is a loop of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from corral.agents.asking import Asking
+from corral.agents.calling import Calling
+from corral.agents.connected import House, Window, connected
+from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished
+from corral.agents.event import Asked as Question
+from corral.agents.guards import Guards
+from corral.agents.history import History
+from corral.agents.journal import AnyEntry, Asked, InMemory, Keeper, Opening, RunState, fold
+from corral.agents.limits import Bounds, Limits
+from corral.agents.loop import Loop
+from corral.agents.output import Output
+from corral.agents.prompt import read_prompt
+from corral.agents.result import RunResult, result_of
+from corral.agents.steps import Steps
+from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.context import Context, find_context
+from corral.errors import AgentFailed, ConfigError
+from corral.messages import Caller, CallModel, Message, ModelCall, as_parts, closing
+from corral.models import connected as models
+from corral.models.llm import caller_of
+from corral.tools.tool import Tool
+from corral.tools.toolbox import Toolbox
+
+_FILLED = frozenset({"model", "messages", "tools", "output", "stream", "caller", "deadline", "notes"})
+_NO_LIMITS = Limits()
+
+
+class Agent:
+    """A model with instructions and tools, that works until it has an answer or may not go on.
+
+        support = Agent("support", prompt="prompts/support.md", tools=[ticket_status], model="auto")
+        result = await support.run("Where is ticket 7?")        # in a thread: support.run_sync(…)
+        async for event in support.stream("And ticket 8?", session=context.session_id): …
+
+    Made once, used anywhere, by many at a time: nothing of a run stays in it. What belongs to a request (tenant, user,
+    deadline, job) is taken from the request that runs. In a durable job, a run goes on where an earlier attempt ended.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a word of what people say about an agent
+        self,
+        name: str,
+        prompt: str | Path = "",
+        *,
+        tools: Iterable[Tool | Callable[..., Any]] | Toolbox = (),
+        model: str | CallModel = "",
+        memory: Window | Literal["none"] | None = None,
+        guards: Sequence[Any] = (),
+        limits: Limits = _NO_LIMITS,
+        output: Any = None,
+        description: str = "",
+        variables: Mapping[str, Any] | None = None,
+        **asked_with: Any,
+    ) -> None:
+        """Everything that can be wrong with it is said here: a prompt that is not there, a variable it does not have, a tool twice.
+
+        `prompt` is a text with `{variables}`, or a file beside yours. `model` is `provider/model`, a name, `auto` or `auto:CLASS`;
+        empty: the service's default. `memory` fits conversations into what the model reads: none, the service's; `"none"`: they go as they are.
+        `output` is a type that the answer must have. `variables` are values, or functions that make them for each run.
+        `asked_with` are further fields of `ModelCall` (`temperature=0.2`).
+        """
+        if not name:
+            raise ConfigError('An agent has a name: Agent("support", …).')
+        self.name = name
+        self.description = description
+        self.prompt = read_prompt(prompt, variables)
+        self.tools = tools if isinstance(tools, Toolbox) else Toolbox(tools)
+        self.limits = limits
+        self.memory = memory
+        self._model = model
+        self._output = Output(output)
+        self._guards = Guards(guards)
+        self._template = _template(name, "" if callable(model) else model, asked_with)
+        self._clock: Clock = SYSTEM_CLOCK
+
+    def __repr__(self) -> str:
+        return f"Agent({self.name!r})"
+
+    @property
+    def answers_in_text(self) -> bool:
+        """Whether its answers are text, and not values of a type."""
+        return self._output.is_text
+
+    # -- working -------------------------------------------------------------------------------------------------------
+
+    async def run(self, prompt: Question, *, session: str | None = None, **variables: Any) -> RunResult:
+        """Work, and return the result. Raises what it failed for (`StepsExceeded`, `OutputMisfit`, a model's error, …)."""
+        return await self._finish(self._go(prompt, session, variables, stream=False))
+
+    async def stream(
+        self, prompt: Question, *, session: str | None = None, **variables: Any
+    ) -> AsyncIterator[AgentEvent]:
+        """Work, event by event; the last one is `Finished` or `Failed`. Close it to stop the model and the tools."""
+        async with closing(self._go(prompt, session, variables, stream=True)) as events:
+            async for event, _ in events:
+                yield event
+
+    def run_sync(self, prompt: Question, *, session: str | None = None, **variables: Any) -> RunResult:
+        """`await agent.run(…)` for a thread."""
+        return models.connected().from_thread(self.run(prompt, session=session, **variables))
+
+    async def carry_on(self, keeper: Keeper, *, stream: bool = True) -> AsyncIterator[AgentEvent]:
+        """Go on with a run where its entries end: after a pause, or because whoever worked on it died."""
+        async with closing(self._work(keeper, None, stream=stream)) as events:
+            async for event, _ in events:
+                yield event
+
+    async def resume(self, keeper: Keeper) -> RunResult:
+        """The same, for who wants the result."""
+        return await self._finish(self._work(keeper, None, stream=False))
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    async def _finish(self, going: AsyncIterator[tuple[AgentEvent, Loop]]) -> RunResult:
+        approvals: list[ApprovalAsked] = []
+        async with closing(going) as events:
+            async for event, loop in events:
+                if type(event) is ApprovalAsked:
+                    approvals.append(event)
+                elif type(event) is Finished:
+                    said = [message for message in loop.state.messages if message.role != "system"]
+                    return result_of(event, approvals, said)
+                elif type(event) is Failed:
+                    raise loop.failure or AgentFailed(event.message)
+        raise AgentFailed(f"The run of {self.name!r} ended without saying how.")
+
+    async def _go(
+        self, prompt: Question, session: str | None, variables: Mapping[str, Any], *, stream: bool
+    ) -> AsyncIterator[tuple[AgentEvent, Loop]]:
+        messages = _messages(prompt)
+        instructions = self.prompt.filled(variables)
+        if instructions:
+            messages.insert(0, Message(role="system", content=as_parts(instructions)))
+        house, context = connected(), find_context()
+        keeper: Keeper
+        if house.keeping is None:
+            keeper = InMemory(new_id())
+        else:
+            keeper = await house.keeping.open(Opening(agent=self.name, context=context, session=session or ""))
+        asked = Asked(agent=self.name, messages=messages, session=session or "")
+        async with closing(self._work(keeper, asked, stream=stream)) as events:
+            async for happened in events:
+                yield happened
+
+    async def _work(
+        self, keeper: Keeper, asked: Asked | None, *, stream: bool
+    ) -> AsyncIterator[tuple[AgentEvent, Loop]]:
+        """`asked` is forgotten where the keeper knows better: the run has begun already."""
+        house, context, clock = connected(), find_context(), self._clock
+        state = _folded(keeper.entries)
+        if state.asked is not None:
+            asked = None
+        elif asked is None:
+            raise ConfigError(f"The run {keeper.run_id} has no entries to go on from.")
+        session = (asked or state.asked).session  # type: ignore[union-attr]  # one of the two is there
+        steps = Steps(context, clock=clock)
+        counting = house.counting
+        loop: Loop | None = None
+        if counting is not None:
+            counting.began(self.name)
+        try:
+            async with AsyncExitStack() as stack:
+                stack.push_async_callback(keeper.close)
+                history = History(await _session(stack, house, context, session))
+                before = None if asked is not None else (state.asked.session_at if state.asked is not None else "")
+                await history.load(house.settings.history_max, upto=before)
+                loop = self._loop(keeper, state, history, house, context, steps, stream=stream)
+                if asked is not None:
+                    asked = msgspec.structs.replace(asked, session_at=history.at, at=clock.now())
+                async with closing(loop.events(asked)) as events:
+                    async for event in events:
+                        yield event, loop
+        finally:
+            outcome = (loop.outcome if loop is not None else "") or "cancelled"
+            took = steps.end(self.name, outcome, _facts(state, keeper.run_id))
+            if counting is not None:
+                counting.ended(self.name, outcome, state, took)
+
+    def _loop(
+        self,
+        keeper: Keeper,
+        state: RunState,
+        history: History,
+        house: House,
+        context: Context | None,
+        steps: Steps,
+        *,
+        stream: bool,
+    ) -> Loop:
+        clock = self._clock
+        bounds = Bounds(self.limits, house.settings, now=clock.monotonic())
+        caller = self._caller(context, keeper.run_id, history.session_id)
+        ask, template = self._asks(caller, context, bounds.deadline, stream=stream)
+        asking = Asking(
+            self.name,
+            ask,
+            template,
+            window=house.window if self.memory is None else None if self.memory == "none" else self.memory,
+            silent=bool(self._guards.of_output),
+            steps=steps,
+            clock=clock,
+            deadline=bounds.deadline,
+        )
+        return Loop(
+            self.name,
+            keeper=keeper,
+            state=state,
+            asking=asking,
+            calling=Calling(self.name, self.tools.call, caller, tainted=history.tainted),
+            bounds=bounds,
+            output=self._output,
+            guards=self._guards,
+            history=history,
+            record_tools=house.settings.record_tools,
+            caller=caller,
+            steps=steps,
+            clock=clock,
+        )
+
+    def _caller(self, context: Context | None, run_id: str, session_id: str) -> Caller:
+        said = self._template.caller
+        if context is None:
+            return msgspec.structs.replace(said, agent=self.name, session_id=session_id, run_id=run_id)
+        return msgspec.structs.replace(
+            caller_of(context, said), agent=self.name, session_id=session_id or context.session_id or ""
+        )
+
+    def _asks(
+        self, caller: Caller, context: Context | None, deadline: float, *, stream: bool
+    ) -> tuple[CallModel, ModelCall]:
+        """Whom to ask, and with what. In a job the run's own journal keeps the answers, not the job's."""
+        if context is not None and context.deadline is not None:
+            deadline = min(deadline, context.deadline)
+        model, ask = self._template.model, self._model
+        if not callable(ask):
+            here = models.connected()
+            ask, model = here.stream, model or here.default
+        template = msgspec.structs.replace(
+            self._template,
+            model=model,
+            tools=self.tools.specs(),
+            output=self._output.format,
+            stream=stream,
+            caller=caller,
+            deadline=deadline,
+        )
+        return ask, template
+
+
+def _template(name: str, model: str, asked_with: Mapping[str, Any]) -> ModelCall:
+    fields = frozenset(ModelCall.__struct_fields__) - _FILLED
+    unknown = [field for field in asked_with if field not in fields]
+    if unknown:
+        raise TypeError(
+            f"Agent({name!r}) has no {unknown[0]!r}. Besides its own, it takes what a model is asked with: {', '.join(sorted(fields))}."
+        )
+    return ModelCall(model=model, messages=[], **asked_with)
+
+
+def _messages(prompt: Question) -> list[Message]:
+    if isinstance(prompt, str):
+        return [Message(role="user", content=as_parts(prompt))]
+    return [prompt] if isinstance(prompt, Message) else list(prompt)
+
+
+def _folded(entries: Sequence[AnyEntry]) -> RunState:
+    return fold(entries) if entries else RunState()
+
+
+async def _session(stack: AsyncExitStack, house: House, context: Context | None, session: str) -> Any:
+    """The request's own session, whose turn it has; or another one, with its turn for as long as the run works."""
+    if not session:
+        return None
+    if context is not None and context.has_session and context.session.id == session:
+        return context.session
+    if house.open_session is None:
+        raise ConfigError(
+            f"There are no sessions here, so {session!r} cannot be one: run the agent with `corral dev`, `corral serve` or "
+            "`corral invoke`, or leave `session` out."
+        )
+    return await stack.enter_async_context(house.open_session(context, session))
+
+
+def _facts(state: RunState, run_id: str) -> dict[str, Any]:
+    usage = state.usage
+    return {
+        "corral.agent.run": run_id,
+        "corral.agent.steps": state.step,
+        "corral.agent.tool_calls": state.tool_calls,
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "corral.cost.usd": state.cost,
+    }

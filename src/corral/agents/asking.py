@@ -1,0 +1,154 @@
+"""A question to an agent's model: the conversation as it reads it, and the answer as events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from corral.agents.connected import Window
+from corral.agents.event import AgentEvent, Reasoning, Text, UsageSeen
+from corral.agents.journal import RunState
+from corral.agents.steps import Steps
+from corral.clock import Clock
+from corral.errors import ModelStreamBroken, TimeExceeded
+from corral.messages import CallModel, Message, ModelCall, ModelReply, closing
+
+
+class Asking:
+    """Asks the model of one run."""
+
+    __slots__ = (
+        "_agent",
+        "_ask",
+        "_clock",
+        "_deadline",
+        "_limit_s",
+        "_silent",
+        "_steps",
+        "_template",
+        "_window",
+        "reply",
+        "report",
+    )
+
+    def __init__(
+        self,
+        agent: str,
+        ask: CallModel,
+        template: ModelCall,
+        *,
+        window: Window | None,
+        silent: bool,
+        steps: Steps,
+        clock: Clock,
+        deadline: float,
+    ) -> None:
+        """`template` is the call without its messages; `silent`: no text goes out before a guard has seen all of it."""
+        self._agent = agent
+        self._ask = ask
+        self._template = template
+        self._window = window
+        self._silent = silent
+        self._steps = steps
+        self._clock = clock
+        self._deadline = deadline
+        self.reply = ModelReply()
+        """The last answer; its calls of tools have ids that are not empty and not the same."""
+        self.report: Any = None
+        """What the window left out, and why."""
+
+    async def ask(self, step: int, state: RunState, history: Sequence[Message]) -> AsyncIterator[AgentEvent]:
+        """The answer as it comes; it is in `reply` afterwards."""
+        call = await self._call(state, history)
+        reply: ModelReply | None = None
+        late = TimeExceeded("The model took longer than the agent may.")
+        async with closing(self._ask(call)) as events:
+            # What happens before the first piece (routing, waiting for limits, the request itself) stands below this step.
+            first = await self._first(events, late)
+            while first is not None:
+                event, first = first, None
+                if type(event) is ModelReply:
+                    reply = event
+                    break
+                happened = self._happening(step, event)
+                if happened is not None:
+                    yield happened
+                if self._clock.monotonic() >= self._deadline:
+                    raise late
+                first = await anext(events, None)
+        if reply is None:
+            raise ModelStreamBroken("The model's answer ended without a reply.", model=call.model)
+        self.reply = _named(reply, step)
+        if not call.stream and not self._silent and reply.text:
+            yield Text(agent=self._agent, step=step, text=reply.text)
+
+    async def _first(self, events: Any, late: TimeExceeded) -> Any:
+        left = self._deadline - self._clock.monotonic()
+        try:
+            with self._steps.below():
+                async with asyncio.timeout(left):
+                    return await anext(events, None)
+        except TimeoutError:
+            if self._clock.monotonic() >= self._deadline:
+                raise late from None
+            raise
+
+    def usage(self, step: int) -> UsageSeen:
+        """What the last answer took."""
+        reply = self.reply
+        return UsageSeen(
+            agent=self._agent,
+            step=step,
+            model=reply.model,
+            usage=reply.usage,
+            cost_usd=reply.cost_usd,
+            cached=reply.cached,
+        )
+
+    async def _call(self, state: RunState, history: Sequence[Message]) -> ModelCall:
+        messages = _conversation(state.messages, history)
+        if self._window is not None:
+            template = self._template
+            fitted = await self._window.fit(
+                messages,
+                model=template.model,
+                tools=template.tools,
+                tenant=template.caller.tenant,
+                session=template.caller.session_id,
+            )
+            messages, self.report = fitted.messages, fitted.report
+        return msgspec.structs.replace(self._template, messages=messages, notes={})
+
+    def _happening(self, step: int, delta: Any) -> AgentEvent | None:
+        if self._silent or not delta.text:
+            return None
+        if delta.kind == "text":
+            return Text(agent=self._agent, step=step, text=delta.text)
+        return Reasoning(agent=self._agent, step=step, text=delta.text) if delta.kind == "reasoning" else None
+
+
+def _conversation(own: list[Message], history: Sequence[Message]) -> list[Message]:
+    """Instructions, what was said before, and the run itself."""
+    if not history:
+        return list(own)
+    begins = next((index for index, message in enumerate(own) if message.role != "system"), len(own))
+    return [*own[:begins], *history, *own[begins:]]
+
+
+def _named(reply: ModelReply, step: int) -> ModelReply:
+    """Calls of tools by ids of their own: a provider may leave them out, or give the same twice."""
+    seen: set[str] = set()
+    content: list[dict[str, Any]] | None = None
+    for index, part in enumerate(reply.content):
+        if part.get("type") != "tool_use":
+            continue
+        call_id = part.get("id")
+        if not call_id or not isinstance(call_id, str) or call_id in seen:
+            call_id = f"call_{step}_{index}"
+            content = content if content is not None else list(reply.content)
+            content[index] = {**part, "id": call_id}
+        seen.add(call_id)
+    return reply if content is None else msgspec.structs.replace(reply, content=content)

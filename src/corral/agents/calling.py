@@ -1,0 +1,120 @@
+"""The calls of tools that one answer asks for: all at once, their results as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import msgspec
+
+from corral.agents.event import ToolFinished, ToolStarted
+from corral.agents.journal import RunState, effect_key
+from corral.messages import Caller, CallTool, ToolCall, ToolFault, ToolReply, as_parts
+
+
+class Calling:
+    """Calls the tools of one run."""
+
+    __slots__ = ("_agent", "_call", "_caller", "_tainted")
+
+    def __init__(self, agent: str, call: CallTool, caller: Caller, *, tainted: tuple[str, ...] = ()) -> None:
+        """`tainted` is where words in the conversation before this run came from that nobody of ours wrote."""
+        self._agent = agent
+        self._call = call
+        self._caller = caller
+        self._tainted = tainted
+
+    def ready(self, state: RunState, run_id: str, deadline: float) -> list[ToolCall]:
+        """The calls that can be made now: those that wait for a person are not among them."""
+        waiting = {wanted.call for wanted in state.waits_for}
+        tainted = tuple(dict.fromkeys((*self._tainted, *state.tainted)))
+        return [
+            msgspec.structs.replace(
+                call,
+                caller=self._caller,
+                tainted=tainted,
+                idempotency_key=effect_key(run_id, state.step, call.id),
+                deadline=deadline,
+            )
+            for call in state.pending
+            if call.id not in waiting
+        ]
+
+    async def replies(
+        self, state: RunState, calls: Sequence[ToolCall], below: Callable[[], AbstractContextManager[None]]
+    ) -> AsyncIterator[tuple[ToolCall, ToolReply]]:
+        """Each call with its reply, as they come. Closing it cancels those that still run."""
+        unreadable = _unreadable(state)
+        made: list[ToolCall] = []
+        for call in calls:
+            decision = state.decisions.get(call.id)
+            if decision is not None and decision.decision == "refuse":
+                yield call, _refused(call, decision.by, decision.note)
+            elif call.id in unreadable and (decision is None or decision.input is None):
+                yield call, _misread(call, unreadable[call.id])
+            else:
+                made.append(call)
+        if len(made) == 1:
+            with below():
+                reply = await self._call(made[0])
+            yield made[0], reply
+            return
+        with below():  # tasks keep the place in the trace in which they were made
+            tasks = {asyncio.create_task(_replied(self._call, call)): call for call in made}
+        running = set(tasks)
+        try:
+            while running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(done, key=lambda one: made.index(tasks[one])):
+                    yield tasks[task], task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    def started(self, step: int, call: ToolCall) -> ToolStarted:
+        """The event that says so."""
+        return ToolStarted(agent=self._agent, step=step, id=call.id, name=call.name, input=call.input)
+
+    def finished(self, step: int, reply: ToolReply) -> ToolFinished:
+        """The event that says so."""
+        return ToolFinished(
+            agent=self._agent,
+            step=step,
+            id=reply.id,
+            name=reply.name,
+            content=reply.content,
+            error=reply.fault.code if reply.fault is not None else "",
+            cached=reply.cached,
+            duration_s=reply.duration_s,
+        )
+
+
+async def _replied(call_tool: CallTool, call: ToolCall) -> ToolReply:
+    return await call_tool(call)
+
+
+def _unreadable(state: RunState) -> dict[str, Any]:
+    """Calls whose arguments are no JSON, by id."""
+    for message in reversed(state.messages):
+        if message.role == "assistant":
+            return {part["id"]: part["input_text"] for part in message.content if part.get("input_text")}
+    return {}
+
+
+def _misread(call: ToolCall, written: Any) -> ToolReply:
+    message = f"The arguments are not a JSON object: {str(written)[:500]!r}. Call the tool again, with an object that fits its schema."
+    return _faulty(call, "invalid_input", message)
+
+
+def _refused(call: ToolCall, by: str, note: str) -> ToolReply:
+    who = f" by {by}" if by else ""
+    return _faulty(call, "denied", f"This call was refused{who}. {note}".strip())
+
+
+def _faulty(call: ToolCall, code: str, message: str) -> ToolReply:
+    fault = ToolFault(code=code, message=message)
+    return ToolReply(name=call.name, id=call.id, content=as_parts(message), fault=fault)

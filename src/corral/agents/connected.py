@@ -1,0 +1,87 @@
+"""What a service does for its agents: keeps their runs, opens sessions, fits conversations into windows, counts."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any, Protocol
+
+import msgspec
+
+from corral.agents.counting import AgentCounting
+from corral.agents.journal import Keeping
+from corral.context import Context
+from corral.messages import Message, ToolSpec
+from corral.settings.agent_sections import AgentSettings
+
+OpenSession = Callable[[Context | None, str], AbstractAsyncContextManager[Any]]
+"""A session by its id, with its turn for as long as the block lasts: for agents that were given another one than the request's."""
+
+
+class Fitted(Protocol):
+    """What a window made of a conversation."""
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the model reads."""
+        ...
+
+    @property
+    def report(self) -> Any:
+        """What was left out, and why."""
+        ...
+
+
+class Window(Protocol):
+    """How a conversation is made to fit into what a model reads."""
+
+    async def fit(
+        self,
+        messages: Sequence[Message],
+        *,
+        model: str,
+        tools: Sequence[ToolSpec],
+        tenant: str,
+        session: str,
+    ) -> Fitted:
+        """The messages to send, instructions first; never a tool's call without its result."""
+        ...
+
+
+class House(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it. An agent in a plain script has none of it: its run lives and dies with the process."""
+
+    settings: AgentSettings = AgentSettings()
+    keeping: Keeping | None = None
+    open_session: OpenSession | None = None
+    window: Window | None = None
+    """Of agents that have none of their own."""
+    counting: AgentCounting | None = None
+
+
+_NO_HOUSE = House()
+_service: House | None = None
+_here: contextvars.ContextVar[House | None] = contextvars.ContextVar("corral_house", default=None)
+
+
+def use(house: House | None) -> House | None:
+    """Have every agent of this process live in this house; none: in none. Returns what was there before."""
+    global _service  # set when the service starts, taken away when it stops
+    before, _service = _service, house
+    return before
+
+
+@contextmanager
+def using(house: House) -> Iterator[None]:
+    """Have the agents of this block live in this house: for tests, and for services that share a process."""
+    token = _here.set(house)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+def connected() -> House:
+    """The house of agents that run here."""
+    return _here.get() or _service or _NO_HOUSE

@@ -1,0 +1,356 @@
+"""The loop: ask the model, call the tools it wants, ask again, until it has answered or may not go on.
+
+It goes on from any state that a journal's entries fold to, and acts on nothing that was not written down before. One entry is
+the smallest step: who stops after any of them and goes on later, elsewhere, neither asks nor calls twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from corral.agents.asking import Asking
+from corral.agents.calling import Calling
+from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished, Text
+from corral.agents.guards import Guarded, Guards, Verdict, name_of
+from corral.agents.history import History
+from corral.agents.journal import (
+    Answered,
+    AnyEntry,
+    ApprovalWanted,
+    Asked,
+    Ended,
+    Keeper,
+    RunState,
+    Told,
+    ToolDone,
+    approval_id,
+)
+from corral.agents.limits import Bounds
+from corral.agents.output import Output, as_json
+from corral.agents.steps import Steps
+from corral.clock import Clock
+from corral.errors import AgentFailed, Cancelled, CorralError, GuardRefused, ModelTimeout, OutputMisfit, TimeExceeded
+from corral.messages import Caller, Message, ToolReply, as_parts, closing
+
+
+class Loop:
+    """One go at one run."""
+
+    def __init__(  # noqa: PLR0913 - what a run consists of
+        self,
+        agent: str,
+        *,
+        keeper: Keeper,
+        state: RunState,
+        asking: Asking,
+        calling: Calling,
+        bounds: Bounds,
+        output: Output,
+        guards: Guards,
+        history: History,
+        record_tools: bool,
+        caller: Caller,
+        steps: Steps,
+        clock: Clock,
+    ) -> None:
+        """`state` is what the keeper's entries fold to."""
+        self.agent = agent
+        self.state = state
+        self.failure: BaseException | None = None
+        """What a run that failed raises, for who awaits it."""
+        self.outcome = ""
+        """`done`, `paused`, `cancelled`, or the code of what it failed for; empty: it was left before its end."""
+        self._keeper = keeper
+        self._asking = asking
+        self._calling = calling
+        self._bounds = bounds
+        self._output = output
+        self._guards = guards
+        self._history = history
+        self._record_tools = record_tools
+        self._caller = caller
+        self._steps = steps
+        self._clock = clock
+        self._notes: dict[str, Any] = {}
+        self._value: Any = None
+
+    async def events(self, asked: Asked | None = None) -> AsyncIterator[AgentEvent]:
+        """All that happens, ending with one `Finished` or `Failed`. Close it to stop the model and the tools.
+
+        `asked` is what a new run begins with.
+        """
+        failure: CorralError | None = None
+        try:
+            if asked is not None:
+                await self._begin(asked)
+            async with closing(self._work()) as events:
+                async for event in events:
+                    yield event
+        except CorralError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 - a guard, a window or a type of the user's own may raise anything
+            failure = AgentFailed(f"{type(error).__name__}: {error}", original=error)
+            failure.__cause__ = error
+        if failure is not None:
+            yield await self._failed(failure)
+
+    async def _work(self) -> AsyncIterator[AgentEvent]:
+        state, bounds = self.state, self._bounds
+        while not state.over:
+            if state.pending:
+                bounds.check_calls(state)
+                self._check()
+                async with closing(self._call_tools()) as events:
+                    async for event in events:
+                        yield event
+                if state.waits_for and not await self._decided():
+                    self.outcome = "paused"
+                    yield self._finished("paused", None)
+                    return
+            elif state.answer is None:
+                bounds.check_step(state)
+                self._check()
+                async with closing(self._ask()) as events:
+                    async for event in events:
+                        yield event
+            else:
+                async with closing(self._conclude()) as events:
+                    async for event in events:
+                        yield event
+        yield self._ending()
+
+    def _check(self) -> None:
+        self._bounds.check_time(self._clock.monotonic())
+        self._bounds.check_spent(self.state)
+
+    async def _append(self, entry: AnyEntry) -> None:
+        """Written down first, believed afterwards."""
+        await self._keeper.append(entry)
+        self.state.apply(entry)
+
+    async def _begin(self, asked: Asked) -> None:
+        """The first entry, and what the guards of the input say to it."""
+        verdict = None
+        for guard in self._guards.of_input:
+            about = Guarded(agent=self.agent, run_id=self._keeper.run_id, caller=self._caller)
+            verdict = await guard.check_input(asked.messages, about)
+            if verdict is None:
+                continue
+            self._note(guard, verdict)
+            if verdict.action != "replace":
+                break
+            asked = msgspec.structs.replace(asked, messages=_reworded(asked.messages, verdict.text))
+        await self._append(asked)
+        if verdict is None or verdict.action == "replace":
+            return
+        if verdict.action == "refuse":
+            raise GuardRefused(verdict.text or "A guard refused what was asked.")
+        said = Message(role="assistant", content=as_parts(verdict.text))
+        await self._append(Told(step=0, messages=[said], why="guard", at=self._clock.now()))
+        await self._end(verdict.text)
+
+    def _note(self, guard: Any, verdict: Verdict) -> None:
+        self._notes.setdefault("guards", []).append(
+            {"guard": name_of(guard), "action": verdict.action, "rule": verdict.rule}
+        )
+
+    # -- the model
+
+    async def _ask(self) -> AsyncIterator[AgentEvent]:
+        step = self.state.step + 1
+        self._steps.open(step)
+        asking = self._asking
+        try:
+            async with closing(asking.ask(step, self.state, self._history.messages)) as events:
+                async for event in events:
+                    yield event
+        except ModelTimeout:
+            self._bounds.check_time(self._clock.monotonic())
+            raise
+        reply = asking.reply
+        if asking.report is not None:
+            self._notes["window"] = asking.report
+        await self._append(Answered(step=step, reply=reply, at=self._clock.now()))
+        self._steps.answered(reply)
+        if not self.state.pending:
+            self._steps.close()
+        yield asking.usage(step)
+
+    # -- the tools
+
+    async def _call_tools(self) -> AsyncIterator[AgentEvent]:
+        state, calling = self.state, self._calling
+        self._steps.open(state.step)
+        calls = calling.ready(state, self._keeper.run_id, self._bounds.deadline)
+        for call in calls:
+            yield calling.started(state.step, call)
+        async with closing(calling.replies(state, calls, self._steps.below)) as replies:
+            async for call, reply in replies:
+                if _wants_approval(reply) and call.id not in state.decisions:
+                    wanted = ApprovalWanted(
+                        step=state.step,
+                        approval=approval_id(self._keeper.run_id, state.step, call.id),
+                        call=call.id,
+                        tool=call.name,
+                        input=call.input,
+                        message=reply.fault.message if reply.fault else "",
+                        rule=str(call.notes.get("rule", "")),
+                        at=self._clock.now(),
+                    )
+                    await self._append(wanted)
+                    yield self._asked(wanted)
+                    continue
+                step = state.step
+                await self._append(ToolDone(step=step, reply=_kept(reply), at=self._clock.now()))
+                yield calling.finished(step, reply)
+        if not state.pending:
+            self._steps.close()
+
+    def _asked(self, wanted: ApprovalWanted) -> ApprovalAsked:
+        return ApprovalAsked(
+            agent=self.agent,
+            step=wanted.step,
+            approval=wanted.approval,
+            message=wanted.message,
+            tool=wanted.tool,
+            input=wanted.input,
+            rule=wanted.rule,
+        )
+
+    async def _decided(self) -> bool:
+        """Whether people have said something to go on with."""
+        said = await self._keeper.decisions(self.state.waits_for)
+        for decision in said:
+            await self._append(decision if decision.at else msgspec.structs.replace(decision, at=self._clock.now()))
+        return bool(said)
+
+    # -- the end
+
+    async def _conclude(self) -> AsyncIterator[AgentEvent]:
+        """The model has answered: take it, have it mended, or refuse it."""
+        state = self.state
+        reply = state.answer
+        assert reply is not None  # noqa: S101 - that is why we are here
+        try:
+            output = self._output.read(reply)
+        except ValueError as error:
+            if state.repairs >= self._bounds.repairs:
+                raise OutputMisfit(f"The answer of {self.agent!r} does not fit: {error}") from error
+            told = self._output.repair(reply, error)
+            await self._append(Told(step=state.step, messages=told, why="repair", at=self._clock.now()))
+            return
+        if self._guards.of_output:
+            output = await self._guarded(output)
+            yield Text(agent=self.agent, step=state.step, text=output if isinstance(output, str) else reply.text)
+        if reply.stop_reason != "end":
+            self._notes["stop_reason"] = reply.stop_reason
+        await self._end(output)
+
+    async def _end(self, output: Any) -> None:
+        self._value = output
+        await self._history.record(self._keeper.run_id, self.state, with_tools=self._record_tools)
+        await self._append(Ended(outcome="done", output=as_json(output), at=self._clock.now()))
+
+    async def _guarded(self, output: Any) -> Any:
+        about = Guarded(
+            agent=self.agent, run_id=self._keeper.run_id, caller=self._caller, messages=tuple(self.state.messages)
+        )
+        for guard in self._guards.of_output:
+            verdict = await guard.check_output(output, about)
+            if verdict is None:
+                continue
+            self._note(guard, verdict)
+            if verdict.action == "refuse":
+                raise GuardRefused(verdict.text or f"The guard {name_of(guard)!r} refused the answer.")
+            said = Message(role="assistant", content=as_parts(verdict.text))
+            await self._append(Told(step=self.state.step, messages=[said], why="guard", at=self._clock.now()))
+            output = verdict.text
+        return output
+
+    def _finished(self, reason: Any, output: Any) -> Finished:
+        state = self.state
+        self._steps.close()
+        return Finished(
+            agent=self.agent,
+            step=state.step,
+            run_id=self._keeper.run_id,
+            reason=reason,
+            output=output,
+            usage=state.usage,
+            cost_usd=state.cost,
+            steps=state.step,
+            tool_calls=state.tool_calls,
+            notes=self._notes,
+        )
+
+    def _ending(self) -> AgentEvent:
+        """How it ended: now, or before this go began."""
+        ended = self.state.ended
+        assert ended is not None  # noqa: S101 - the state says that it is over
+        if ended.outcome == "done":
+            self.outcome = "done"
+            return self._finished("done", self._read_again(ended.output) if self._value is None else self._value)
+        self.failure = Cancelled(ended.message) if ended.outcome == "cancelled" else AgentFailed(ended.message)
+        return self._failure_event(ended.code, ended.message, retryable=False)
+
+    def _read_again(self, output: Any) -> Any:
+        """The value of a run that ended earlier, in its type."""
+        answer = self.state.answer
+        if self._output.is_text or answer is None:
+            return output
+        try:
+            return self._output.read(answer)
+        except ValueError:  # a guard had something else to say
+            return output
+
+    async def _failed(self, error: CorralError) -> Failed:
+        """Say why, and write it down as far as the keeper still takes it."""
+        if isinstance(error, ModelTimeout) and self._clock.monotonic() >= self._bounds.deadline:
+            error = TimeExceeded(error.message)
+        self.failure = error
+        outcome: Any = "cancelled" if isinstance(error, Cancelled) else "failed"
+        entry = Ended(
+            outcome=outcome, code=error.code, message=error.message, retryable=error.retryable, at=self._clock.now()
+        )
+        with contextlib.suppress(
+            CorralError
+        ):  # the run may not be ours any more: what is said below stands all the same
+            await self._append(entry)
+        self._steps.close(failed=error.code)
+        return self._failure_event(error.code, error.message, retryable=error.retryable)
+
+    def _failure_event(self, code: str, message: str, *, retryable: bool) -> Failed:
+        state = self.state
+        self.outcome = "cancelled" if isinstance(self.failure, Cancelled) else code
+        return Failed(
+            agent=self.agent,
+            step=state.step,
+            run_id=self._keeper.run_id,
+            code=code,
+            message=message,
+            retryable=retryable,
+            usage=state.usage,
+            cost_usd=state.cost,
+            steps=state.step,
+            tool_calls=state.tool_calls,
+        )
+
+
+def _wants_approval(reply: ToolReply) -> bool:
+    return reply.fault is not None and reply.fault.code == "approval_required"
+
+
+def _reworded(messages: list[Message], text: str) -> list[Message]:
+    """The same, with the last thing that was asked said in other words; its pictures and files stay."""
+    last = messages[-1]
+    others = [part for part in last.content if part.get("type") != "text"]
+    return [*messages[:-1], msgspec.structs.replace(last, content=[*as_parts(text), *others])]
+
+
+def _kept(reply: ToolReply) -> ToolReply:
+    """Without the value itself, which stands in the content as well."""
+    return reply if reply.value is None else msgspec.structs.replace(reply, value=None)
