@@ -75,6 +75,7 @@ class Sizes:
         self._count = count or safe_size
         self.estimated = count is None
         self._known: OrderedDict[int, tuple[Message, int]] = OrderedDict()
+        self._tools: OrderedDict[int, tuple[ToolSpec, int]] = OrderedDict()
 
     def of(self, message: Message) -> int:
         """Tokens of one message."""

@@ -9,6 +9,8 @@ import msgspec
 
 from corral.messages import Message
 
+_HALVES = frozenset({"tool_use", "tool_result"})
+
 
 class Unit(msgspec.Struct, frozen=True):
     """Messages next to each other that stay or go together: from the first to the last, both included."""
@@ -29,6 +31,16 @@ def is_question(message: Message) -> bool:
     return message.role == "user" and not _ids(message, "tool_result", "tool_use_id")
 
 
+def is_whole(messages: Sequence[Message]) -> bool:
+    """Whether every call has its result and every result its call: `mended` would change nothing."""
+    parts = 0
+    for message in messages:
+        for part in message.content:
+            if part.get("type") in _HALVES:
+                parts += 1
+    return not parts or 2 * len(_links(messages)) == parts
+
+
 def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list[tuple[int, str]]]:
     """The messages with their places, without calls that have no result and results that have no call; and what went.
 
@@ -41,7 +53,7 @@ def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list
     for index, message in enumerate(messages):
         content: list[dict[str, Any]] = []
         for place, part in enumerate(message.content):
-            if part.get("type") in {"tool_use", "tool_result"} and (index, place) not in paired:
+            if part.get("type") in _HALVES and (index, place) not in paired:
                 gone.append((index, "no_result" if part["type"] == "tool_use" else "no_call"))
             else:
                 content.append(part)

@@ -19,7 +19,7 @@ from corral.memory.extracting import extract_of
 from corral.memory.sizes import CountMessage, Sizes, said
 from corral.memory.summarising import Summariser
 from corral.memory.trimming import Where, nowhere, results_trimmed, shortened
-from corral.memory.units import is_pinned, is_question, mended, units_of
+from corral.memory.units import is_pinned, is_question, is_whole, mended, units_of
 from corral.messages import Caller, Message, ToolSpec
 
 Source = Literal["", "model", "behind", "extract"]
@@ -141,11 +141,13 @@ class ContextWindow:
         lies. `reserve`: tokens kept free for the answer. Raises `ContextTooLong` when instructions, pinned messages and
         tools alone are more than the budget.
         """
+        tools_tokens = self._sizes.of_tools(tools)
+        budget = self.max_tokens - reserve - tools_tokens
+        if not retrieved and self._fits(messages, budget):
+            return self._as_it_is(messages, tools_tokens)
         whole, gone = mended(messages)
         pieces = [self._piece(index, message, where) for index, message in whole]
         trimmed = self._trims(pieces, "tool_result", [piece.source for piece in pieces])
-        tools_tokens = self._sizes.of_tools(tools)
-        budget = self.max_tokens - reserve - tools_tokens
         room = Room(
             tokens=budget - (self._retrieved_tokens if retrieved else 0),
             summary=self._summary_tokens,
@@ -186,11 +188,38 @@ class ContextWindow:
             left_out=left_out,
             trimmed=trimmed,
         )
-        if self._watch is not None:
-            self._watch(report)
-        return Fitted(out, report)
+        return self._seen(Fitted(out, report))
 
     # -- what stays whole
+
+    def _fits(self, messages: Sequence[Message], budget: int) -> bool:
+        """Whether there is nothing to do, as for most conversations: that is worth knowing quickly."""
+        of, most = self._sizes.of, self._tool_result_max
+        for message in messages:
+            size = of(message)
+            budget -= size
+            if size > most and not is_pinned(message):
+                return False
+        return budget >= 0 and is_whole(messages)
+
+    def _as_it_is(self, messages: Sequence[Message], tools_tokens: int) -> Fitted:
+        of = self._sizes.of
+        system = sum(of(message) for message in messages if is_pinned(message))
+        every = sum(map(of, messages))
+        parts = {"system": system, "recent": every - system, "summary": 0, "retrieved": 0, "tools": tools_tokens}
+        report = WindowReport(
+            max_tokens=self.max_tokens,
+            tokens=every + tools_tokens,
+            parts=parts,
+            estimated=self._sizes.estimated,
+            stable=len(messages),
+        )
+        return self._seen(Fitted(list(messages), report))
+
+    def _seen(self, fitted: Fitted) -> Fitted:
+        if self._watch is not None:
+            self._watch(fitted.report)
+        return fitted
 
     def _piece(self, index: int, message: Message, where: Where) -> _Piece:
         """A message with what tools returned cut to size. The results of a conversation come again: each is cut once."""
