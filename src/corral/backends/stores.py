@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TurnStore
+    from corral.tools.store import ToolArtefacts, ToolEffects
 
 
 class Stores(Protocol):
@@ -101,6 +102,16 @@ class Stores(Protocol):
     @property
     def resources(self) -> ResourceStore:
         """What is declared: memories, runtimes, endpoints."""
+        ...
+
+    @property
+    def tool_effects(self) -> ToolEffects:
+        """What came of calls of tools."""
+        ...
+
+    @property
+    def tool_artefacts(self) -> ToolArtefacts:
+        """Results of tools that are too long for a conversation."""
         ...
 
     async def start(self) -> None:

@@ -28,6 +28,7 @@ from corral.backends.postgres.schedules import PostgresSchedules
 from corral.backends.postgres.semantic import PostgresSemantic
 from corral.backends.postgres.sessions import PostgresSessions
 from corral.backends.postgres.spans import PostgresSpans
+from corral.backends.postgres.tools import PostgresToolArtefacts, PostgresToolEffects
 from corral.backends.postgres.turns import PostgresTurns
 
 
@@ -50,6 +51,8 @@ class PostgresStores:
         self.job_records = PostgresJobRecords(engine, depths)
         self.schedules = PostgresSchedules(engine)
         self.outbox = PostgresOutbox(engine)
+        self.tool_effects = PostgresToolEffects(engine)
+        self.tool_artefacts = PostgresToolArtefacts(engine)
         self.blobs = PostgresBlobs(engine)
         self.cache = PostgresCache(engine)
         self.semantic = PostgresSemantic(engine)

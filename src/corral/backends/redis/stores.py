@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TurnStore
+    from corral.tools.store import ToolArtefacts, ToolEffects
 
 
 class HotStores:
@@ -96,6 +97,16 @@ class HotStores:
     def resources(self) -> ResourceStore:
         """In the store behind."""
         return self._behind.resources
+
+    @property
+    def tool_effects(self) -> ToolEffects:
+        """In the store behind."""
+        return self._behind.tool_effects
+
+    @property
+    def tool_artefacts(self) -> ToolArtefacts:
+        """In the store behind."""
+        return self._behind.tool_artefacts
 
     async def start(self) -> None:
         """Open the stores behind; Redis is connected to on the way."""

@@ -20,6 +20,7 @@ from corral.backends.sqlite.schedules import SqliteSchedules
 from corral.backends.sqlite.semantic import SqliteSemantic
 from corral.backends.sqlite.sessions import SqliteSessions
 from corral.backends.sqlite.spans import SqliteSpans
+from corral.backends.sqlite.tools import SqliteToolArtefacts, SqliteToolEffects
 from corral.backends.sqlite.turns import SqliteTurns
 from corral.clock import SYSTEM_CLOCK
 
@@ -45,6 +46,8 @@ class SqliteStores:
         self.job_records = SqliteJobRecords(engine)
         self.schedules = SqliteSchedules(engine)
         self.outbox = SqliteOutbox(engine)
+        self.tool_effects = SqliteToolEffects(engine)
+        self.tool_artefacts = SqliteToolArtefacts(engine)
         self.blobs = SqliteBlobs(engine)
         self.cache = SqliteCache(engine)
         self.semantic = SqliteSemantic(engine)

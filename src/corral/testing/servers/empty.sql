@@ -37,3 +37,5 @@ DELETE FROM corral.audit;
 DELETE FROM corral.audit_heads;
 DELETE FROM corral.resources;
 DELETE FROM corral.agent_runs;
+DELETE FROM corral.tool_effects;
+DELETE FROM corral.tool_artefacts;
