@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from corral.backends.cursor import check_limit, page_of, read_cursor
-from corral.backends.event_lookup import one_event
 from corral.backends.encoding import check_id, check_key, decode, encode, findable, labels, rows_of
+from corral.backends.event_lookup import one_event
 from corral.backends.queries import read_queries
 from corral.backends.sqlite.appending import SEQ_BITS, append, fence, find_event, touch
 from corral.errors import EventNotFound, SessionExists, SessionNotFound, StateConflict, TurnLost

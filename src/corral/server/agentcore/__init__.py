@@ -1,0 +1,1 @@
+"""AgentCore's memory API and control plane, as boto3's `bedrock-agentcore` and `bedrock-agentcore-control` speak them."""
