@@ -1,1 +1,70 @@
 """The agents of a service: joins their loop to models, tools, memory, sessions and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from corral.agents.connected import House, use
+from corral.agents.counting import AgentCounting
+from corral.backends.stores import Stores
+from corral.context import Context
+from corral.observability.metrics import Metrics
+from corral.sessions.event import SessionKey
+from corral.sessions.home import Home
+from corral.sessions.session import Session
+from corral.sessions.turn import Turn
+from corral.sessions.turns import Turns
+from corral.settings.sections import Settings
+
+_NOBODY = Context("")
+
+
+class Agentic:
+    """What a service does for its agents. Each step of its life may come twice."""
+
+    def __init__(self, settings: Settings, stores: Stores, turns: Turns, metrics: Metrics) -> None:
+        """Nothing is opened yet."""
+        self._settings = settings
+        self._stores = stores
+        self._turns = turns
+        self._counting = AgentCounting(metrics)
+        self._house: House | None = None
+        self._home: Home
+
+    async def start(self) -> None:
+        """Agents of this process live here from now on."""
+        if self._house is not None:
+            return
+        self._home = Home()
+        self._house = House(
+            settings=self._settings.agents,
+            open_session=self._open_session,
+            counting=self._counting,
+        )
+        use(self._house)
+
+    async def stop(self) -> None:
+        """They live nowhere any more."""
+        house, self._house = self._house, None
+        if house is None:
+            return
+        before = use(None)
+        if before is not house:  # another service of this process has taken over
+            use(before)
+
+    @asynccontextmanager
+    async def _open_session(self, context: Context | None, session_id: str) -> AsyncIterator[Session]:
+        """A session that is not the request's: its turn is taken for as long as the agent works. From whatever loop."""
+        asking = context or _NOBODY
+        turn, session = await self._home.run(self._taken(asking, session_id))
+        try:
+            yield session
+        finally:
+            await self._home.run(turn.leave())
+
+    async def _taken(self, context: Context, session_id: str) -> tuple[Turn, Session]:
+        key = SessionKey(context.tenant, session_id)
+        sessions = self._settings.sessions
+        turn = await self._turns.take(key, policy=sessions.on_conflict, deadline=context.deadline)
+        return turn, Session(self._stores.sessions, key, turn=turn, actor=context.user_id or "", ttl_s=sessions.ttl_s)

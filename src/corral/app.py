@@ -16,6 +16,7 @@ import msgspec
 from corral.errors import ConfigError
 from corral.runtime.health import Health, PingStatus
 from corral.runtime.registry import DEFAULT_AGENT, Agents, Lazy
+from corral.runtime.works import own_name
 
 if TYPE_CHECKING:
     from corral.server.http import Receive, Scope, Send
@@ -78,8 +79,8 @@ class App:
         return fn
 
     def add(self, target: T, name: str = "") -> T:
-        """Register an agent made elsewhere: a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`."""
-        self.agents.add(name or DEFAULT_AGENT, target)
+        """Register an agent: an `Agent` or a `Team` by its own name, a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`."""
+        self.agents.add(name or own_name(target) or DEFAULT_AGENT, target)
         return target
 
     def lazy(self, factory: Callable[[], T], name: str = "") -> Lazy[T]:

@@ -580,3 +580,14 @@ class AppLoadError(CorralError):
     """The file with the agents could not be loaded."""
 
     code = "app_load_error"
+
+
+def error_of(code: str, message: str) -> CorralError:
+    """The error of a stable code, for what was written down as code and message; `AgentFailed` where there is none."""
+    waiting: list[type[CorralError]] = [CorralError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.__dict__.get("code") == code and kind is not CorralError:
+            return kind(message)
+        waiting += kind.__subclasses__()
+    return AgentFailed(message)

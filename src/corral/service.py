@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from corral.agentic import Agentic
 from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
@@ -125,6 +126,7 @@ class Service:
             development=development,
         )
         self.modelling = Modelling(settings, self.stores, self.observing.metrics)
+        self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics)
         self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
         app.health.warn = _log.warning
         self._started_at = 0.0
@@ -320,6 +322,7 @@ class Service:
             if self.audit is not None:
                 await self.audit.start()
             await self.modelling.start()
+            await self.agentic.start()
             await self.sweeper.start()
             await self.cancel_notes.start()
             if self.app.lifespan_context is not None:
@@ -390,6 +393,7 @@ class Service:
         await self.hub.stop()
         await self.cancel_notes.stop()
         await self.sweeper.stop()
+        await self.agentic.stop()
         await self.modelling.stop()
         if self.audit is not None:
             await self.audit.stop()

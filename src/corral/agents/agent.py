@@ -91,6 +91,11 @@ class Agent:
         """Whether its answers are text, and not values of a type."""
         return self._output.is_text
 
+    @property
+    def open_variables(self) -> tuple[str, ...]:
+        """The variables of its instructions that each run must give."""
+        return self.prompt.open
+
     # -- working -------------------------------------------------------------------------------------------------------
 
     async def run(self, prompt: Question, *, session: str | None = None, **variables: Any) -> RunResult:

@@ -113,11 +113,7 @@ class Asking:
         if self._window is not None:
             template = self._template
             fitted = await self._window.fit(
-                messages,
-                model=template.model,
-                tools=template.tools,
-                tenant=template.caller.tenant,
-                session=template.caller.session_id,
+                messages, caller=template.caller, tools=template.tools, reserve=template.max_tokens or 0
             )
             messages, self.report = fitted.messages, fitted.report
         return msgspec.structs.replace(self._template, messages=messages, notes={})

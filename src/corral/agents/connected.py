@@ -12,7 +12,7 @@ import msgspec
 from corral.agents.counting import AgentCounting
 from corral.agents.journal import Keeping
 from corral.context import Context
-from corral.messages import Message, ToolSpec
+from corral.messages import Caller, Message, ToolSpec
 from corral.settings.agent_sections import AgentSettings
 
 OpenSession = Callable[[Context | None, str], AbstractAsyncContextManager[Any]]
@@ -40,12 +40,11 @@ class Window(Protocol):
         self,
         messages: Sequence[Message],
         *,
-        model: str,
-        tools: Sequence[ToolSpec],
-        tenant: str,
-        session: str,
+        caller: Caller | None = None,
+        tools: Sequence[ToolSpec] = (),
+        reserve: int = 0,
     ) -> Fitted:
-        """The messages to send, instructions first; never a tool's call without its result."""
+        """The messages to send, instructions first; never a tool's call without its result. `reserve` is left for the answer."""
         ...
 
 

@@ -33,7 +33,16 @@ from corral.agents.limits import Bounds
 from corral.agents.output import Output, as_json
 from corral.agents.steps import Steps
 from corral.clock import Clock
-from corral.errors import AgentFailed, Cancelled, CorralError, GuardRefused, ModelTimeout, OutputMisfit, TimeExceeded
+from corral.errors import (
+    AgentFailed,
+    Cancelled,
+    CorralError,
+    GuardRefused,
+    ModelTimeout,
+    OutputMisfit,
+    TimeExceeded,
+    error_of,
+)
 from corral.messages import Caller, Message, ToolReply, as_parts, closing
 
 
@@ -294,7 +303,7 @@ class Loop:
         if ended.outcome == "done":
             self.outcome = "done"
             return self._finished("done", self._read_again(ended.output) if self._value is None else self._value)
-        self.failure = Cancelled(ended.message) if ended.outcome == "cancelled" else AgentFailed(ended.message)
+        self.failure = Cancelled(ended.message) if ended.outcome == "cancelled" else error_of(ended.code, ended.message)
         return self._failure_event(ended.code, ended.message, retryable=False)
 
     def _read_again(self, output: Any) -> Any:

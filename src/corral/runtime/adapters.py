@@ -13,20 +13,27 @@ from typing import Any
 
 from corral.context import Context
 from corral.errors import ConfigError, ValidationFailed
+from corral.runtime.works import is_works, serve_works
 
 
 def adapt(target: Any) -> Callable[..., Any]:
     """The callable to invoke for `target`; a plain callable is returned as it is."""
     if inspect.isroutine(target):
         return target
-    for recognises, adapter in ((_is_langgraph, _langgraph), (_is_strands, _strands), (_is_pydantic_ai, _pydantic_ai)):
+    known = (
+        (_is_langgraph, _langgraph),
+        (_is_strands, _strands),
+        (_is_pydantic_ai, _pydantic_ai),
+        (is_works, _of_ours),
+    )
+    for recognises, adapter in known:
         if recognises(target):
             return adapter(target)
     if callable(target):
         return target  # type: ignore[no-any-return]  # just tested
     raise ConfigError(
         f"{type(target).__module__}.{type(target).__qualname__} is not something Corral can call: pass a function, "
-        "a compiled LangGraph graph, a Strands agent or a pydantic-ai agent, or wrap it in a function."
+        "an Agent or a Team, a compiled LangGraph graph, a Strands agent or a pydantic-ai agent, or wrap it in a function."
     )
 
 
@@ -41,6 +48,10 @@ def prompt_of(payload: Any) -> str:
     raise ValidationFailed(
         errors=[{"pointer": "/prompt", "message": "This agent needs a `prompt` (a text) in the payload."}]
     )
+
+
+def _of_ours(works: Any) -> Callable[..., Any]:
+    return serve_works(works, prompt_of)
 
 
 def _has(target: Any, *methods: str) -> bool:
