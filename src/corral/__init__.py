@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from corral.version import VERSION as __version__  # noqa: N811 - the name Python's tools look for
 
 if TYPE_CHECKING:
+    from corral.agents import roles
     from corral.agents.agent import Agent
     from corral.agents.limits import Limits
+    from corral.agents.team import Team
     from corral.app import App
     from corral.context import Context, current_context
     from corral.errors import CorralError
@@ -32,6 +34,7 @@ _WHERE = {
     "Limits": "corral.agents.limits",
     "Message": "corral.messages",
     "ParallelToolExecutor": "corral.tools.parallel",
+    "Team": "corral.agents.team",
     "Tool": "corral.tools.tool",
     "ToolFailed": "corral.tools.failing",
     "Toolbox": "corral.tools.toolbox",
@@ -49,17 +52,21 @@ __all__ = [
     "Limits",
     "Message",
     "ParallelToolExecutor",
+    "Team",
     "Tool",
     "ToolFailed",
     "Toolbox",
     "__version__",
     "current_context",
+    "roles",
     "span",
     "tool",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "roles":
+        return import_module("corral.agents.roles")
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'corral' has no attribute {name!r}")
