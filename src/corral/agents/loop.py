@@ -14,8 +14,9 @@ import msgspec
 
 from corral.agents.asking import Asking
 from corral.agents.calling import Calling
-from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished, Text
+from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished, HandOff, Text
 from corral.agents.guards import Guarded, Guards, Verdict, name_of
+from corral.agents.handing import handed_on
 from corral.agents.history import History
 from corral.agents.journal import (
     Answered,
@@ -23,6 +24,7 @@ from corral.agents.journal import (
     ApprovalWanted,
     Asked,
     Ended,
+    HandedOff,
     Keeper,
     RunState,
     Told,
@@ -120,6 +122,8 @@ class Loop:
                     self.outcome = "paused"
                     yield self._finished("paused", None)
                     return
+            elif (hand := handed_on(state)) is not None:
+                yield await self._hand_on(hand)
             elif state.answer is None:
                 bounds.check_step(state)
                 self._check()
@@ -264,6 +268,12 @@ class Loop:
         await self._history.record(self._keeper.run_id, self.state, with_tools=self._record_tools)
         await self._append(Ended(outcome="done", output=as_json(output), at=self._clock.now()))
 
+    async def _hand_on(self, hand: HandedOff) -> HandOff:
+        """Somebody else answers: this run is over, without an output."""
+        await self._append(msgspec.structs.replace(hand, at=self._clock.now()))
+        await self._end(None)
+        return HandOff(agent=self.agent, step=hand.step, to=hand.to, reason=hand.reason)
+
     async def _guarded(self, output: Any) -> Any:
         about = Guarded(
             agent=self.agent, run_id=self._keeper.run_id, caller=self._caller, messages=tuple(self.state.messages)
@@ -283,6 +293,9 @@ class Loop:
     def _finished(self, reason: Any, output: Any) -> Finished:
         state = self.state
         self._steps.close()
+        hand = handed_on(state)
+        if hand is not None:
+            self._notes["hand_off"] = {"to": hand.to, "reason": hand.reason}
         return Finished(
             agent=self.agent,
             step=state.step,
