@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from corral.errors import ContextTooLong
 from corral.memory.sizes import Sizes, safe_size, said
-from corral.memory.summarising import KeptHere, Summariser, digests_of
+from corral.memory.summarising import KeptHere, Summariser, chained, digests_of
 from corral.memory.trimming import results_trimmed
 from corral.memory.units import is_pinned, is_question, mended, units_of
 from corral.memory.window import ContextWindow
@@ -153,6 +153,20 @@ async def test_each_question_is_summarised_once_although_the_last_one_always_sta
     assert len(model.calls) <= asked + 1
 
 
+async def test_who_reads_the_newest_messages_alone_finds_the_summary_of_those_before() -> None:
+    model = Model()
+    window = ContextWindow(4_000, recent=8, summariser=Summariser(model))
+    conversation = talk(90)
+    await window.fit(conversation[:160], caller=CALLER)
+    for turn in range(41, 90):
+        fitted = await window.fit(conversation[max(0, turn * 4 - 120) : turn * 4], caller=CALLER)
+        assert fitted.report.summary == "model"
+    assert len(model.calls) <= 10
+    read = "".join(call.messages[-1].text.partition("<messages>")[2] for call in model.calls)
+    for n in range(60):
+        assert read.count(f"Question {n}.") == 1
+
+
 async def test_summaries_of_tenants_and_sessions_never_meet() -> None:
     model = Model()
     window = ContextWindow(4_000, recent=8, summariser=Summariser(model))
@@ -269,7 +283,7 @@ async def test_pictures_are_counted() -> None:
 
 
 async def test_a_counter_from_outside_is_used() -> None:
-    window = ContextWindow(1_000, count=lambda message: 100, recent=4)
+    window = ContextWindow(1_000, count=lambda message, model: 100, recent=4)
     fitted = await window.fit([said("user", str(n)) for n in range(30)])
     assert not fitted.report.estimated
     assert fitted.report.tokens == len(fitted.messages) * 100 <= 1_000
@@ -377,8 +391,10 @@ def test_units_cover_the_conversation_and_split_no_pair(messages: list[Message])
 
 
 @given(conversations(), st.integers(1, 30))
-def test_a_longer_conversation_has_the_digests_of_its_beginning(messages: list[Message], cut: int) -> None:
-    assert digests_of(messages)[: cut + 1] == digests_of(messages[:cut])[: cut + 1]
+def test_a_longer_conversation_has_the_hashes_of_its_beginning(messages: list[Message], cut: int) -> None:
+    whole, part = chained(digests_of(messages)), chained(digests_of(messages[:cut]))
+    assert whole[: len(part)] == part
+    assert len(set(whole)) == len(messages) + 1
 
 
 @given(st.text(max_size=2_000), st.integers(0, 300))

@@ -38,16 +38,19 @@ class Weighed(msgspec.Struct, frozen=True):
     """Tokens of the user's words it begins with; 0: it begins with something else."""
 
 
-def cut_of(weighed: Sequence[Weighed], room: Room) -> int:
-    """The first unit after the cut; 0: nothing is cut off. The newest unit is always after it."""
-    cut = 0
+def cut_of(weighed: Sequence[Weighed], room: Room, before: int = 0) -> int:
+    """The first unit after the cut; 0: nothing is cut off. The newest unit is always after it.
+
+    `before`: where the cut was the last time, if that is known: it is never earlier.
+    """
+    cut = min(before, max(0, len(weighed) - 1))
     recent = staying = asked = 0
     for number, one in enumerate(weighed):
         if one.question:
             asked = one.question
         if one.stays:
             staying += one.tokens
-        else:
+        elif number >= cut:
             recent += one.tokens
         spare = room.tokens - staying - (room.summary + asked if cut else 0)
         if recent > spare:

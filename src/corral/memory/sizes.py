@@ -11,8 +11,8 @@ import msgspec
 
 from corral.messages import Message, ToolSpec, as_parts
 
-CountMessage = Callable[[Message], int]
-"""Tokens of one message with all around it, as the model that reads it counts. Pure, fast, and never waits."""
+CountMessage = Callable[[Message, str], int]
+"""Tokens of one message with all around it, as the model of that name counts. Pure, fast, and never waits."""
 
 _MESSAGE = 5
 _TOOL = 12
@@ -38,7 +38,7 @@ def safe_text_size(text: str) -> int:
     return math.ceil(_LETTER * letters + _UPPER * upper + _DIGIT * digits + _SIGN * signs + _BEYOND * beyond)
 
 
-def safe_size(message: Message) -> int:
+def safe_size(message: Message, _model: str = "") -> int:
     """Tokens of a message where nobody knows the model's way of counting."""
     return _MESSAGE + sum(map(_part, message.content))
 
@@ -70,9 +70,10 @@ def as_json(value: object) -> str:
 class Sizes:
     """Counts messages once: those of a conversation come again with every step of a run."""
 
-    def __init__(self, count: CountMessage | None = None) -> None:
+    def __init__(self, count: CountMessage | None = None, model: str = "") -> None:
         """`count` counts as the model does; without it the sizes are safe estimates."""
         self._count = count or safe_size
+        self._model = model
         self.estimated = count is None
         self._known: OrderedDict[int, tuple[Message, int]] = OrderedDict()
         self._tools: OrderedDict[int, tuple[ToolSpec, int]] = OrderedDict()
@@ -82,7 +83,7 @@ class Sizes:
         known = self._known.get(id(message))
         if known is not None and known[0] is message:  # held here, so that its id is not another's
             return known[1]
-        size = self._count(message)
+        size = self._count(message, self._model)
         self._known[id(message)] = (message, size)
         if len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
@@ -94,7 +95,7 @@ class Sizes:
 
     def of_text(self, text: str) -> int:
         """Tokens of a text as a message of its own."""
-        return self._count(said("user", text))
+        return self._count(said("user", text), self._model)
 
     def of_tools(self, tools: Sequence[ToolSpec]) -> int:
         """Tokens of what a model is told about its tools."""

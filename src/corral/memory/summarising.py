@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,6 +26,7 @@ _log = logging.getLogger("corral.memory")
 _SESSIONS_MAX = 1_000
 _KEPT_PER_SESSION = 8
 _RESULT_TOKENS = 400
+_TAIL_MIN, _TAIL_MAX = 6, 16
 _INSTRUCTION = (
     "You keep the memory of a conversation short. Below are the summary so far (it may be empty) and the messages that come "
     "after it. Write the new summary of all of it: facts, names, numbers, decisions, what was promised, what is still open, "
@@ -34,7 +35,7 @@ _INSTRUCTION = (
 )
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A summary of the beginning of a conversation."""
 
     digest: str
@@ -42,6 +43,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     covers: int
     """How many messages these are."""
     text: str
+    tail: tuple[str, ...] = ()
+    """The hashes of the last of them, one by one: who has not read the conversation from its beginning finds the place by them."""
     model: str = ""
     created_at: float = 0.0
 
@@ -82,14 +85,44 @@ class KeptHere:
 
 
 def digests_of(messages: Sequence[Message]) -> list[str]:
-    """For each beginning of the conversation, from none of its messages to all of them: the hash of its words."""
-    chain = hashlib.blake2b(digest_size=16)
-    digests = [chain.hexdigest()]
-    for message in messages:
-        raw = as_json([message.role, message.content]).encode(errors="replace")
-        chain.update(len(raw).to_bytes(8, "big") + raw)
-        digests.append(chain.copy().hexdigest())
-    return digests
+    """A hash for each message: of who spoke and every word."""
+    return [
+        hashlib.blake2b(as_json([one.role, one.content]).encode(errors="replace"), digest_size=12).hexdigest()
+        for one in messages
+    ]
+
+
+def chained(digests: Iterable[str], digest: str = "") -> list[str]:
+    """From the hash of a beginning: that and those of every longer beginning, one message more each."""
+    chain = [digest]
+    for one in digests:
+        digest = hashlib.blake2b(f"{digest}{one}".encode(), digest_size=16).hexdigest()
+        chain.append(digest)
+    return chain
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A kept summary, and how many of the messages at hand it covers."""
+
+    summary: Summary
+    upto: int
+
+
+def place_of(summary: Summary, digests: Sequence[str], chain: Sequence[str]) -> int:
+    """How many of these messages a summary covers; 0: it is of another conversation.
+
+    Messages that do not begin where the conversation did are recognised by the last ones it covers. Where these were said
+    twice the first place is taken: what is said again does no harm, what is missing does.
+    """
+    if summary.covers < len(chain) and chain[summary.covers] == summary.digest:
+        return summary.covers
+    if len(summary.tail) < _TAIL_MIN:
+        return 0
+    for upto in range(_TAIL_MIN, min(summary.covers, len(digests) + 1)):
+        tail = summary.tail[-upto:]
+        if tuple(digests[upto - len(tail) : upto]) == tail:
+            return upto
+    return 0
 
 
 class Summariser:
@@ -117,45 +150,41 @@ class Summariser:
         self._input_tokens = input_tokens
         self._timeout_s = timeout_s
         self._clock = clock
-        self._making: dict[tuple[str, str, str], asyncio.Task[Summary]] = {}
+        self._making: dict[tuple[str, str, str], asyncio.Task[Found]] = {}
         self._stopping = False
 
-    async def newest(self, caller: Caller, digests: Sequence[str]) -> Summary | None:
-        """The kept summary that covers most of a conversation with these digests (see `digests_of`)."""
-        found = await self.summaries.read(caller.tenant, caller.session_id)
-        fitting = [one for one in found if one.covers < len(digests) and digests[one.covers] == one.digest]
-        return max(fitting, key=lambda one: one.covers, default=None)
+    async def newest(self, messages: Sequence[Message], caller: Caller) -> Found | None:
+        """The kept summary that covers most of these messages."""
+        kept = await self.summaries.read(caller.tenant, caller.session_id)
+        if not kept:
+            return None
+        digests = digests_of(messages)
+        chain = chained(digests)
+        found = [Found(one, place_of(one, digests, chain)) for one in kept]
+        return max((one for one in found if one.upto), key=lambda one: one.upto, default=None)
 
     async def summary(
-        self,
-        messages: Sequence[Message],
-        caller: Caller,
-        sizes: Sizes,
-        *,
-        wait_s: float,
-        watch: Callable[[], None] = lambda: None,
-    ) -> Summary | None:
+        self, messages: Sequence[Message], caller: Caller, sizes: Sizes, *, wait_s: float
+    ) -> Found | None:
         """A summary of all these messages, or the one that covers most of them after `wait_s`; none: there is none yet.
 
-        What is still being made then goes on, and is kept for the next time. `watch` is called when a model is asked.
+        What is still being made then goes on, and is kept for the next time.
         """
+        best = await self.newest(messages, caller)
+        if self._stopping or (best is not None and best.upto == len(messages)):
+            return best
+        base = best or Found(Summary(digest="", covers=0, text=""), 0)
         digests = digests_of(messages)
-        best = await self.newest(caller, digests)
-        if best is not None and best.covers == len(messages):
-            return best
-        if self._stopping:
-            return best
-        key = (caller.tenant, caller.session_id, digests[-1])
+        key = (caller.tenant, caller.session_id, chained(digests[base.upto :], base.summary.digest)[-1])
         task = self._making.get(key)
         if task is None:
-            watch()
-            work = self._made(messages, digests, best, caller, sizes)
+            work = self._made(messages, digests, base, caller, sizes)
             task = self._making[key] = asyncio.get_running_loop().create_task(work)
             task.add_done_callback(lambda done: self._ended(key, done))
         done, _ = await asyncio.wait([task], timeout=wait_s)
         if done and not task.cancelled() and task.exception() is None:
             return task.result()
-        return await self.newest(caller, digests)
+        return await self.newest(messages, caller)
 
     async def drain(self) -> None:
         """Begin no further summary, and wait for those that are being made."""
@@ -172,7 +201,7 @@ class Summariser:
         if making:
             await asyncio.wait(making)
 
-    def _ended(self, key: tuple[str, str, str], task: asyncio.Task[Summary]) -> None:
+    def _ended(self, key: tuple[str, str, str], task: asyncio.Task[Found]) -> None:
         del self._making[key]
         error = None if task.cancelled() else task.exception()
         if isinstance(error, CorralError | TimeoutError):
@@ -183,18 +212,24 @@ class Summariser:
             _log.error("A conversation was not summarised.", exc_info=error)
 
     async def _made(
-        self, messages: Sequence[Message], digests: Sequence[str], best: Summary | None, caller: Caller, sizes: Sizes
-    ) -> Summary:
-        summary = best or Summary(digest=digests[0], covers=0, text="")
+        self, messages: Sequence[Message], digests: Sequence[str], base: Found, caller: Caller, sizes: Sizes
+    ) -> Found:
+        found = base
         async with asyncio.timeout(self._timeout_s):
-            while summary.covers < len(messages):
-                upto, lines = self._batch(messages, summary.covers, sizes)
-                text = await self._asked(summary.text, lines, caller)
+            while found.upto < len(messages):
+                before = found.summary
+                upto, lines = self._batch(messages, found.upto, sizes)
                 summary = Summary(
-                    digest=digests[upto], covers=upto, text=text, model=self._model, created_at=self._clock.now()
+                    digest=chained(digests[found.upto : upto], before.digest)[-1],
+                    covers=before.covers + upto - found.upto,
+                    text=await self._asked(before.text, lines, caller),
+                    tail=(*before.tail, *digests[found.upto : upto])[-_TAIL_MAX:],
+                    model=self._model,
+                    created_at=self._clock.now(),
                 )
                 await self.summaries.keep(caller.tenant, caller.session_id, summary)
-        return summary
+                found = Found(summary, upto)
+        return found
 
     def _batch(self, messages: Sequence[Message], first: int, sizes: Sizes) -> tuple[int, list[str]]:
         """As many messages as one call reads, at least one of them."""

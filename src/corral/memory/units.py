@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from corral.messages import Message
+
+Half = Literal["no_result", "no_call"]
+"""A call without its result, or a result without its call."""
 
 _HALVES = frozenset({"tool_use", "tool_result"})
 
@@ -41,7 +44,7 @@ def is_whole(messages: Sequence[Message]) -> bool:
     return not parts or 2 * len(_links(messages)) == parts
 
 
-def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list[tuple[int, str]]]:
+def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list[tuple[int, Half]]]:
     """The messages with their places, without calls that have no result and results that have no call; and what went.
 
     A model's provider refuses either. A message of which nothing is left goes as well.
@@ -49,7 +52,7 @@ def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list
     links = _links(messages)
     paired = set(links) | set(links.values())
     kept: list[tuple[int, Message]] = []
-    gone: list[tuple[int, str]] = []
+    gone: list[tuple[int, Half]] = []
     for index, message in enumerate(messages):
         content: list[dict[str, Any]] = []
         for place, part in enumerate(message.content):
