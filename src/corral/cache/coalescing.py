@@ -18,7 +18,7 @@ from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import DeadlineExceeded, ModelRequestInvalid, ModelTimeout, PaceExceeded
-from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
+from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply
 
 _TOO_LATE = (ModelTimeout, PaceExceeded, DeadlineExceeded)
 
@@ -50,16 +50,14 @@ class Coalesced:
         """Questions that may be joined."""
         return len(self._flights)
 
-    async def __call__(  # noqa: C901 - three ways, side by side: alone, answered meanwhile, together
-        self, call: ModelCall, proceed: CallModel
-    ) -> AsyncIterator[ModelEvent]:
+    def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Join a question that is on its way, or send one."""
         key = self._key_of(call)
-        if key is None:
-            async with closing(proceed(call)) as events:
-                async for event in events:
-                    yield event
-            return
+        return proceed(call) if key is None else self._together(call, key, proceed)
+
+    async def _together(
+        self, call: ModelCall, key: tuple[str, bytes, bool], proceed: CallModel
+    ) -> AsyncIterator[ModelEvent]:
         begun = False
         while True:
             flight = self._flights.get(key)

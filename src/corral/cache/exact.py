@@ -72,20 +72,24 @@ class Cached:
 
     # -- the layer ----------------------------------------------------------------------------------------------------
 
-    async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+    def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Answer with what was kept, or go on and keep what comes."""
         mode: Mode = call.policy.cache or self._usual
         key = None if mode == "bypass" else self.key_of(call)
-        if key is None:
-            self._note(call, "bypass")
-            if mode == "only":
-                raise NotCached("This call's answer is never kept: see `cache.temperature_max`.")
-            async with closing(proceed(call)) as events:
-                async for event in events:
-                    yield event
-            return
+        if key is not None:
+            return self._kept_or_asked(call, key, mode, proceed)
+        self._note(call, "bypass")
+        if mode == "only":
+            raise NotCached("This call's answer is never kept: see `cache.temperature_max`.")
+        return proceed(call)
+
+    async def _kept_or_asked(
+        self, call: ModelCall, key: bytes, mode: Mode, proceed: CallModel
+    ) -> AsyncIterator[ModelEvent]:
         call.notes["cache.key"] = key.hex()
-        kept = await self.shelf.find(call.caller.tenant, key)
+        kept, tenant = None, call.caller.tenant
+        if mode != "refresh" or self.shelf.generation(tenant) is None:  # which only the store can tell
+            kept = await self.shelf.find(tenant, key)
         found = None if kept is None or mode == "refresh" else read_value(kept.value)
         if kept is not None and found is not None:
             reply = self._answer(call, key, kept, found, proceed, mode)
@@ -93,10 +97,10 @@ class Cached:
                 yield event
             return
         self._note(call, "miss")
-        self.shelf.count(call.caller.tenant, "answer", misses=1)
+        self.shelf.count(tenant, "answer", misses=1)
         if mode == "only":
             raise NotCached
-        generation = self.shelf.generation(call.caller.tenant)
+        generation = self.shelf.generation(tenant)
         try:
             async with closing(proceed(call)) as events:
                 async for event in events:

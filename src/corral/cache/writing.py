@@ -20,6 +20,8 @@ _log = logging.getLogger("corral.cache")
 _PENDING_MAX = 2_000
 _PENDING_BYTES_MAX = 33_554_432
 _BATCH = 200
+_GATHER_S = 0.01
+"""Others will come meanwhile: a transaction for one entry costs more than the entry."""
 _TALLY_S = 5.0
 _SWEEP_S = 60.0
 _SWEEP_LIMIT = 1000
@@ -49,6 +51,8 @@ class Writing:
         self._used = 0
         self._written = 0
         self._some = asyncio.Event()
+        self._hurry = asyncio.Event()
+        """Somebody waits for what is pending."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +69,7 @@ class Writing:
     async def flush(self) -> None:
         """Until what is pending now was written, or given up."""
         if self._task is not None:
+            self._hurry.set()
             await self._idle.wait()
 
     async def stop(self) -> None:
@@ -74,6 +79,7 @@ class Writing:
             return
         self._ending = True
         self._some.set()
+        self._hurry.set()
         _, late = await asyncio.wait([task], timeout=_END_S)
         if late:
             task.cancel()
@@ -121,10 +127,11 @@ class Writing:
         tally_at, sweep_at = loop.time() + _TALLY_S, loop.time() + _SWEEP_S
         while True:
             if not self._pending and not self._ending:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(min(tally_at, sweep_at)):
-                        await self._some.wait()
+                await _until(self._some, min(tally_at, sweep_at))
             self._some.clear()
+            if self._pending:
+                await _until(self._hurry, loop.time() + _GATHER_S)
+            self._hurry.clear()
             await self._write()
             now = loop.time()
             if self._counts and (now >= tally_at or self._ending):
@@ -171,3 +178,9 @@ class Writing:
         except Exception:  # noqa: BLE001 - a fault of ours must not end the task
             self._counting.trouble("write")
             _log.exception("The cache could not be written.")
+
+
+async def _until(event: asyncio.Event, when: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(when):
+            await event.wait()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, closing
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
 from corral.models.providers import SIM
 from corral.models.routing import AUTO
 from corral.settings.model_sections import ModelSettings
@@ -41,13 +41,10 @@ class BareNames:
         found = self._listed.get(model, self._only)
         return f"{found}/{model}" if found else model
 
-    async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+    def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """The layer."""
         full = self.full(call.model)
-        events_of = proceed(call if full == call.model else msgspec.structs.replace(call, model=full))
-        async with closing(events_of) as events:
-            async for event in events:
-                yield event
+        return proceed(call if full == call.model else msgspec.structs.replace(call, model=full))
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""

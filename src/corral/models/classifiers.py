@@ -47,24 +47,17 @@ def classifier_from(
     *,
     timeout_s: float,
     setting: str = "models.router.classifier",
-) -> Classify:
+) -> Heuristic | Classify:
     """`heuristic`, `model:NAME`, `module:function`, or a function. Raises `ConfigError` for what is none of these."""
     if not isinstance(said, str):
         return OwnClassifier(said, timeout_s=timeout_s)
     if said == "heuristic":
-        return _direct(Heuristic(classes))
+        return Heuristic(classes)
     if said.startswith("model:"):
         return ModelClassifier(said.removeprefix("model:"), classes, timeout_s=timeout_s)
     if ":" in said:
         return OwnClassifier(function_at(said, setting), timeout_s=timeout_s)
     raise ConfigError(f"{setting} is {said!r}: write `heuristic`, `model:NAME` or `module:function`.")
-
-
-def _direct(heuristic: Heuristic) -> Classify:
-    async def classify(call: ModelCall, proceed: CallModel) -> Verdict:  # noqa: ARG001 - as every classifier
-        return heuristic(call)
-
-    return classify
 
 
 class OwnClassifier:

@@ -64,7 +64,16 @@ _STEPWISE = _words("detail detailed thorough thoroughly scratch schritt étape p
 _CODE_SIGNS = ("```", "def ", "SELECT ", "Traceback", "=> ", "();")
 _MATH_ASCII = "=<>^%"
 _MATH_SIGNS = _MATH_ASCII + "∑∫√≤≥±\N{MULTIPLICATION SIGN}÷"
-_PLAIN = str.maketrans(dict.fromkeys(".,;:!?()[]{}\"'`*#/\\", " "))
+_SIGNS = ".,;:!?()[]{}\"'`*#/\\"
+_PLAIN = str.maketrans(dict.fromkeys(_SIGNS, " "))
+_PLAIN_ASCII = bytes.maketrans(
+    (_SIGNS + "ABCDEFGHIJKLMNOPQRSTUVWXYZ").encode(), b" " * len(_SIGNS) + b"abcdefghijklmnopqrstuvwxyz"
+)
+_KINDS = (_ASKS_THOUGHT, _ASKS_LITTLE, _EXPERT, _BINDS, _MAKES, frozenset(_STEPWISE))
+_KINDS_OF = {
+    word: tuple(number for number, words in enumerate(_KINDS) if word in words) for word in frozenset().union(*_KINDS)
+}
+"""Which of these lists a word stands in: each word of a question is looked up once."""
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -109,26 +118,31 @@ def features_of(call: ModelCall) -> Features:
     length = len(text)
     if length > _READ_MAX:
         text = text[: _READ_MAX // 2] + "\n" + text[-_READ_MAX // 2 :]
-    lowered = text.lower()
-    plain = lowered.translate(_PLAIN)
+    is_ascii = text.isascii()
+    plain = text.encode().translate(_PLAIN_ASCII).decode() if is_ascii else text.lower().translate(_PLAIN)
     words = plain.split()
-    distinct = set(words)
+    seen = [0] * len(_KINDS)
+    for kinds in filter(None, map(_KINDS_OF.get, set(words))):
+        for kind in kinds:
+            seen[kind] += 1
+    asks_thought, asks_little, expert, binds, makes, stepwise = seen
     # What is behind a question weighs little more once it is very long: its newest part is enough.
-    said = sum(len(part.get("text") or "") for message in call.messages[-40:] for part in message.content) - length
+    said = sum([len(part.get("text") or "") for message in call.messages[-40:] for part in message.content]) - length
+    count = text.count
     return Features(
         words=len(words) if length <= _READ_MAX else length // 6,
-        questions=text.count("?"),
-        asks_thought=len(distinct & _ASKS_THOUGHT),
-        asks_little=len(distinct & _ASKS_LITTLE),
+        questions=count("?"),
+        asks_thought=asks_thought,
+        asks_little=asks_little,
         looks_up=bool(words) and words[0] in _LOOK_UP,
-        expert=len(distinct & _EXPERT),
-        binds=len(distinct & _BINDS),
+        expert=expert,
+        binds=binds,
         code=sum([sign in text for sign in _CODE_SIGNS]),
-        math=sum([text.count(sign) for sign in (_MATH_ASCII if text.isascii() else _MATH_SIGNS)]),
-        items=text.count(";") + (sum(text.count(sign) for sign in _ITEM_SIGNS)),
-        makes=len(distinct & _MAKES),
-        sentences=text.count(". ") + text.count("?"),
-        steps="step by step" in lowered or "step-by-step" in lowered or not distinct.isdisjoint(_STEPWISE),
+        math=sum(map(count, _MATH_ASCII if is_ascii else _MATH_SIGNS)),
+        items=count(";") + (sum(map(count, _ITEM_SIGNS)) if "\n" in text else 0),
+        makes=makes,
+        sentences=count(". ") + count("?"),
+        steps=stepwise > 0 or "step by step" in plain or "step-by-step" in plain,
         depth=len(call.messages) - 1,
         context=max(0, said),
         tools=len(call.tools),
@@ -191,7 +205,13 @@ class Heuristic:
         return self._classes[level(score, len(self._classes))], f"difficulty {score:.2f}: {_shown(seen)}"
 
 
+_NAMED = ("thought", "expert", "bounds", "code", "math", "items", "steps", "tools")
+
+
 def _shown(seen: Features) -> str:
-    named = [("thought", seen.asks_thought), ("expert", seen.expert), ("bounds", seen.binds), ("code", seen.code)]
-    named += [("math", seen.math), ("items", seen.items), ("steps", int(seen.steps)), ("tools", seen.tools)]
-    return ", ".join([f"{seen.words} words", *(f"{name} {count}" for name, count in named if count)])
+    shown = f"{seen.words} words"
+    named = (seen.asks_thought, seen.expert, seen.binds, seen.code, seen.math, seen.items, int(seen.steps), seen.tools)
+    for name, count in zip(_NAMED, named, strict=True):
+        if count:
+            shown += f", {name} {count}"
+    return shown

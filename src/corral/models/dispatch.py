@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 import msgspec
 
 from corral.errors import ModelNotFound
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, closing
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
 from corral.models.provider import Provider
 
 _SHOWN_MAX = 12
@@ -42,11 +42,9 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
 def dispatch(providers: Mapping[str, Provider]) -> CallModel:
     """Ask the provider that the call names. The reply says who answered."""
 
-    async def ask(call: ModelCall) -> AsyncIterator[ModelEvent]:
+    def ask(call: ModelCall) -> AsyncIterator[ModelEvent]:
         provider, own = split(call.model, providers)
-        async with closing(provider.call(msgspec.structs.replace(call, model=own))) as events:
-            async for event in events:
-                yield event
+        return provider.call(msgspec.structs.replace(call, model=own))
 
     return ask
 

@@ -119,7 +119,8 @@ class OpenAIProvider:
                     for delta in answer.feed(name, data):
                         yield delta
                     if answer.done:
-                        await _drained(events)
+                        if not stream.is_over:
+                            await _drained(events)
                         break
             except (ModelStreamBroken, ModelTimeout):
                 if not answer.finished:

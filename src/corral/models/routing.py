@@ -13,7 +13,8 @@ import msgspec
 from corral.errors import ConfigError, ModelNotFound
 from corral.messages import CallModel, ModelCall, ModelEvent, closing
 from corral.models.answer_checks import Check, check_from
-from corral.models.classifiers import classifier_from, function_at, shares_of
+from corral.models.classifiers import Classify, Verdict, classifier_from, function_at, shares_of
+from corral.models.classifying import Heuristic
 from corral.models.dispatch import nearest
 from corral.models.escalating import upwards
 from corral.models.naming import Naming
@@ -106,40 +107,52 @@ class Router:
         own_check = check or (function_at(settings.check, "models.router.check") if settings.check else None)
         self._check: Check | None = check_from(own_check) if settings.escalate else None
 
-    async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+    def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """The layer."""
         name, _, wanted = call.model.partition(":")
         if name != AUTO:
-            async with closing(proceed(call)) as events:
-                async for event in events:
-                    yield event
-            return
-        index, reason = await self._decide(call, wanted, proceed)
-        asked = self._addressed(call, index, reason)
-        events_of = proceed(asked) if self._check is None else self._checked(asked, index, proceed, self._check)
-        async with closing(events_of) as events:
+            return proceed(call)
+        verdict = self._said(call, wanted)
+        if verdict is not None:
+            return self._routed(call, verdict, proceed)
+        if isinstance(self._classify, Heuristic):
+            return self._routed(call, self._classify(call), proceed)
+        return self._asked_about(call, self._classify, proceed)
+
+    async def _asked_about(self, call: ModelCall, classify: Classify, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        """A classifier that takes its time."""
+        async with closing(self._routed(call, await classify(call, proceed), proceed)) as events:
             async for event in events:
                 yield event
 
+    def _routed(self, call: ModelCall, verdict: Verdict, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        index, reason = self._decide(call, verdict)
+        asked = self._addressed(call, index, reason)
+        return proceed(asked) if self._check is None else self._checked(asked, index, proceed, self._check)
+
     # -- deciding ------------------------------------------------------------------------------------------------------
 
-    async def _decide(self, call: ModelCall, wanted: str, proceed: CallModel) -> tuple[int, str]:
+    def _said(self, call: ModelCall, wanted: str) -> Verdict | None:
+        """The class, where the classifier need not be asked."""
+        if not self._classes:
+            return "", ""
+        named = wanted or call.policy.route
+        if not named:
+            return None
+        if named not in self._settings.classes:
+            raise ModelNotFound(f"There is no class {named!r} to route to. {nearest(named, self._classes)}")
+        return named, "the caller said so"
+
+    def _decide(self, call: ModelCall, verdict: Verdict) -> tuple[int, str]:
         """The class by number, and why."""
         if not self._classes:
             return 0, "there are no classes"
-        named = wanted or call.policy.route
-        if named:
-            if named not in self._settings.classes:
-                raise ModelNotFound(f"There is no class {named!r} to route to. {nearest(named, self._classes)}")
-            index, reason = self._classes.index(named), "the caller said so"
-        else:
-            found, reason = await self._classify(call, proceed)
-            if found not in self._settings.classes:
-                if found:
-                    reason = f"the classifier said {found!r}, which is no class"
-                found, reason = self._default, f"{reason}; so the default"
-            index = self._classes.index(found)
-        return self._able(index, reason, call)
+        found, reason = verdict
+        if found not in self._settings.classes:
+            if found:
+                reason = f"the classifier said {found!r}, which is no class"
+            found, reason = self._default, f"{reason}; so the default"
+        return self._able(self._classes.index(found), reason, call)
 
     def _able(self, index: int, reason: str, call: ModelCall) -> tuple[int, str]:
         """The nearest class from `index` upwards (else downwards) whose model can; the preferred one of those."""

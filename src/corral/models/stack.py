@@ -5,7 +5,8 @@
             async for event in events:
                 yield event
 
-A call that streams and one that does not take the same road: the first yields deltas before its reply.
+A call that streams and one that does not take the same road: the first yields deltas before its reply. A layer that only
+changes the call, or steps aside, returns `proceed(…)` as it is: the events then pass it without being touched.
 """
 
 from __future__ import annotations

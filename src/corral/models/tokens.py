@@ -259,7 +259,7 @@ _RATIO_MIN, _RATIO_MAX = 0.3, 4.0
 _STEP = 0.1
 _MODELS_MAX = 1_000
 _KNOWN_MAX = 8_192
-_WORTH_KEEPING = 400
+_WORTH_KEEPING = 100
 
 
 class Tokens:
@@ -278,6 +278,7 @@ class Tokens:
         """Load vocabularies (about a second and 60 MB each), in a thread. Raises `ConfigError` if the extra is missing."""
         if self._exact and not self._encoders:
             self._encoders = await asyncio.to_thread(_load, tuple(families))
+            self._known.clear()  # these were estimated
 
     def count(self, text: str, model: str = "") -> int:
         """How many tokens a text is."""

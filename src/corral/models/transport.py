@@ -34,27 +34,37 @@ class HttpStream:
         """Made by `Transport.stream`."""
         self._transport = transport
         self._connection = connection
+        self._size = 0
         self.status = connection.status
         self.headers = connection.headers
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all of it was read: the connection is free."""
+        return self._connection.is_over
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises `ModelStreamBroken` if it breaks off, `ModelTimeout` if nothing comes for too long."""
-        read, size = self._connection.read, 0
-        while True:
-            try:
-                chunk = await read()
-            except CallFailed as error:
-                raise self._transport.translated(error, begun=True) from error
-            if chunk is None:
-                return
-            size += len(chunk)
-            if size > _ANSWER_BYTES_MAX:
-                raise ModelStreamBroken(f"The answer has more than {_ANSWER_BYTES_MAX} bytes.")
+        while (chunk := await self._read()) is not None:
             yield chunk
 
     async def body(self) -> bytes:
-        """All of the body: of an answer that turned out to be an error."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        """All of the body at once."""
+        chunks = []
+        while (chunk := await self._read()) is not None:
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def _read(self) -> bytes | None:
+        try:
+            chunk = await self._connection.read()
+        except CallFailed as error:
+            raise self._transport.translated(error, begun=True) from error
+        if chunk is not None:
+            self._size += len(chunk)
+            if self._size > _ANSWER_BYTES_MAX:
+                raise ModelStreamBroken(f"The answer has more than {_ANSWER_BYTES_MAX} bytes.")
+        return chunk
 
 
 class Transport:

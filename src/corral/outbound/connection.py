@@ -97,9 +97,14 @@ class Connection(asyncio.Protocol):
             self._waiter = None
 
     @property
+    def is_over(self) -> bool:
+        """Whether the whole answer came and was read."""
+        return self._complete and not self._chunks
+
+    @property
     def reusable(self) -> bool:
         """Whether the answer was read to its end, and the next request may be sent."""
-        return self._complete and self._keeps_alive and not self._chunks and self._failure is None and self.is_open
+        return self.is_over and self._keeps_alive and self._failure is None and self.is_open
 
     @property
     def is_open(self) -> bool:

@@ -118,6 +118,9 @@ class Worker:
         gc.freeze()  # what is here now stays: the collector need not look at it again
         gc.set_threshold(5_000, 20, 50)
         sys.setswitchinterval(0.0005)  # writer threads must get the interpreter soon, even under full load
+        # The loop lists every asynchronous generator in case it is left open at the end. Ours are closed by who reads them, and
+        # a call of a model has a dozen.
+        sys.set_asyncgen_hooks(firstiter=None)
         ready()
         await self._stopping.wait()
         await self._end(acceptor, deaf)

@@ -35,7 +35,8 @@ _SHOWN = {
     "route.class": b"x-corral-route",
     "route.reason": b"x-corral-route-reason",
 }
-_FLUSH_EVERY_S = 0.002
+_TURN_S = 0.002
+"""What is at hand is written together, for no longer than that."""
 
 
 T = TypeVar("T")
@@ -194,16 +195,16 @@ class GatewayRoutes:
         event: ModelEvent,
     ) -> bytes:
         """Write what comes; the last piece, which is not written yet."""
-        pending, flushed_at, monotonic = writer.first(), 0.0, self._clock.monotonic
+        pending, monotonic = writer.first(), self._clock.monotonic
+        resumed_at = monotonic()
         try:
             while type(event) is Delta:
                 if out.write_piece(pending + writer.piece(event)):
                     await out.drain()
                 pending = b""
-                now = monotonic()
-                if now - flushed_at > _FLUSH_EVERY_S:  # a provider that is quicker than its readers yields to nobody
-                    flushed_at = now
+                if monotonic() - resumed_at > _TURN_S:  # a provider that is quicker than its readers yields to nobody
                     await asyncio.sleep(0)
+                    resumed_at = monotonic()
                 event = await anext(events)
         except StopAsyncIteration:
             failure: CorralError = ModelStreamBroken()
