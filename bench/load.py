@@ -7,7 +7,9 @@ to know where a response ends.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -34,8 +36,10 @@ class Result:
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, request: bytes, result: Result, until: float, done: asyncio.Future[None]) -> None:
-        self.request = request
+    def __init__(
+        self, requests: Iterator[bytes], result: Result, until: float, done: asyncio.Future[None]
+    ) -> None:
+        self.requests = requests
         self.result = result
         self.until = until
         self.done = done
@@ -53,8 +57,9 @@ class _Client(asyncio.Protocol):
         self.left = -1
         self.chunked = False
         self.buffer = b""
+        request = next(self.requests)
         self.sent_at = time.perf_counter()
-        self.transport.write(self.request)
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         if self.left < 0 and not self.chunked:
@@ -109,17 +114,17 @@ def request_bytes(path: str, body: bytes, headers: dict[str, str] | None = None)
 
 
 async def load(port: int, requests: list[bytes], connections: int, seconds: float) -> Result:
-    """Send for `seconds`; connection number n sends request number n (modulo their count) again and again."""
+    """Send for `seconds`: all connections together send the requests one after the other, and begin anew after the last."""
     loop = asyncio.get_running_loop()
     result = Result()
     start = time.perf_counter()
     until = start + seconds
     waits: list[asyncio.Future[None]] = []
-    for number in range(connections):
+    turn = itertools.cycle(requests)
+    for _ in range(connections):
         done: asyncio.Future[None] = loop.create_future()
         waits.append(done)
-        request = requests[number % len(requests)]
-        await loop.create_connection(lambda r=request, d=done: _Client(r, result, until, d), "127.0.0.1", port)  # type: ignore[misc]  # mypy cannot infer a lambda's defaults
+        await loop.create_connection(lambda d=done: _Client(turn, result, until, d), "127.0.0.1", port)  # type: ignore[misc]  # mypy cannot infer a lambda's defaults
     await asyncio.wait_for(asyncio.gather(*waits), timeout=seconds + 30)
     result.seconds = time.perf_counter() - start
     return result

@@ -34,6 +34,8 @@ PEERS = HERE.parent / ".venv-gateways" / "bin"
 NODE_PEERS = HERE.parent / ".node-gateways" / "node_modules" / ".bin"
 KEY = "sk-bench-0123456789"
 CHAT = "/v1/chat/completions"
+_REQUESTS = 20_000
+_round = [0]
 _QUESTION = "My parcel has not come yet. The number is 4711, it left on Monday. Where is it, and when will it be here? "
 
 
@@ -206,9 +208,9 @@ def rounds_of(
 ) -> dict[str, dict[str, Result]]:
     """Each kind of load on each gateway, the best round of each."""
     kinds: dict[str, Callable[[str, str], tuple[list[bytes], int]]] = {
-        "one at a time": lambda name, model: (_distinct(name, model, provider, 200), 1),
-        "32 connections": lambda name, model: (_distinct(name, model, provider, 32), 32),
-        "streams, 32 connections": lambda name, model: (_distinct(name, model, provider, 32, stream=True), 32),
+        "one at a time": lambda name, model: (_distinct(name, model, provider), 1),
+        "32 connections": lambda name, model: (_distinct(name, model, provider), 32),
+        "streams, 32 connections": lambda name, model: (_distinct(name, model, provider, stream=True), 32),
     }
     found: dict[str, dict[str, Result]] = {}
     for kind, prepare in kinds.items():
@@ -231,14 +233,12 @@ def rounds_of(
     return found
 
 
-def _distinct(name: str, model: str, provider: int, count: int, *, stream: bool = False) -> list[bytes]:
-    """Requests that no cache has seen: Corral is told to leave its own alone, and does everything else."""
-    extra = {"x-corral-cache": "refresh"} if name == "corral" else {}
-    if name == "direct":
-        extra = {}
+def _distinct(name: str, model: str, provider: int, *, stream: bool = False) -> list[bytes]:
+    """Requests that no cache has seen: more than a round can send, and others in every round."""
+    _round[0] += 1
     return [
-        request_bytes(CHAT, body(model, stream=stream, salt=str(n)), headers(name, provider) | extra)
-        for n in range(count)
+        request_bytes(CHAT, body(model, stream=stream, salt=f"{_round[0]}.{number}"), headers(name, provider))
+        for number in range(_REQUESTS)
     ]
 
 
