@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from corral.errors import ConfigError
 from corral.messages import Message
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from corral.agents.connected import House
     from corral.agents.journal import RunState
+    from corral.context import Context
     from corral.sessions.session import Session
 
 _PAGE_MAX = 1000
@@ -89,3 +94,17 @@ def _spoken(message: Message) -> Message | None:
         return None
     content = [part for part in message.content if part.get("type") not in {"tool_use", "reasoning"}]
     return Message(role=message.role, content=content, metadata=message.metadata) if content else None
+
+
+async def open_session(stack: AsyncExitStack, house: House, context: Context | None, session: str) -> Any:
+    """The request's own session, whose turn it has; or another one, with its turn for as long as the run works."""
+    if not session:
+        return None
+    if context is not None and context.has_session and context.session.id == session:
+        return context.session
+    if house.open_session is None:
+        raise ConfigError(
+            f"There are no sessions here, so {session!r} cannot be one: run the agent with `corral dev`, `corral serve` or "
+            "`corral invoke`, or leave `session` out."
+        )
+    return await stack.enter_async_context(house.open_session(context, session))

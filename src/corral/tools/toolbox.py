@@ -40,6 +40,10 @@ class Toolbox:
         self._tools[tool.name] = tool
         return tool
 
+    def plus(self, *tools: Tool | Callable[..., Any]) -> Toolbox:
+        """Another one, with these as well."""
+        return Toolbox([*self, *tools], run=self._run)
+
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools.values())
 
