@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from corral.agents.connected import House, Window, connected
 from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished
 from corral.agents.event import Asked as Question
 from corral.agents.guards import Guards
-from corral.agents.history import History
+from corral.agents.history import History, open_session
 from corral.agents.journal import AnyEntry, Asked, InMemory, Keeper, Opening, RunState, fold
 from corral.agents.limits import Bounds, Limits
 from corral.agents.loop import Loop
@@ -85,6 +86,12 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
+
+    def with_tools(self, *tools: Tool | Callable[..., Any]) -> Agent:
+        """The same agent with more tools: a team gives its members one to hand on with."""
+        other = copy.copy(self)
+        other.tools = self.tools.plus(*tools)
+        return other
 
     @property
     def answers_in_text(self) -> bool:
@@ -176,7 +183,7 @@ class Agent:
         try:
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(keeper.close)
-                history = History(await _session(stack, house, context, session))
+                history = History(await open_session(stack, house, context, session))
                 before = None if asked is not None else (state.asked.session_at if state.asked is not None else "")
                 await history.load(house.settings.history_max, upto=before)
                 loop = self._loop(keeper, state, history, house, context, steps, stream=stream)
@@ -221,7 +228,7 @@ class Agent:
             keeper=keeper,
             state=state,
             asking=asking,
-            calling=Calling(self.name, self.tools.call, caller, tainted=history.tainted),
+            calling=Calling(self.name, self.tools.call, caller, executor=house.executor, tainted=history.tainted),
             bounds=bounds,
             output=self._output,
             guards=self._guards,
@@ -280,20 +287,6 @@ def _messages(prompt: Question) -> list[Message]:
 
 def _folded(entries: Sequence[AnyEntry]) -> RunState:
     return fold(entries) if entries else RunState()
-
-
-async def _session(stack: AsyncExitStack, house: House, context: Context | None, session: str) -> Any:
-    """The request's own session, whose turn it has; or another one, with its turn for as long as the run works."""
-    if not session:
-        return None
-    if context is not None and context.has_session and context.session.id == session:
-        return context.session
-    if house.open_session is None:
-        raise ConfigError(
-            f"There are no sessions here, so {session!r} cannot be one: run the agent with `corral dev`, `corral serve` or "
-            "`corral invoke`, or leave `session` out."
-        )
-    return await stack.enter_async_context(house.open_session(context, session))
 
 
 def _facts(state: RunState, run_id: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,19 +10,30 @@ import msgspec
 
 from corral.agents.event import ToolFinished, ToolStarted
 from corral.agents.journal import RunState, effect_key
-from corral.messages import Caller, CallTool, ToolCall, ToolFault, ToolReply, as_parts
+from corral.messages import Caller, CallTool, ToolCall, ToolReply, closing
+from corral.tools.failing import failed
+from corral.tools.parallel import ParallelToolExecutor
 
 
 class Calling:
     """Calls the tools of one run."""
 
-    __slots__ = ("_agent", "_call", "_caller", "_tainted")
+    __slots__ = ("_agent", "_call", "_caller", "_executor", "_tainted")
 
-    def __init__(self, agent: str, call: CallTool, caller: Caller, *, tainted: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        agent: str,
+        call: CallTool,
+        caller: Caller,
+        *,
+        executor: ParallelToolExecutor,
+        tainted: tuple[str, ...] = (),
+    ) -> None:
         """`tainted` is where words in the conversation before this run came from that nobody of ours wrote."""
         self._agent = agent
         self._call = call
         self._caller = caller
+        self._executor = executor
         self._tainted = tainted
 
     def ready(self, state: RunState, run_id: str, deadline: float) -> list[ToolCall]:
@@ -56,24 +66,16 @@ class Calling:
                 yield call, _misread(call, unreadable[call.id])
             else:
                 made.append(call)
-        if len(made) == 1:
-            with below():
-                reply = await self._call(made[0])
-            yield made[0], reply
+        if not made:
             return
-        with below():  # tasks keep the place in the trace in which they were made
-            tasks = {asyncio.create_task(_replied(self._call, call)): call for call in made}
-        running = set(tasks)
-        try:
-            while running:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in sorted(done, key=lambda one: made.index(tasks[one])):
-                    yield tasks[task], task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+        by_id = {call.id: call for call in made}
+        async with closing(self._executor.stream(self._call, made)) as replies:
+            with below():  # tasks keep the place in the trace in which they were made
+                first = await anext(replies, None)
+            while first is not None:
+                yield by_id[first.id], first
+                with below():
+                    first = await anext(replies, None)
 
     def started(self, step: int, call: ToolCall) -> ToolStarted:
         """The event that says so."""
@@ -93,10 +95,6 @@ class Calling:
         )
 
 
-async def _replied(call_tool: CallTool, call: ToolCall) -> ToolReply:
-    return await call_tool(call)
-
-
 def _unreadable(state: RunState) -> dict[str, Any]:
     """Calls whose arguments are no JSON, by id."""
     for message in reversed(state.messages):
@@ -107,14 +105,9 @@ def _unreadable(state: RunState) -> dict[str, Any]:
 
 def _misread(call: ToolCall, written: Any) -> ToolReply:
     message = f"The arguments are not a JSON object: {str(written)[:500]!r}. Call the tool again, with an object that fits its schema."
-    return _faulty(call, "invalid_input", message)
+    return failed(call, "invalid_input", message)
 
 
 def _refused(call: ToolCall, by: str, note: str) -> ToolReply:
     who = f" by {by}" if by else ""
-    return _faulty(call, "denied", f"This call was refused{who}. {note}".strip())
-
-
-def _faulty(call: ToolCall, code: str, message: str) -> ToolReply:
-    fault = ToolFault(code=code, message=message)
-    return ToolReply(name=call.name, id=call.id, content=as_parts(message), fault=fault)
+    return failed(call, "denied", f"This call was refused{who}. {note}".strip())

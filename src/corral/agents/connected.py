@@ -14,6 +14,7 @@ from corral.agents.journal import Keeping
 from corral.context import Context
 from corral.messages import Caller, Message, ToolSpec
 from corral.settings.agent_sections import AgentSettings
+from corral.tools.parallel import ParallelToolExecutor
 
 OpenSession = Callable[[Context | None, str], AbstractAsyncContextManager[Any]]
 """A session by its id, with its turn for as long as the block lasts: for agents that were given another one than the request's."""
@@ -56,6 +57,8 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     open_session: OpenSession | None = None
     window: Window | None = None
     """Of agents that have none of their own."""
+    executor: ParallelToolExecutor = ParallelToolExecutor(timeout_per_tool=None)
+    """Runs the calls of one answer; each tool has a time of its own."""
     counting: AgentCounting | None = None
 
 
