@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -17,6 +18,8 @@ from corral.errors import ConfigError
 from corral.runtime.health import Health, PingStatus
 from corral.runtime.registry import DEFAULT_AGENT, Agents, Lazy
 from corral.runtime.works import own_name
+from corral.tools.tool import Tool, made_tool
+from corral.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from corral.server.http import Receive, Scope, Send
@@ -52,6 +55,8 @@ class App:
         self.debug = debug
         self.settings = settings
         self.agents = Agents()
+        self.tools = Toolbox()
+        """Those that are not only an agent's own."""
         self.health = Health()
         self.on_error_hook: Callable[..., Any] | None = None
         self.websocket_handler: Callable[..., Any] | None = None
@@ -79,7 +84,10 @@ class App:
         return fn
 
     def add(self, target: T, name: str = "") -> T:
-        """Register an agent: an `Agent` or a `Team` by its own name, a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`."""
+        """Register an agent: an `Agent` or a `Team` by its own name, a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`. Or a tool."""
+        if isinstance(target, Tool):
+            self.tools.add(target)
+            return target
         self.agents.add(name or own_name(target) or DEFAULT_AGENT, target)
         return target
 
@@ -93,6 +101,21 @@ class App:
         if name:
             self.agents.add(name, lazy)
         return lazy
+
+    # -- tools
+
+    @overload
+    def tool(self, fn: Callable[..., Any], /) -> Tool: ...
+    @overload
+    def tool(self, /, **marks: Any) -> Callable[[Callable[..., Any]], Tool]: ...
+    def tool(self, fn: Any = None, /, **marks: Any) -> Any:
+        """As `corral.tool`, and have the app list it: it can be called over HTTP and by `corral tools call`, agent or none."""
+        around = sys._getframe(1).f_locals  # noqa: SLF001 - types that are local to where the tool is made
+
+        def made(fn: Callable[..., Any]) -> Tool:
+            return self.tools.add(made_tool(fn, around=around, **marks))
+
+        return made if fn is None else made(fn)
 
     # -- hooks
 

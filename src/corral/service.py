@@ -57,6 +57,8 @@ from corral.server.websocket import APP_PATH, WebSocketEndpoint, WebSocketHandle
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
+from corral.tooling import Tooling
+from corral.tools.toolbox import Toolbox
 from corral.version import VERSION
 from corral.working import JobRuns, Part, Working
 
@@ -70,6 +72,7 @@ class Hosted(Protocol):
     debug: bool
     compatible: bool
     agents: Agents
+    tools: Toolbox
     health: Health
     on_error_hook: Callable[..., Any] | None
     websocket_handler: Callable[..., Any] | None
@@ -109,6 +112,8 @@ class Service:
                 "sessions": self.stores.sessions.expire,
                 "answers": self.stores.invocations.expire,
                 "spans": self._expire_spans,
+                "effects": self.stores.tool_effects.expire,
+                "artefacts": self.stores.tool_artefacts.expire,
                 "audit": self._expire_audit,
             },
             period_s=settings.sessions.sweep_s,
@@ -126,6 +131,14 @@ class Service:
             development=development,
         )
         self.modelling = Modelling(settings, self.stores, self.observing.metrics)
+        self.tooling = Tooling(
+            settings,
+            self.stores,
+            self.observing.metrics,
+            self.modelling.cached.shelf,
+            own=app.tools,
+            agents=app.agents,
+        )
         self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics)
         self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
         app.health.warn = _log.warning
@@ -322,6 +335,7 @@ class Service:
             if self.audit is not None:
                 await self.audit.start()
             await self.modelling.start()
+            await self.tooling.start()
             await self.agentic.start()
             await self.sweeper.start()
             await self.cancel_notes.start()
@@ -394,6 +408,7 @@ class Service:
         await self.cancel_notes.stop()
         await self.sweeper.stop()
         await self.agentic.stop()
+        await self.tooling.stop()
         await self.modelling.stop()
         if self.audit is not None:
             await self.audit.stop()

@@ -87,11 +87,13 @@ def _seen(task: asyncio.Task[Any]) -> None:
 class Agent:
     """A name that can be invoked: ready at once, or after its factory ran."""
 
-    __slots__ = ("_entrypoint", "lazy", "name")
+    __slots__ = ("_entrypoint", "lazy", "name", "target")
 
     def __init__(self, name: str, target: Any) -> None:
         """`target` is a callable, a graph or agent of a known framework, or a `Lazy` of one of those."""
         self.name = name
+        self.target = target
+        """What was registered; once a `Lazy` is built, what it built."""
         self.lazy: Lazy[Any] | None = target if isinstance(target, Lazy) else None
         self._entrypoint = None if self.lazy is not None else Entrypoint(name, adapt(target))
 
@@ -104,7 +106,8 @@ class Agent:
         """How to call it, after building it if need be."""
         if self._entrypoint is None:
             assert self.lazy is not None  # noqa: S101 - one of the two is always set
-            self._entrypoint = Entrypoint(self.name, adapt(await self.lazy()))
+            self.target = await self.lazy()
+            self._entrypoint = Entrypoint(self.name, adapt(self.target))
         return self._entrypoint
 
 

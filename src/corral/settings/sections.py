@@ -13,6 +13,7 @@ from msgspec import Meta
 from corral.settings.agent_sections import AgentSettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
 from corral.settings.section import Count, Pause, Seconds, Section
+from corral.settings.tool_sections import ToolSettings
 
 
 class ServerSettings(Section, frozen=True):
@@ -232,6 +233,7 @@ class Settings(Section, frozen=True):
     models: ModelSettings = ModelSettings()
     cache: CacheSettings = CacheSettings()
     limits: LimitSettings = LimitSettings()
+    tools: ToolSettings = ToolSettings()
     agents: AgentSettings = AgentSettings()
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()

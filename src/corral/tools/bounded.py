@@ -224,7 +224,7 @@ class Bounded:
         if self._artefacts is None:
             return ""
         try:
-            return await self._artefacts.keep(use.call.caller.tenant, whole(output))
+            return await self._artefacts.keep(use.call.caller, whole(output))
         except CorralError as error:
             _log.warning("A long result of %s is not kept: %s", use.tool.name, error)
             return ""

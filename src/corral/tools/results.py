@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from corral.messages import as_parts
+from corral.messages import Caller, as_parts
 from corral.tools.signature import plain
 
 _PARTS = frozenset({"text", "image", "file", "json"})
@@ -26,14 +26,16 @@ class ToolOutput(msgspec.Struct, frozen=True, kw_only=True):
 class Artefacts(Protocol):
     """Where results lie that are too long for a conversation."""
 
-    async def keep(self, tenant: str, body: bytes) -> str:
-        """Keep it for a while; returns the name it is read by. Raises `StoreUnavailable`."""
+    async def keep(self, caller: Caller, body: bytes) -> str:
+        """Keep it for a while, for whom it was made; returns the name it is read by. Raises `StoreUnavailable`."""
         ...
 
 
 def output_of(result: Any) -> ToolOutput:
     """What a function returned. Raises `ValueError` or `TypeError` for what JSON cannot say."""
     if type(result) is str:
+        if not result.isascii():
+            result = result.encode(errors="replace").decode()  # half a surrogate pair can be told to nobody
         return ToolOutput(content=[{"type": "text", "text": result}], value=result)
     if result is None:
         return ToolOutput(content=[{"type": "text", "text": _NOTHING_SAID}])

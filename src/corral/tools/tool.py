@@ -131,28 +131,33 @@ def tool(fn: Callable[..., Any] | None = None, /, *, name: str = "", description
     What the docstring says of a parameter (in Google's, NumPy's or Sphinx's way) becomes its description. A parameter of the type `Context` (or `ToolCall`) is filled in, and no model hears of it. A plain function runs in a thread.
     The marks are those of `corral.tools.marks.Marks`. Raises `ConfigError` for what no model could call.
     """
-    if "permissions" in marks:
-        given = marks["permissions"]
-        marks["permissions"] = (given,) if isinstance(given, str) else tuple(given)
     around = sys._getframe(1).f_locals  # noqa: SLF001 - types that are local to where the tool is made
-    if fn is None:
-        return functools.partial(_decorated, name=name, description=description, marks=Marks(**marks), around=around)
-    return _decorated(fn, name=name, description=description, marks=Marks(**marks), around=around)
+
+    def made(fn: Callable[..., Any]) -> Tool:
+        return made_tool(fn, around=around, name=name, description=description, **marks)
+
+    return made if fn is None else made(fn)
 
 
 def as_tool(given: Tool | Callable[..., Any]) -> Tool:
     """A tool as it is, and a plain function as one."""
-    return given if isinstance(given, Tool) else _decorated(given, name="", description="", marks=Marks(), around={})
+    return given if isinstance(given, Tool) else made_tool(given, around={})
 
 
-def _decorated(fn: Callable[..., Any], *, name: str, description: str, marks: Marks, around: Mapping[str, Any]) -> Tool:
+def made_tool(
+    fn: Callable[..., Any], *, around: Mapping[str, Any], name: str = "", description: str = "", **marks: Any
+) -> Tool:
+    """What `@tool` does; `around` are the names where it is used."""
     if not callable(fn):
         raise ConfigError(f"{fn!r} is not callable: a tool is made of a function.")
     name = name or getattr(fn, "__name__", "") or type(fn).__name__
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise ConfigError(f"The tool {name!r} yields, and a call of a tool has one result: return it as a whole.")
-    spec = ToolSpec(name=name, description=description)
-    return _made(fn, spec, marks, around)
+    if isinstance(marks.get("permissions"), str):
+        marks["permissions"] = (marks["permissions"],)
+    elif "permissions" in marks:
+        marks["permissions"] = tuple(marks["permissions"])
+    return _made(fn, ToolSpec(name=name, description=description), Marks(**marks), around)
 
 
 def _made(fn: Callable[..., Any], spec: ToolSpec, marks: Marks, around: Mapping[str, Any]) -> Tool:
