@@ -20,7 +20,9 @@ def says(text: str, **facts: Any) -> ModelReply:
     return ModelReply(content=as_parts(text), model="scripted", usage=USED, cost_usd=0.001, **facts)
 
 
-def wants(*calls: tuple[str, dict[str, Any]] | str, text: str = "", ids: Iterable[str] = (), **facts: Any) -> ModelReply:
+def wants(
+    *calls: tuple[str, dict[str, Any]] | str, text: str = "", ids: Iterable[str] = (), **facts: Any
+) -> ModelReply:
     """An answer that asks for tools: `wants(("lookup", {"id": 1}), "clock")`."""
     names = list(ids)
     content = as_parts(text) if text else []
@@ -28,9 +30,7 @@ def wants(*calls: tuple[str, dict[str, Any]] | str, text: str = "", ids: Iterabl
         name, given = (one, {}) if isinstance(one, str) else one
         call_id = names[index] if index < len(names) else f"c{index}"
         content.append({"type": "tool_use", "id": call_id, "name": name, "input": given})
-    return ModelReply(
-        content=content, model="scripted", stop_reason="tool_use", usage=USED, cost_usd=0.001, **facts
-    )
+    return ModelReply(content=content, model="scripted", stop_reason="tool_use", usage=USED, cost_usd=0.001, **facts)
 
 
 class ScriptedModel:

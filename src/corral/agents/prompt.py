@@ -132,11 +132,11 @@ def _pieces(text: str) -> list[tuple[str, bool]]:
 
 
 def _as_text(value: Any) -> str:
+    """Text as it is, a date as people write it, anything else as JSON."""
     if callable(value):
         value = value()
-    if isinstance(value, str):
-        return value
     try:
-        return msgspec.json.encode(value).decode()
+        plain = msgspec.to_builtins(value)
     except TypeError:
         return str(value)
+    return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
