@@ -53,6 +53,7 @@ from corral.server.openapi import OpenApiRoute
 from corral.server.routes import Route, Router
 from corral.server.semantic import SemanticRoutes
 from corral.server.sessions import SessionRoutes
+from corral.server.tools import ToolRoutes
 from corral.server.websocket import APP_PATH, WebSocketEndpoint, WebSocketHandler
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
@@ -273,6 +274,7 @@ class Service:
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
+            *ToolRoutes(self.tooling.catalog, self.tooling.run, self.tooling.artefacts.read).routes(),
             *AuditRoutes(self.stores.audit).routes(),
             *CacheRoutes(self.modelling.cached.shelf, by_meaning=self.stores.semantic).routes(),
             *SemanticRoutes(self.stores.semantic, settings.cache.semantic).routes(),

@@ -24,6 +24,7 @@ VERBS = {
     "queues": "corral.cli.jobs_stats:queues_app",
     "cache": "corral.cli.cache:app",
     "schedules": "corral.cli.schedules:app",
+    "tools": "corral.cli.tools:app",
     "audit": "corral.cli.audit:app",
     "bridge": "corral.cli.bridge:app",
     "models": "corral.cli.models:app",

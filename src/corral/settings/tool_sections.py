@@ -42,3 +42,4 @@ class ToolSettings(Section, frozen=True):
     effect_lease_s: Annotated[float, Meta(ge=0.5, le=1e6)] = 10.0
     """A worker that died in the middle of a call gives it up after this long."""
     breaker: BreakerSettings = BreakerSettings()
+    """When a tool that fails again and again is left alone."""

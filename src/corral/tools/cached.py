@@ -47,7 +47,7 @@ class Cached:
         if ttl_s is None or place is None:
             return await proceed(use)
         tenant, owner = place
-        said = _sorted.encode((marks.cache_scope, owner, marks.source, use.tool.name, call.input))
+        said = _sorted.encode((marks.cache_scope, owner, marks.source, use.tool.name, use.arguments))
         key = hashlib.blake2b(said, digest_size=16).digest()
         kept = await self._results.find(tenant, key)
         if kept is not None:

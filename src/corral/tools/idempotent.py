@@ -15,7 +15,7 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError, IdempotencyKeyReused, StoreUnavailable, ValidationFailed
-from corral.messages import ToolCall, ToolFault, ToolReply
+from corral.messages import ToolFault, ToolReply
 from corral.settings.tool_sections import ToolSettings
 from corral.tools.failing import failed, failed_with
 from corral.tools.signature import plain
@@ -45,7 +45,7 @@ class Idempotent:
 
     async def __call__(self, use: Use, proceed: RunTool) -> ToolReply:
         """Give what came of it the first time, or go on."""
-        key = "" if use.tool.marks.read_only else key_of(use.call)
+        key = "" if use.tool.marks.read_only else key_of(use)
         if not key:
             return await proceed(use)
         try:
@@ -160,11 +160,12 @@ async def _quietly(write: Awaitable[object]) -> None:
         _log.warning("What came of a tool's call could not be written down: %s", error)
 
 
-def key_of(call: ToolCall) -> str:
+def key_of(use: Use) -> str:
     """The idempotency key: the call's own, or made from run and place. Empty: this call has no place, and is its own effect."""
+    call = use.call
     key = call.idempotency_key
     if not key and call.id and call.caller.run_id:
-        digest = hashlib.blake2b(_sorted.encode(call.input), digest_size=9).hexdigest()
+        digest = hashlib.blake2b(_sorted.encode(use.arguments), digest_size=9).hexdigest()
         key = f"{call.caller.run_id}/{call.name}/{call.id}/{digest}"
     if len(key) > _KEY_MAX:
         key = hashlib.blake2b(key.encode(errors="replace"), digest_size=24).hexdigest()
@@ -173,8 +174,7 @@ def key_of(call: ToolCall) -> str:
 
 def fingerprint_of(use: Use) -> str:
     """The same for the same call: another user's reply under the same key is none of ours."""
-    call = use.call
-    said = _sorted.encode((use.tool.name, call.caller.user_id, call.input))
+    said = _sorted.encode((use.tool.name, use.call.caller.user_id, use.arguments))
     return hashlib.blake2b(said, digest_size=18).hexdigest()
 
 
