@@ -118,7 +118,7 @@ def attacks() -> list[str]:
     files = sorted(SHARED.glob("injection*.jsonl"))
     if not files:
         pytest.skip("The attack texts are not here; the suite's own are tried in any case.")
-    lines = [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").split("\n") if line]
     return [line["text"] for line in lines if line["label"] == 1]
 
 
