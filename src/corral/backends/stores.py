@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from corral.jobs.store import BlobStore, JobRecords, JobStore, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore, LimitStore
     from corral.memory.resource_store import ResourceStore
+    from corral.memory.store import MemoryStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
@@ -112,6 +113,11 @@ class Stores(Protocol):
     @property
     def tool_artefacts(self) -> ToolArtefacts:
         """Results of tools that are too long for a conversation."""
+        ...
+
+    @property
+    def memory(self) -> MemoryStore:
+        """Documents and records."""
         ...
 
     async def start(self) -> None:

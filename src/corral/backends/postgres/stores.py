@@ -22,6 +22,7 @@ from corral.backends.postgres.job_records import PostgresJobRecords
 from corral.backends.postgres.jobs import PostgresJobs
 from corral.backends.postgres.ledger import PostgresLedger
 from corral.backends.postgres.limits import PostgresLimits
+from corral.backends.postgres.memory import PostgresMemory
 from corral.backends.postgres.outbox import PostgresOutbox
 from corral.backends.postgres.resources import PostgresResources
 from corral.backends.postgres.schedules import PostgresSchedules
@@ -58,6 +59,7 @@ class PostgresStores:
         self.semantic = PostgresSemantic(engine)
         self.limits = PostgresLimits(engine)
         self.ledger = PostgresLedger(engine)
+        self.memory = PostgresMemory(engine)
         self.resources = PostgresResources(engine)
         self.audit = PostgresAudit(engine)
         self.agent_runs = PostgresAgentRuns(engine)

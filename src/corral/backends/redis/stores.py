@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
     from corral.limits.store import LedgerStore
     from corral.memory.resource_store import ResourceStore
+    from corral.memory.store import MemoryStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
@@ -107,6 +108,11 @@ class HotStores:
     def tool_artefacts(self) -> ToolArtefacts:
         """In the store behind."""
         return self._behind.tool_artefacts
+
+    @property
+    def memory(self) -> MemoryStore:
+        """In the store behind."""
+        return self._behind.memory
 
     async def start(self) -> None:
         """Open the stores behind; Redis is connected to on the way."""

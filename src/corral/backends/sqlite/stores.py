@@ -14,6 +14,7 @@ from corral.backends.sqlite.job_records import SqliteJobRecords
 from corral.backends.sqlite.jobs import SqliteJobs
 from corral.backends.sqlite.ledger import SqliteLedger
 from corral.backends.sqlite.limits import SqliteLimits
+from corral.backends.sqlite.memory import SqliteMemory
 from corral.backends.sqlite.outbox import SqliteOutbox
 from corral.backends.sqlite.resources import SqliteResources
 from corral.backends.sqlite.schedules import SqliteSchedules
@@ -53,6 +54,7 @@ class SqliteStores:
         self.semantic = SqliteSemantic(engine)
         self.limits = SqliteLimits(engine)
         self.ledger = SqliteLedger(engine)
+        self.memory = SqliteMemory(engine)
         self.resources = SqliteResources(engine)
         self.audit = SqliteAudit(engine)
         self.agent_runs = SqliteAgentRuns(engine)

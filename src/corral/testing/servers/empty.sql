@@ -39,3 +39,5 @@ DELETE FROM corral.resources;
 DELETE FROM corral.agent_runs;
 DELETE FROM corral.tool_effects;
 DELETE FROM corral.tool_artefacts;
+DELETE FROM corral.memory_items;
+DELETE FROM corral.memory_namespaces;
