@@ -18,7 +18,7 @@ from corral.agents.event import (
     ToolStarted,
     UsageSeen,
 )
-from corral.agents.roles.role import question_of
+from corral.agents.saying import question_of
 from corral.messages import Delta, ModelCall, ModelEvent, ModelReply, Usage
 from corral.models.connected import Models, using
 

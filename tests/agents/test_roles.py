@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from team_scene import Member, all_of, scripted, written
 
 from corral import roles
-from corral.agents.event import Failed, Finished, HandOff, Reasoning, Text
+from corral.agents.event import Failed, Finished, HandOff, Text
 from corral.agents.roles import CodeRole, Expert, HandTo, Presenter, Result, Router
 from corral.agents.roles.plan import as_shown
-from corral.agents.roles.role import as_works, by_name, question_of
+from corral.agents.roles.role import as_works, by_name
 from corral.agents.roles.words import Nearest
+from corral.agents.saying import question_of
 from corral.errors import ConfigError, ModelUnavailable
 from corral.messages import Message, as_parts
 
@@ -273,5 +274,6 @@ def test_what_somebody_found_cannot_end_its_own_mark() -> None:
 
 async def test_a_function_hands_on() -> None:
     events = await all_of(CodeRole(lambda text: HandTo("billing", "money"), name="desk").stream("?"))
-    assert events == [HandOff(agent="desk", to="billing", reason="money"), Finished(agent="desk")]
-    assert not [event for event in events if isinstance(event, Reasoning)]
+    assert events[0] == HandOff(agent="desk", to="billing", reason="money")
+    assert events[1].notes == {"hand_off": {"to": "billing", "reason": "money"}}
+    assert len(events) == 2

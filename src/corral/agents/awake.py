@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import contextvars
 
-from corral.errors import RunStopped
-
-
-class AgentsExceeded(RunStopped):
-    """The request woke as many agents as it may."""
-
-    code = "agents_exceeded"
+from corral.agents.failing import AgentsExceeded
 
 
 class Awake:

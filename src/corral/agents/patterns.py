@@ -7,13 +7,16 @@ from typing import TypeAlias
 
 import msgspec
 
-from corral.agents.event import AgentEvent, Failed, HandOff, Text
+from corral.agents.event import AgentEvent, Failed, Finished, HandOff, Text
+from corral.agents.failing import AllFailed, HandOffCycle, UnknownMember
 from corral.agents.roles.mind import Mind, shown
 from corral.agents.roles.plan import Result, as_shown
 from corral.agents.roles.presenter import Presenter
-from corral.agents.roles.role import said
+from corral.agents.saying import said
 from corral.agents.shift import Shift, Task, failures
+from corral.agents.tally import Ending
 from corral.agents.watched import Watched
+from corral.errors import HandOffsExceeded
 from corral.messages import Message, closing
 
 Pattern: TypeAlias = Callable[[Shift], AsyncIterator[AgentEvent]]
@@ -66,7 +69,7 @@ class Parallel:
             yield shift.ended(shift.paused)
         elif len(failed) == len(tasks):
             why = "; ".join(f"{one.author}: {one.text}" for one in failed)
-            yield shift.tally.failed("all_failed", f"Every member failed. {why}")
+            yield shift.tally.failed(AllFailed(f"Every member failed. {why}"))
         else:
             async with closing(presented(shift, self._presenter)) as events:
                 async for event in events:
@@ -126,10 +129,7 @@ class Supervised:
             known = [one for one in turn.assignments if one.agent in shift.members]
             if not known:
                 names = ", ".join(dict.fromkeys(one.agent for one in turn.assignments))
-                yield shift.tally.failed(
-                    "unknown_member", f"The team was to have {names} work, and has no such member."
-                )
-                return
+                raise UnknownMember(f"The team was to have {names} work, and has no such member.")
             tasks = [
                 Task(agent=one.agent, messages=_assigned(one, shift), task=one.task, reason=one.task) for one in known
             ]
@@ -171,32 +171,33 @@ class HandedOn:
         name, reason = self._start, ""
         made: list[tuple[str, str]] = []
         while True:
-            hand: HandOff | None = None
             task = Task(agent=name, messages=_handed(shift, made, reason), reason=reason)
             async with closing(shift.work(task, answers=True)) as events:
                 async for event in events:
-                    if isinstance(event, HandOff) and event.agent == name:
-                        hand = event
-                    else:
+                    if not (isinstance(event, HandOff) and event.agent == name):  # said once, when the other is woken
                         yield event
-            if hand is None or isinstance(shift.last, Failed) or shift.paused is not None:
+            hand = _hand(shift.last)
+            if hand is None or shift.paused is not None:
                 yield shift.ended(shift.paused or shift.last)
                 return
-            if fault := self._fault(hand, made, shift):
-                yield shift.tally.failed(*fault)
-                return
+            self._check(hand, made, shift)
             made.append((hand.agent, hand.to))
             name, reason = hand.to, hand.reason
 
-    def _fault(self, hand: HandOff, made: list[tuple[str, str]], shift: Shift) -> tuple[str, str] | None:
+    def _check(self, hand: HandOff, made: list[tuple[str, str]], shift: Shift) -> None:
         if hand.to not in shift.members:
-            return "unknown_member", f"{hand.agent} hands on to {hand.to!r}; there are {', '.join(shift.members)}."
+            raise UnknownMember(f"{hand.agent} hands on to {hand.to!r}; there are {', '.join(shift.members)}.")
         trail = " → ".join([*(before for before, _ in made), hand.agent, hand.to])
         if (hand.agent, hand.to) in made or hand.to == hand.agent:
-            return "hand_off_cycle", f"The question goes round in circles: {trail}."
+            raise HandOffCycle(f"The question goes round in circles: {trail}.")
         if len(made) >= self._hand_offs_max:
-            return "hand_offs_exceeded", f"It was handed on {len(made)} times, and may be no more: {trail}."
-        return None
+            raise HandOffsExceeded(f"It was handed on {len(made)} times, and may be no more: {trail}.")
+
+
+def _hand(end: Ending) -> HandOff | None:
+    """To whom a member has handed on. Its last event says so: that comes again when a job replays what was done."""
+    noted = end.notes.get("hand_off") if isinstance(end, Finished) else None
+    return None if not noted else HandOff(agent=end.agent, to=str(noted["to"]), reason=str(noted["reason"]))
 
 
 def _handed(shift: Shift, made: list[tuple[str, str]], reason: str) -> list[Message]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +13,9 @@ from corral.agents.awake import Awake
 from corral.agents.event import AgentEvent, Failed, Finished, HandOff, Works
 from corral.agents.relay import Relay
 from corral.agents.roles.plan import Result, as_shown
-from corral.agents.roles.role import question_of, said
+from corral.agents.saying import question_of, said
 from corral.agents.tally import Ending, Tally, as_thought, is_end, text_of, unended
+from corral.agents.working import variables_of
 from corral.messages import Message, closing
 
 
@@ -83,7 +85,7 @@ class Shift:
         async with Relay(at_once=self._at_once, context=self._context) as relay:
             for number, one in at.items():
                 yield HandOff(agent=self.tally.name, to=one.agent, reason=one.reason)
-                relay.start(str(number), lambda one=one: self._begun(one))  # type: ignore[misc]  # a default binds the loop's value
+                relay.start(str(number), functools.partial(self._begun, one))
             async with closing(relay.events()) as events:
                 async for number_said, event in events:
                     if is_end(event):
@@ -94,7 +96,8 @@ class Shift:
             self._over(at[number], ends[number])
 
     def _begun(self, one: Task) -> AsyncIterator[AgentEvent]:
-        return self.members[one.agent].stream(one.messages, **self._variables)
+        works = self.members[one.agent]
+        return works.stream(one.messages, **variables_of(works, self._variables))
 
     def _over(self, one: Task, end: Ending) -> None:
         self.last = end
@@ -108,6 +111,8 @@ class Shift:
         elif end.reason == "paused":
             noted["paused"] = True
             self.paused = self.paused or end
+        elif "hand_off" in end.notes:
+            noted["hand_off"] = end.notes["hand_off"]
         else:
             self.results.append(Result(author=one.agent, text=text_of(end), task=one.task))
         self.worked.append(noted)

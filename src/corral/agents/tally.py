@@ -78,13 +78,13 @@ class Tally:
             notes=notes,
         )
 
-    def failed(self, code: str, message: str, *, retryable: bool = False) -> Failed:
+    def failed(self, error: CorralError) -> Failed:
         """It did not."""
         return Failed(
             agent=self.name,
-            code=code,
-            message=message,
-            retryable=retryable,
+            code=error.code,
+            message=error.message,
+            retryable=error.retryable,
             usage=self.usage,
             cost_usd=self.cost_usd,
             steps=self.steps,

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
+from corral.agents.conversation import in_session
 from corral.agents.event import AgentEvent, Asked, Works
+from corral.agents.handing import hand_off_tool
 from corral.agents.patterns import HandedOn, Parallel, Pattern, Sequential, Supervised, Turn
 from corral.agents.roles.mind import By, Mind
 from corral.agents.roles.presenter import Presenter
-from corral.agents.roles.role import Role, by_name, messages_of
+from corral.agents.roles.role import Role, by_name
 from corral.agents.shift import Shift
-from corral.agents.tally import Tally
+from corral.agents.tally import Tally, is_end
+from corral.agents.working import Working, open_variables
 from corral.errors import ConfigError, CorralError
-from corral.messages import closing
+from corral.messages import Message, closing
 from corral.observability.traces import span
 
 PatternName: TypeAlias = Literal["sequential", "parallel", "supervisor", "hand_off"]
@@ -22,7 +25,7 @@ _AGENTS_MAX = 10
 _AT_ONCE = 4
 
 
-class Team:
+class Team(Working):
     """Members that work together in one of four patterns. A team works like an agent, also as a member of another team.
 
         desk = Team("desk", pattern="hand_off", members=[triage, billing, shipping])
@@ -36,7 +39,7 @@ class Team:
     What members write on the way comes as `reasoning`, under their names: `text` is the team's answer alone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a word of what people say about it
         self,
         name: str,
         *,
@@ -54,7 +57,8 @@ class Team:
         `by` leads a `supervisor` team: a model's name, an `LLM`, an agent, or code. Raises `ConfigError` for what cannot work.
         """
         self.name = name
-        self.members: dict[str, Works] = by_name(members, f"The team {name!r}")
+        named = by_name(members, f"The team {name!r}")
+        self.members = _handing(named) if pattern == "hand_off" else named
         self.pattern = pattern
         self.description = description or f"A team of {', '.join(self.members)}."
         self._agents_max = agents_max
@@ -76,25 +80,45 @@ class Team:
     def __repr__(self) -> str:
         return f"Team({self.name!r}, pattern={self.pattern!r}, members={list(self.members)})"
 
+    @property
+    def open_variables(self) -> tuple[str, ...]:
+        """The variables that members leave open."""
+        return open_variables(self.members.values())
+
     async def stream(self, prompt: Asked, *, session: str | None = None, **variables: Any) -> AsyncIterator[AgentEvent]:
-        """Work, event by event; what happens in members carries their names. Close it to stop all of them."""
+        """Work, event by event; what happens in members carries their names. Close it to stop all of them.
+
+        With a `session`, all members read what was said in it, and what the team answers is appended as one turn.
+        """
         tally = Tally(self.name)
         with span(f"invoke_team {self.name}", **{"corral.team.pattern": self.pattern}) as attributes:
-            shift = Shift(
-                tally,
-                self.members,
-                messages_of(prompt),
-                agents_max=self._agents_max,
-                at_once=self._at_once,
-                variables=variables,
-            )
             try:
-                async with closing(self._work(shift)) as events:
-                    async for event in events:
-                        yield event
+                async with in_session(self.name, prompt, session) as conversation:
+                    shift = self._shift(tally, conversation.messages, variables)
+                    async with closing(self._work(shift)) as events:
+                        async for event in events:
+                            if is_end(event):
+                                await conversation.ended(event)
+                            yield event
+                    attributes["corral.team.woken"] = shift.awake.count
             except CorralError as error:
-                yield tally.failed(error.code, error.message, retryable=error.retryable)
-            attributes["corral.team.woken"] = shift.awake.count
+                yield tally.failed(error)
+
+    def _shift(self, tally: Tally, asked: list[Message], variables: Mapping[str, Any]) -> Shift:
+        return Shift(
+            tally, self.members, asked, agents_max=self._agents_max, at_once=self._at_once, variables=variables
+        )
+
+
+def _handing(members: dict[str, Works]) -> dict[str, Works]:
+    """Agents get a tool to hand on with; code returns `HandTo`, and whoever else says so in its last event."""
+    described = {name: one.description for name, one in members.items()}
+    return {
+        name: adds(hand_off_tool({other: what for other, what in described.items() if other != name}))
+        if (adds := getattr(one, "with_tools", None)) is not None and len(members) > 1
+        else one
+        for name, one in members.items()
+    }
 
 
 def _check(name: str, pattern: str, by: object, members: int, agents_max: int) -> None:

@@ -8,15 +8,19 @@ from typing import Any, Literal
 
 import msgspec
 
+from corral.agents.conversation import in_session
 from corral.agents.event import AgentEvent, Asked, Failed, Finished, Text
+from corral.agents.failing import Unsupported
 from corral.agents.roles.evidence import Check, Draft, Evidence, Objection, unsupported_names, unsupported_numbers
 from corral.agents.roles.mind import By, Mind, shown
 from corral.agents.roles.plan import Result, as_shown
-from corral.agents.roles.role import Role, as_works, messages_of, question_of, said
-from corral.agents.tally import Tally, text_of
+from corral.agents.roles.role import Role, as_works
+from corral.agents.saying import said
+from corral.agents.tally import Tally, is_end, text_of
 from corral.agents.watched import Watched
+from corral.agents.working import Working, open_variables, variables_of
 from corral.errors import CorralError
-from corral.messages import closing
+from corral.messages import Message, closing
 
 CHECKS: tuple[Check, ...] = (unsupported_numbers, unsupported_names)
 """What is checked without a model."""
@@ -57,7 +61,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     objections: list[Objection]
 
 
-class Critic:
+class Critic(Working):
     """Works as the role it watches, but holds the answer back until it is checked.
 
     An answer that is objected to is sent back with the objections and with what the tools said, at most `revisions_max`
@@ -90,13 +94,29 @@ class Critic:
         self._revisions_max = revisions_max
         self._otherwise = otherwise
 
+    @property
+    def open_variables(self) -> tuple[str, ...]:
+        """The variables that the role leaves open."""
+        return open_variables([self._works])
+
     async def stream(self, prompt: Asked, *, session: str | None = None, **variables: Any) -> AsyncIterator[AgentEvent]:
         """The events of each attempt, without its text; then the text of the one that stands."""
+        async with (
+            in_session(self.name, prompt, session) as conversation,
+            closing(self._revised(conversation.messages, variables)) as events,
+        ):
+            async for event in events:
+                if is_end(event):
+                    await conversation.ended(event)
+                yield event
+
+    async def _revised(self, prompt: list[Message], variables: dict[str, Any]) -> AsyncIterator[AgentEvent]:
         tally, evidence = Tally(self.name), Evidence()
-        asked: Asked = prompt
+        given = variables_of(self._works, variables)
+        asked = prompt
         revisions = 0
         while True:
-            run = Watched(self._works.name, self._works.stream(asked, session=session, **variables))
+            run = Watched(self._works.name, self._works.stream(asked, **given))
             pieces: list[Text] = []
             async with closing(run.events()) as events:
                 async for event in events:
@@ -118,7 +138,7 @@ class Critic:
             if not objections or revisions >= self._revisions_max:
                 break
             revisions += 1
-            asked = [*messages_of(prompt), said(draft.answer, "assistant"), said(_revision(draft, objections))]
+            asked = [*prompt, said(draft.answer, "assistant"), said(_revision(draft, objections))]
         for event in self._given(run.end, pieces, objections, tally, revisions):
             yield event
 
@@ -146,17 +166,16 @@ class Critic:
     ) -> list[AgentEvent]:
         if objections and self._otherwise == "fail":
             claims = "; ".join(f"{one.claim} ({one.why})" for one in objections[:5])
-            return [tally.failed("unsupported", f"The answer does not stand after {revisions} revisions: {claims}")]
+            return [tally.failed(Unsupported(f"The answer does not stand after {revisions} revisions: {claims}"))]
         notes: dict[str, Any] = {"revisions": revisions}
         if objections:
             notes["objections"] = msgspec.to_builtins(objections)
         return [*pieces, tally.ended_as(end, **notes)]
 
 
-def _asked_of(asked: Asked) -> str:
+def _asked_of(asked: Sequence[Message]) -> str:
     """The whole conversation as text: what was said in it may be said again."""
-    messages = [one.text for one in messages_of(asked) if one.text]
-    return "\n".join(messages) if len(messages) > 1 else question_of(asked)
+    return "\n".join(one.text for one in asked if one.text)
 
 
 def _results(draft: Draft) -> list[Result]:

@@ -8,10 +8,11 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from corral.agents.event import AgentEvent, Failed, Text, Works
-from corral.agents.roles.role import CodeRole, Role, as_works, said
+from corral.agents.failing import RoleFailed
+from corral.agents.roles.role import CodeRole, Role, as_works
+from corral.agents.saying import said
 from corral.agents.tally import Tally
 from corral.agents.watched import Watched
-from corral.errors import CorralError
 from corral.messages import ModelReply, closing
 from corral.models.llm import LLM
 from corral.models.structured import AnswerMisfit, Shape
@@ -20,14 +21,6 @@ By: TypeAlias = str | LLM | Role
 """A model's name, an `LLM` with defaults of its own, a function, an agent, a team."""
 
 T = TypeVar("T")
-
-
-class RoleFailed(CorralError):
-    """A role could not decide what to do next."""
-
-    status = 502
-    code = "role_failed"
-    retryable = True
 
 
 class Mind(Generic[T]):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from corral.agents.conversation import in_session
 from corral.agents.event import AgentEvent, Asked, Failed, Finished, HandOff
+from corral.agents.failing import PlanFailed
 from corral.agents.relay import Relay
 from corral.agents.roles.mind import By, Mind, shown
 from corral.agents.roles.plan import Plan, Result, Step, as_shown
 from corral.agents.roles.presenter import Presenter
-from corral.agents.roles.role import Role, by_name, question_of
+from corral.agents.roles.role import Role, by_name
+from corral.agents.saying import question_of
 from corral.agents.tally import Ending, Tally, as_thought, is_end, text_of
 from corral.agents.watched import Watched
+from corral.agents.working import Working, open_variables, variables_of
 from corral.errors import CorralError
 from corral.messages import closing
 
@@ -42,7 +47,7 @@ What is done and stays done (name these ids where a step needs them):
 Plan only what is still to be done, with new ids and in another way."""
 
 
-class Planner:
+class Planner(Working):
     """Works by a typed plan. Each step is a run of one member; steps that need nothing of each other run at the same time.
 
     A step that fails, or a plan that cannot be carried out, is planned anew: with what is done, and with what went wrong.
@@ -74,14 +79,30 @@ class Planner:
         self._replans_max = replans_max
         self._at_once = at_once
 
-    async def stream(self, prompt: Asked, *, session: str | None = None, **variables: Any) -> AsyncIterator[AgentEvent]:  # noqa: ARG002 - members work on tasks, not in the conversation
-        """Plan, act, and present. What members write comes as their thoughts; the answer is the presenter's."""
-        work = _Work(prompt, Tally(self.name), variables)
+    @property
+    def open_variables(self) -> tuple[str, ...]:
+        """The variables that members leave open."""
+        return open_variables(self._members.values())
+
+    async def stream(self, prompt: Asked, *, session: str | None = None, **variables: Any) -> AsyncIterator[AgentEvent]:
+        """Plan, act, and present. What members write comes as their thoughts; the answer is the presenter's.
+
+        With a `session`, what was said in it is there for who presents, and the answer is appended as one turn.
+        """
+        async with in_session(self.name, prompt, session) as conversation:
+            work = _Work(conversation.messages, Tally(self.name), variables)
+            async with closing(self._worked(work)) as events:
+                async for event in events:
+                    if is_end(event):
+                        await conversation.ended(event)
+                    yield event
+
+    async def _worked(self, work: _Work) -> AsyncIterator[AgentEvent]:
         while True:
             try:
                 plan, events = await self._planned(work)
             except CorralError as error:
-                yield work.tally.failed(error.code, f"There is no plan: {error.message}", retryable=error.retryable)
+                yield work.tally.failed(error)
                 return
             for event in events:
                 yield event
@@ -95,7 +116,7 @@ class Planner:
             if plan is not None and not work.faults:
                 break
             if work.replans >= self._replans_max:
-                yield work.tally.failed("plan_failed", " ".join(work.faults))
+                yield work.tally.failed(PlanFailed(" ".join(work.faults)))
                 return
             work.replans += 1
         async with closing(self._presented(plan, work)) as happenings:
@@ -143,7 +164,8 @@ class Planner:
             begun.add(step.id)
             works = self._members[step.agent]
             asked = work.task(step)
-            relay.start(step.id, lambda works=works, asked=asked: works.stream(asked, **work.variables))  # type: ignore[misc]  # defaults bind the loop's values
+            given = variables_of(works, work.variables)
+            relay.start(step.id, functools.partial(works.stream, asked, **given))
             events.append(HandOff(agent=self.name, to=step.agent, reason=f"{step.id}: {step.task}"))
         return events
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from corral.agents.conversation import in_session
 from corral.agents.event import AgentEvent, Asked, Finished, Text, Works
 from corral.agents.roles.mind import By
 from corral.agents.roles.plan import Result, as_shown
-from corral.agents.roles.role import CodeRole, as_works, messages_of, question_of, said
-from corral.agents.tally import Tally
+from corral.agents.roles.role import CodeRole, as_works
+from corral.agents.saying import messages_of, question_of, said
+from corral.agents.tally import Tally, is_end
 from corral.agents.watched import Watched
+from corral.agents.working import Working, variables_of
 from corral.errors import CorralError
 from corral.messages import Delta, Message, closing
 from corral.models.llm import LLM
@@ -21,7 +24,7 @@ _SUMMARISE = (
 )
 
 
-class Presenter:
+class Presenter(Working):
     """Presents results: by a model, an agent or code; by nobody, they are put below each other under their authors' names.
 
     As a member of a team it works on the conversation, which holds what the others found.
@@ -57,16 +60,19 @@ class Presenter:
 
     async def stream(self, prompt: Asked, *, session: str | None = None, **variables: Any) -> AsyncIterator[AgentEvent]:
         """Present what stands in the conversation."""
-        messages = messages_of(prompt)
-        if self._llm is not None:
-            stream = self._asked(self._llm, messages)
-        elif self._works is not None:
-            stream = self._worked(self._works, messages, session, variables)
-        else:
-            stream = self._joined([Result(author="", text=messages[-1].text if messages else "")])
-        async with closing(stream) as events:
-            async for event in events:
-                yield event
+        async with in_session(self.name, prompt, session) as conversation:
+            messages = conversation.messages
+            if self._llm is not None:
+                stream = self._asked(self._llm, messages)
+            elif self._works is not None:
+                stream = self._worked(self._works, messages, variables)
+            else:
+                stream = self._joined([Result(author="", text=messages[-1].text if messages else "")])
+            async with closing(stream) as events:
+                async for event in events:
+                    if is_end(event):
+                        await conversation.ended(event)
+                    yield event
 
     async def _joined(self, results: Sequence[Result]) -> AsyncIterator[AgentEvent]:
         good = [one for one in results if not one.failed]
@@ -93,15 +99,15 @@ class Presenter:
                         pieces.append(text)
                         yield Text(agent=self.name, step=1, text=text)
         except CorralError as error:
-            yield tally.failed(error.code, error.message, retryable=error.retryable)
+            yield tally.failed(error)
             return
         yield tally.finished("".join(pieces))
 
     async def _worked(
-        self, works: Works, messages: list[Message], session: str | None, variables: dict[str, Any]
+        self, works: Works, messages: list[Message], variables: dict[str, Any]
     ) -> AsyncIterator[AgentEvent]:
         tally = Tally(self.name)
-        run = Watched(works.name, works.stream(messages, session=session, **variables))
+        run = Watched(works.name, works.stream(messages, **variables_of(works, variables)))
         async with closing(run.events()) as events:
             async for event in events:
                 yield event

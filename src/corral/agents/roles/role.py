@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from corral.agents.event import AgentEvent, Asked, Finished, HandOff, Text, Works
+from corral.agents.saying import question_of
 from corral.agents.tally import failure_of, text_of
 from corral.context import is_asynchronous
 from corral.errors import ConfigError
-from corral.messages import Message, as_parts
 
 Role: TypeAlias = Works | Callable[..., Any]
 """Who can be a member of a team, or what a role is built on."""
@@ -96,7 +96,7 @@ class CodeRole:
             return
         if isinstance(output, HandTo):
             yield HandOff(agent=self.name, to=output.to, reason=output.reason)
-            yield Finished(agent=self.name)
+            yield Finished(agent=self.name, notes={"hand_off": {"to": output.to, "reason": output.reason}})
             return
         end = Finished(agent=self.name, output=output)
         if not said and (text := text_of(end)):
@@ -124,31 +124,3 @@ def _accepted(fn: Callable[..., Any]) -> frozenset[str] | None:
     keywords = [one.name for one in parameters if one.kind in kinds]
     first = parameters[0] if parameters else None
     return frozenset(keywords[1:] if first is not None and first.kind is kinds[0] else keywords)
-
-
-# -- what was asked ----------------------------------------------------------------------------------------------------
-
-
-def messages_of(asked: Asked) -> list[Message]:
-    """A prompt as a conversation."""
-    if isinstance(asked, str):
-        return [Message(role="user", content=as_parts(asked))]
-    return [asked] if isinstance(asked, Message) else list(asked)
-
-
-def question_of(asked: Asked) -> str:
-    """The last thing a person said."""
-    if isinstance(asked, str):
-        return asked
-    messages = messages_of(asked)
-    return next((one.text for one in reversed(messages) if one.role == "user" and one.text), "")
-
-
-def followed_by(asked: Asked, *messages: Message) -> list[Message]:
-    """The conversation, and more after it."""
-    return [*messages_of(asked), *messages]
-
-
-def said(text: str, role: str = "user") -> Message:
-    """A message of nothing but text."""
-    return msgspec.convert({"role": role, "content": as_parts(text)}, Message)

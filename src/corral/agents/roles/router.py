@@ -9,10 +9,12 @@ import msgspec
 
 from corral.agents.event import AgentEvent, Asked, HandOff, Works
 from corral.agents.roles.mind import By, Mind, shown
-from corral.agents.roles.role import Role, by_name, question_of
+from corral.agents.roles.role import Role, by_name
 from corral.agents.roles.words import Nearest
+from corral.agents.saying import question_of
 from corral.agents.tally import Tally
 from corral.agents.watched import Watched
+from corral.agents.working import Working, open_variables, variables_of
 from corral.errors import ConfigError, CorralError
 from corral.messages import closing
 
@@ -55,7 +57,7 @@ _UNKNOWN = "none"
 _SURE_FROM = 0.05
 
 
-class Router:
+class Router(Working):
     """Chooses one of several by what is asked. It works itself: as the one it chose.
 
         desk = Router([billing, shipping, smalltalk], default="smalltalk")               # by words, without a model
@@ -97,6 +99,11 @@ class Router:
         """Those it chooses between."""
         return self._members
 
+    @property
+    def open_variables(self) -> tuple[str, ...]:
+        """The variables that members leave open."""
+        return open_variables(self._members.values())
+
     async def choose(self, prompt: Asked) -> Choice:
         """Who is to answer, without having them do it."""
         return (await self._chosen(question_of(prompt), Tally(self.name)))[0]
@@ -109,7 +116,7 @@ class Router:
             yield event
         yield HandOff(agent=self.name, to=choice.name, reason=choice.reason)
         works = self._members[choice.name]
-        run = Watched(choice.name, works.stream(prompt, session=session, **variables))
+        run = Watched(choice.name, works.stream(prompt, session=session, **variables_of(works, variables)))
         async with closing(run.events()) as happenings:
             async for event in happenings:
                 yield event

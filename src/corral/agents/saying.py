@@ -1,0 +1,25 @@
+"""What was asked, and what is said: conversations as agents give them to each other."""
+
+from __future__ import annotations
+
+from corral.agents.event import Asked
+from corral.messages import Message, Role, as_parts
+
+
+def messages_of(asked: Asked) -> list[Message]:
+    """A prompt as a conversation."""
+    if isinstance(asked, str):
+        return [said(asked)]
+    return [asked] if isinstance(asked, Message) else list(asked)
+
+
+def question_of(asked: Asked) -> str:
+    """The last thing a person said."""
+    if isinstance(asked, str):
+        return asked
+    return next((one.text for one in reversed(messages_of(asked)) if one.role == "user" and one.text), "")
+
+
+def said(text: str, role: Role = "user") -> Message:
+    """A message of nothing but text."""
+    return Message(role=role, content=as_parts(text))
