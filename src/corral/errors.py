@@ -108,6 +108,13 @@ class CursorNotFound(NotFound):
     code = "cursor_not_found"
 
 
+class SessionCold(CorralError):
+    """What is asked of this session needs events that lie in the archive: ask through the service that has it (`sessions.tiers`)."""
+
+    status = 503
+    code = "session_cold"
+
+
 class SessionExists(CorralError):
     """A session with this id exists already."""
 

@@ -111,6 +111,8 @@ class EventQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Events whose metadata has none of these keys."""
     event_id: str | None = None
     """Only the event of this id, if the other conditions hold for it too."""
+    warm_only: bool = False
+    """Leave out what lies in the archive, without a word."""
 
 
 class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):

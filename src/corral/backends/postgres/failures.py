@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from corral.errors import ConfigError, CorralError, EventNotFound, StoreUnavailable
+from corral.errors import ConfigError, CorralError, EventNotFound, SessionCold, StoreUnavailable
 
 _SETTING = "setting `store.url`, environment `CORRAL_STORE_URL`, flag `--store`"
 
@@ -36,7 +36,9 @@ _FATES = {
     "57P03": Fate.NOT_DONE,  # still starting, or already stopping
     "57P05": Fate.UNKNOWN,  # stopped for idling
     "CR404": Fate.REFUSED,  # our own function found no such event
+    "CR503": Fate.REFUSED,  # and that what it needs lies in the archive
 }
+_OURS: dict[str, type[CorralError]] = {"CR404": EventNotFound, "CR503": SessionCold}
 _FATES_BY_CLASS = {
     "08": Fate.UNKNOWN,  # connection
     "53": Fate.EXHAUSTED,  # disk, memory
@@ -68,7 +70,8 @@ def translated(error: Exception, url: str, *, sent: bool) -> Exception:
         return ConfigError(f"The store URL {url} cannot be used: {error} ({_SETTING}).")
     fate = fate_of(error, sent=sent)
     if fate is Fate.REFUSED:
-        return EventNotFound() if getattr(error, "sqlstate", None) == "CR404" else error
+        ours = _OURS.get(getattr(error, "sqlstate", None) or "")
+        return error if ours is None else ours()
     said = f"The store at {url} does not answer: {str(error) or type(error).__name__}"
     if fate is Fate.UNKNOWN:
         return OutcomeUnknown(f"{said}. Whether the last change was kept is not known.")

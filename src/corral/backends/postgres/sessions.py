@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corral.backends.cold import page_of_events
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import check_id, check_key, decode, encode, findable, labels, rows_of
 from corral.backends.event_lookup import one_event
 from corral.backends.postgres.columns import columns_of, place_of
 from corral.backends.queries import read_queries
-from corral.errors import EventNotFound, SessionExists, SessionNotFound, StateConflict, TurnLost
+from corral.errors import EventNotFound, SessionCold, SessionExists, SessionNotFound, StateConflict, TurnLost
 from corral.messages import Page
 from corral.sessions.event import ActorInfo, SessionEvent, SessionInfo, SessionKey, State, event_id
 
@@ -32,6 +33,7 @@ _REFUSALS = {
     "no session": SessionNotFound,
     "no event": EventNotFound,
     "exists": SessionExists,
+    "cold": SessionCold,
 }
 
 
@@ -88,7 +90,10 @@ class PostgresSessions:
             list(labels(dict.fromkeys(query.has))) or None,
             list(labels(dict.fromkeys(query.lacks))) or None,
         )
-        return page_of([_event(key.session_id, row) for row in rows], lambda last: last.seq, query.limit)
+        *_, cold_seq, cold_at = rows[0] if rows else (None, None)
+        # A session of which nothing was found is one row without a place.
+        events = [_event(key.session_id, row) for row in rows if row[0] is not None]
+        return page_of_events(events, query, before, cold_seq, cold_at)
 
     async def get(self, key: SessionKey) -> SessionInfo | None:
         """Describe a session."""
@@ -181,7 +186,10 @@ class PostgresSessions:
         except EventNotFound:
             return False
         args = (key.tenant, key.session_id, seq, milliseconds)
-        return await self._engine.fetch_one(_SQL["delete_event"], *args) is not None
+        gone, cold_seq = await self._engine.fetch_one(_SQL["delete_event"], *args)
+        if gone is None and seq <= (cold_seq or 0):
+            raise SessionCold
+        return gone is not None
 
     async def expire(self, *, limit: int = 1000) -> int:
         """Sweep."""
@@ -213,7 +221,7 @@ def _written(key: SessionKey, draft: Draft, turn: str | None, seq: int, now: flo
 
 
 def _event(session_id: str, row: Sequence[Any]) -> SessionEvent:
-    seq, created_at, expires_at, role, actor, branch, turn, metadata, content = row
+    seq, created_at, expires_at, role, actor, branch, turn, metadata, content, *_ = row
     return SessionEvent(
         id=event_id(created_at, seq),
         session_id=session_id,

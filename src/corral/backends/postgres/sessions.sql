@@ -49,21 +49,26 @@ line(name, upto) AS (
         SELECT number FROM corral.sessions WHERE tenant = $1 AND session_id = $2)
     WHERE $6::boolean AND parent IS NOT NULL
 )
-SELECT seq, created_at, expires_at, role, actor, branch, turn, metadata, content
-FROM corral.events
-WHERE session = (
-        SELECT number FROM corral.sessions
-        WHERE tenant = $1 AND session_id = $2 AND (expires_at IS NULL OR expires_at > corral.now()))
-  AND seq < $3
-  AND (expires_at IS NULL OR expires_at > (SELECT corral.now()))
-  AND ($5::text IS NULL OR EXISTS (SELECT 1 FROM line WHERE line.name = branch AND seq <= upto))
-  AND ($7::text IS NULL OR actor = $7)
-  AND ($8::double precision IS NULL OR created_at >= $8)
-  AND ($9::text[] IS NULL OR role = ANY ($9))
-  AND ($10::text IS NULL OR labels @> $10::text::jsonb)
-  AND ($11::text[] IS NULL OR labels ?& $11)
-  AND ($12::text[] IS NULL OR NOT coalesce(labels, '{}'::jsonb) ?| $12)
-ORDER BY seq DESC LIMIT $4;
+SELECT seq, created_at, found.expires_at, role, actor, branch, turn, metadata, content, cold_seq, cold_at
+FROM (
+    SELECT number, cold_seq, cold_at FROM corral.sessions
+    WHERE tenant = $1 AND session_id = $2 AND (expires_at IS NULL OR expires_at > corral.now())
+) AS session LEFT JOIN LATERAL (
+    SELECT seq, created_at, expires_at, role, actor, branch, turn, metadata, content
+    FROM corral.events
+    WHERE events.session = session.number
+      AND seq < $3
+      AND (expires_at IS NULL OR expires_at > (SELECT corral.now()))
+      AND ($5::text IS NULL OR EXISTS (SELECT 1 FROM line WHERE line.name = branch AND seq <= upto))
+      AND ($7::text IS NULL OR actor = $7)
+      AND ($8::double precision IS NULL OR created_at >= $8)
+      AND ($9::text[] IS NULL OR role = ANY ($9))
+      AND ($10::text IS NULL OR labels @> $10::text::jsonb)
+      AND ($11::text[] IS NULL OR labels ?& $11)
+      AND ($12::text[] IS NULL OR NOT coalesce(labels, '{}'::jsonb) ?| $12)
+    ORDER BY seq DESC LIMIT $4
+) AS found ON true
+ORDER BY seq DESC;
 
 -- name: read_state
 -- The state of a live session.
@@ -91,13 +96,16 @@ SELECT corral.forget_actor($1, $2);
 SELECT corral.forget_tenant($1);
 
 -- name: delete_event
--- Delete one event of a live session.
-DELETE FROM corral.events
-WHERE session = (
-        SELECT number FROM corral.sessions
-        WHERE tenant = $1 AND session_id = $2 AND (expires_at IS NULL OR expires_at > corral.now()))
-  AND seq = $3 AND trunc(created_at * 1000) = $4 AND (expires_at IS NULL OR expires_at > corral.now())
-RETURNING seq;
+-- Delete one event of a live session: the place it had, and up to which place its events lie in the archive.
+WITH session AS (
+    SELECT number, cold_seq FROM corral.sessions
+    WHERE tenant = $1 AND session_id = $2 AND (expires_at IS NULL OR expires_at > corral.now())
+), gone AS (
+    DELETE FROM corral.events
+    WHERE session = (SELECT number FROM session)
+      AND seq = $3 AND trunc(created_at * 1000) = $4 AND (expires_at IS NULL OR expires_at > corral.now())
+    RETURNING seq
+) SELECT (SELECT seq FROM gone), (SELECT cold_seq FROM session);
 
 -- name: expire_events
 -- Sweep events past their time; other sweepers take other events.

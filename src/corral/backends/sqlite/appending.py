@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from corral.backends.cold import place_of
 from corral.backends.queries import read_queries
-from corral.errors import EventNotFound, TurnLost
+from corral.errors import EventNotFound, SessionCold, TurnLost
 from corral.sessions.event import Draft, SessionEvent, event_id
 
 if TYPE_CHECKING:
@@ -116,8 +117,16 @@ def _branch(transaction: Transaction, number: int, seq: int, row: Row) -> None:
     if transaction.execute(_SQL["has_branch"], (number, row.branch)).fetchone():
         return
     left_at, parent = 0, None
+    cold_seq = transaction.execute(_SQL["cold_seq"], (number,)).fetchone()[0]
     if row.root is not None:
-        left_at, parent = find_event(transaction, number, row.root)
+        try:
+            left_at, parent = find_event(transaction, number, row.root)
+        except EventNotFound:
+            if place_of(row.root) <= cold_seq:
+                raise SessionCold from None
+            raise
     elif before := transaction.execute(_SQL["event_before"], (number << SEQ_BITS, number << SEQ_BITS | seq)).fetchone():
         left_at, parent = before[0] & _SEQ_MASK, before[1]
+    elif cold_seq:
+        raise SessionCold
     transaction.execute(_SQL["add_branch"], (number, row.branch, parent, left_at))

@@ -27,6 +27,10 @@ SELECT 1 FROM branches WHERE session = ?1 AND name = ?2;
 -- The newest event before a place, and its branch.
 SELECT id, branch FROM events WHERE id > ?1 AND id < ?2 ORDER BY id DESC LIMIT 1;
 
+-- name: cold_seq
+-- Up to which place the events of a session lie in the archive.
+SELECT cold_seq FROM sessions WHERE number = ?1;
+
 -- name: add_branch
 -- Note where a branch left its parent.
 INSERT INTO branches (session, name, parent, left_at) VALUES (?1, ?2, ?3, ?4);

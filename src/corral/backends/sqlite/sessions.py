@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from corral.backends.cold import page_of_events, place_of
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import check_id, check_key, decode, encode, findable, labels, rows_of
 from corral.backends.event_lookup import one_event
 from corral.backends.queries import read_queries
 from corral.backends.sqlite.appending import SEQ_BITS, append, fence, find_event, touch
-from corral.errors import EventNotFound, SessionExists, SessionNotFound, StateConflict, TurnLost
+from corral.errors import EventNotFound, SessionCold, SessionExists, SessionNotFound, StateConflict, TurnLost
 from corral.messages import Page
 from corral.sessions.event import ActorInfo, SessionEvent, SessionInfo, SessionKey, State
 
@@ -99,13 +100,15 @@ class SqliteSessions:
             "quoted_id": encode(key.session_id, "The session id").decode(),
         }
 
-        def run(view: View) -> bytes:
-            found: bytes = view.execute(_SQL["events"], {**bound, "now": view.now}).fetchone()[0]
+        def run(view: View) -> tuple[bytes, int | None, float | None]:
+            found: tuple[bytes, int | None, float | None] = view.execute(
+                _SQL["events"], {**bound, "now": view.now}
+            ).fetchone()
             return found
 
         # One row, decoded in one go: a row per event would give the interpreter's lock away and ask for it back each time.
-        events = _events.decode(await self._engine.read(run))
-        return page_of(events, lambda last: last.seq, query.limit)
+        events, cold_seq, cold_at = await self._engine.read(run)
+        return page_of_events(_events.decode(events), query, before, cold_seq, cold_at)
 
     async def get(self, key: SessionKey) -> SessionInfo | None:
         """Describe a session."""
@@ -213,6 +216,8 @@ class SqliteSessions:
             try:
                 seq, _ = find_event(transaction, session[0], event_id)
             except EventNotFound:
+                if place_of(event_id) <= _cold_seq(transaction, session[0]):
+                    raise SessionCold from None
                 return False
             return transaction.execute(_SQL["delete_event"], {"id": session[0] << SEQ_BITS | seq}).rowcount > 0
 
@@ -249,6 +254,10 @@ def _info(row: Sequence[Any]) -> SessionInfo:
     )
 
 
+def _cold_seq(transaction: Transaction, number: int) -> int:
+    return int(transaction.execute(_SQL["cold_seq"], {"number": number}).fetchone()[0])
+
+
 def _fork(transaction: Transaction, key: SessionKey, copy: SessionKey, at_event: str | None) -> SessionInfo:
     now = transaction.now
     source = transaction.execute(_SQL["get"], _bound(key, now)).fetchone()
@@ -257,6 +266,8 @@ def _fork(transaction: Transaction, key: SessionKey, copy: SessionKey, at_event:
     if transaction.execute(_SQL["get"], _bound(copy, now)).fetchone():
         raise SessionExists
     number = source[0]
+    if _cold_seq(transaction, number):
+        raise SessionCold
     upto = find_event(transaction, number, at_event)[0] if at_event is not None else _SEQ_END
     transaction.execute(_SQL["drop_expired"], _bound(copy, now))
     bound = {"tenant": key.tenant, "number": number, "upto": upto, "new_session_id": copy.session_id, "now": now}
@@ -268,6 +279,8 @@ def _fork(transaction: Transaction, key: SessionKey, copy: SessionKey, at_event:
 
 
 def _forget_actor(transaction: Transaction, bound: dict[str, Any]) -> int:
+    if transaction.execute(_SQL["cold_of_actor"], bound).fetchone():
+        raise SessionCold
     transaction.execute(_SQL["void_turns_of_actor"], bound)
     deleted = transaction.execute(_SQL["delete_sessions_of_actor"], bound).rowcount
     transaction.execute(_SQL["delete_events_of_actor"], bound)

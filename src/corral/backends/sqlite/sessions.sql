@@ -91,7 +91,9 @@ SELECT CAST('[' || coalesce(group_concat(
     || ',"metadata":' || coalesce(metadata, '{}')
     || ',"created_at":' || printf('%.6f', created_at)
     || ',"expires_at":' || CASE WHEN expires_at IS NULL THEN 'null' ELSE printf('%.6f', expires_at) END
-    || '}', ','), '') || ']' AS BLOB)
+    || '}', ','), '') || ']' AS BLOB),
+    (SELECT cold_seq FROM sessions WHERE number = (SELECT number FROM session)),
+    (SELECT cold_at FROM sessions WHERE number = (SELECT number FROM session))
 FROM found;
 
 -- name: read_state
@@ -132,6 +134,15 @@ DELETE FROM sessions WHERE tenant = :tenant AND session_id = :session_id;
 -- name: delete_tenant
 -- Delete all of a tenant's sessions.
 DELETE FROM sessions WHERE tenant = :tenant;
+
+-- name: cold_of_actor
+-- Whether events lie in the archive of a session in which an actor appears.
+SELECT 1 FROM session_actors AS seen JOIN sessions ON number = seen.session
+WHERE seen.tenant = :tenant AND seen.actor = :actor AND cold_seq > 0 LIMIT 1;
+
+-- name: cold_seq
+-- Up to which place the events of a session lie in the archive.
+SELECT cold_seq FROM sessions WHERE number = :number;
 
 -- name: void_turns_of_actor
 -- Void the tickets of every session in which an actor appears.

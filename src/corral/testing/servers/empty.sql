@@ -1,6 +1,9 @@
 -- name: empty
 -- Forget all data, and keep the schema.
 DELETE FROM corral.sessions;
+DELETE FROM corral.segments;
+DELETE FROM corral.segment_litter;
+DELETE FROM corral.context_summaries;
 DELETE FROM corral.events;
 DELETE FROM corral.session_actors;
 DELETE FROM corral.branches;

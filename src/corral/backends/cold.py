@@ -1,0 +1,46 @@
+"""What lies in the archive is not in a database: who needs it is told so, rather than given a part for the whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corral.backends.cursor import page_of, write_cursor
+from corral.errors import SessionCold
+from corral.messages import Page
+
+if TYPE_CHECKING:
+    from corral.sessions.event import EventQuery, SessionEvent
+
+NOWHERE = 1 << 62
+"""No session has so many events."""
+
+
+def page_of_events(
+    events: list[SessionEvent], query: EventQuery, before: int, cold_seq: int | None, cold_at: float | None
+) -> Page[SessionEvent]:
+    """A page out of events that were asked for one more than it may hold, all from before the place `before`.
+
+    Events up to the place `cold_seq` lie in the archive, the newest of them from `cold_at`; none: there is no such session.
+    Raises `SessionCold` if the page could hold some of those. One that is full just so goes on there.
+    """
+    page = page_of(events, _seq, query.limit)
+    if page.next_cursor is not None or not cold_seq or query.warm_only or before <= 1:
+        return page
+    if query.since is not None and (cold_at or 0.0) < query.since:
+        return page
+    if len(events) < query.limit:
+        raise SessionCold
+    return Page(events, write_cursor(_seq(events[-1])))
+
+
+def _seq(event: SessionEvent) -> int:
+    return event.seq
+
+
+def place_of(event_id: str) -> int:
+    """The place that an event's id names; `NOWHERE` for what is no id of ours."""
+    _, _, digits = event_id.partition("#")
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return NOWHERE
