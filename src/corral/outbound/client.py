@@ -1,4 +1,4 @@
-"""POST to an address that somebody else chose: resolved once, checked, pinned, and bounded in time and size."""
+"""Ask an address that somebody else chose: resolved once, checked, pinned, and bounded in time and size."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ _READ_BYTES = 16_384
 _RESOLVER_THREADS = 8
 """Of our own: a name server that does not answer holds up callbacks, and nothing else."""
 _INTERIM = 200
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_BARE = frozenset({"GET", "DELETE", "OPTIONS"})
+"""Those that mostly come without a body."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """All addresses of a host, best first. Raises `OSError` when there is none."""
@@ -72,6 +75,12 @@ class Outbound:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send `body`. Raises `OutboundRefused` (trying again is useless) or `OutboundFailed`."""
+        return await self.ask("POST", url, body, headers)
+
+    async def ask(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send a request of any method but HEAD. Raises `OutboundRefused` (trying again is useless) or `OutboundFailed`."""
+        if method not in _METHODS:
+            raise OutboundRefused(f"{method[:20]!r} is not a method that is sent from here.")
         target = target_of(url)
         check_headers(headers)
         if len(body) > self._body_max:
@@ -81,7 +90,7 @@ class Outbound:
                 addresses = await self._addresses(target)
                 reader, writer = await self._connected(target, addresses)
                 try:
-                    return await self._exchange(reader, writer, _head(target, headers, len(body)) + body)
+                    return await self._exchange(reader, writer, _head(method, target, headers, len(body)) + body)
                 finally:
                     writer.transport.abort()
                     with contextlib.suppress(OSError):  # a connection that broke is closed as well
@@ -224,11 +233,13 @@ def _written(host: str) -> str | None:
         return None
 
 
-def _head(target: Target, headers: Mapping[str, str], length: int) -> bytes:
-    said = {"user-agent": f"corral/{VERSION}", "accept": "*/*", "content-type": "application/json"}
+def _head(method: str, target: Target, headers: Mapping[str, str], length: int) -> bytes:
+    said = {"user-agent": f"corral/{VERSION}", "accept": "*/*"}
+    if length or method not in _BARE:
+        said |= {"content-type": "application/json", "content-length": str(length)}
     said |= {name.lower(): value for name, value in headers.items()}
-    said |= {"accept-encoding": "identity", "content-length": str(length), "connection": "close"}
-    lines = [f"POST {target.path} HTTP/1.1", f"host: {target.authority}", *(f"{n}: {v}" for n, v in said.items())]
+    said |= {"accept-encoding": "identity", "connection": "close"}
+    lines = [f"{method} {target.path} HTTP/1.1", f"host: {target.authority}", *(f"{n}: {v}" for n, v in said.items())]
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,11 +10,10 @@ from corral.messages import ToolCall, ToolSpec
 from corral.settings.policy_sections import McpSettings
 from corral.tools.failing import ToolFailed
 from corral.tools.marks import Marks
+from corral.tools.naming import tool_name
 from corral.tools.results import ToolOutput
 from corral.tools.tool import Tool
 
-_ODD = re.compile(r"[^a-zA-Z0-9_-]")
-_NAME_MAX = 64
 _DESCRIPTION_MAX = 4_000
 _SAID_MAX = 2_000
 
@@ -37,15 +34,6 @@ def tools_of(name: str, settings: McpSettings, listed: list[dict[str, Any]], cal
         ours = tool_name(prefix + theirs)
         tools.setdefault(ours, _tool(ours, theirs, one, settings, f"mcp:{name}", call))
     return tools
-
-
-def tool_name(text: str) -> str:
-    """A name that every provider of models takes: what is too long is cut, and stays different from others."""
-    name = _ODD.sub("_", text)
-    if len(name) > _NAME_MAX or name != text:
-        mark = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:6]
-        name = f"{name[: _NAME_MAX - 7]}_{mark}"
-    return name
 
 
 def _tool(ours: str, theirs: str, said: dict[str, Any], settings: McpSettings, source: str, call: CallNamed) -> Tool:
