@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from corral.settings.tool_sections import ToolSettings
 from corral.tools.bounded import Bounded
 from corral.tools.checked import checked
+from corral.tools.idempotent import Idempotent
+from corral.tools.in_memory import EffectsInMemory
 from corral.tools.stack import RunTool, wrap
+from corral.tools.traced import Traced
 
 _service: RunTool | None = None
 _here: contextvars.ContextVar[RunTool | None] = contextvars.ContextVar("corral_tools", default=None)
@@ -39,8 +42,9 @@ def connected() -> RunTool:
 
 
 def _plain() -> RunTool:
-    """Without a service there is no store."""
+    """A script's: without a service there is no store, so effects are remembered in this process alone, and results are not kept."""
     global _alone  # noqa: PLW0603 - made when it is first needed
     if _alone is None:
-        _alone = wrap(Bounded(ToolSettings()), [checked])
+        settings = ToolSettings()
+        _alone = wrap(Bounded(settings), [Traced(), checked, Idempotent(EffectsInMemory(), settings)])
     return _alone

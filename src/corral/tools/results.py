@@ -74,7 +74,7 @@ def beginning(output: ToolOutput, bytes_max: int, name: str) -> ToolOutput:
     whole = len(text.encode(errors="replace"))
     first = text.encode(errors="replace")[:bytes_max].decode(errors="ignore")
     cut = first.rfind("\n")
-    if cut > len(first) // 2:  # at the end of a line, where there is one not far away
+    if cut > len(first) * 3 // 4:  # at the end of a line, where there is one not far away
         first = first[:cut]
     said = f"[The first {len(first.encode())} of {whole} bytes. "
     said += f"The whole is the artefact {name}.]" if name else "The rest was not kept.]"

@@ -43,11 +43,9 @@ class Errand:
         try:
             result, error = self._context.run(self._fn), None
         except BaseException as raised:  # noqa: BLE001 - carried to who waits
-            # A future cannot carry this one, and would hang its waiter.
-            result, error = (
-                None,
-                RuntimeError("The tool raised StopIteration.") if isinstance(raised, StopIteration) else raised,
-            )
+            ours = isinstance(raised, Exception) and not isinstance(raised, StopIteration)
+            # The others would mean something else to who waits: that the program ends, that he himself was cancelled.
+            result, error = None, raised if ours else RuntimeError(f"The tool raised {raised!r}.")
         if not self.given_up:
             try:
                 self._loop.call_soon_threadsafe(self._tell, result, error)
