@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from corral.agents.connected import House, use
 from corral.agents.counting import AgentCounting
+from corral.agents.keeping import StoredRuns
 from corral.backends.stores import Stores
 from corral.context import Context
 from corral.observability.metrics import Metrics
@@ -29,6 +30,7 @@ class Agentic:
         self._stores = stores
         self._turns = turns
         self._counting = AgentCounting(metrics)
+        self.runs = StoredRuns(stores.agent_runs, settings.agents)
         self._house: House | None = None
         self._home: Home
 
@@ -37,8 +39,10 @@ class Agentic:
         if self._house is not None:
             return
         self._home = Home()
+        await self.runs.start()
         self._house = House(
             settings=self._settings.agents,
+            keeping=self.runs,
             open_session=self._open_session,
             counting=self._counting,
         )
@@ -49,6 +53,7 @@ class Agentic:
         house, self._house = self._house, None
         if house is None:
             return
+        await self.runs.stop()
         before = use(None)
         if before is not house:  # another service of this process has taken over
             use(before)

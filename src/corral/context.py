@@ -47,6 +47,11 @@ class JobHandle(Protocol):
         """1 for the first run of the job."""
         ...
 
+    @property
+    def mark(self) -> str:
+        """Of what the job was asked for: another one once it was redriven with a new input."""
+        ...
+
     def step(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """Call once per job, and remember the result."""
         ...
@@ -80,6 +85,7 @@ class Context:
         "_job",
         "_session",
         "agent",
+        "agent_runs",
         "agent_span_id",
         "cancelled",
         "deadline",
@@ -124,6 +130,8 @@ class Context:
         self._session: Any = None
         self._http: HttpSource | None = None
         self._job: JobHandle | None = None
+        self.agent_runs: dict[str, int] = {}
+        """How often each agent began a run here: in a job, the same place is the same run in every attempt."""
 
     def attach_http(self, source: HttpSource) -> None:
         """Say where headers and request come from. They are built when somebody asks: most agents never do."""
@@ -169,6 +177,11 @@ class Context:
     def attempt(self) -> int:
         """Which run of the job this is; 1 in a plain request."""
         return 1 if self._job is None else self._job.attempt
+
+    @property
+    def job_mark(self) -> str:
+        """Of what the job was asked for; empty in a plain request."""
+        return "" if self._job is None else self._job.mark
 
     def attach_job(self, job: JobHandle) -> None:
         """Say that this invocation is a job's."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from corral.agentic import Agentic
+from corral.agents.desk import RunDesk
 from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
@@ -24,6 +25,7 @@ from corral.jobs.outage import Outage
 from corral.jobs.reaper import Reaper
 from corral.jobs.scheduler import Scheduler
 from corral.jobs.worker import Worker
+from corral.learning import LEARNER, Learning
 from corral.modelling import Modelling
 from corral.observing import Observing
 from corral.runtime.ending import Ended
@@ -36,6 +38,9 @@ from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
 from corral.runtime.warmup import Warmups, run_hook
 from corral.security.audit import AuditWriter
+from corral.server.agentcore.routes import AgentCoreRoutes
+from corral.server.agentcore.search import WordSearch
+from corral.server.agents import AgentRunRoutes
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
 from corral.server.audit import AuditRoutes
@@ -113,9 +118,11 @@ class Service:
                 "sessions": self.stores.sessions.expire,
                 "answers": self.stores.invocations.expire,
                 "spans": self._expire_spans,
+                "resources": self.stores.resources.expire,
                 "effects": self.stores.tool_effects.expire,
                 "artefacts": self.stores.tool_artefacts.expire,
                 "audit": self._expire_audit,
+                "runs": self._expire_runs,
             },
             period_s=settings.sessions.sweep_s,
         )
@@ -142,6 +149,7 @@ class Service:
         )
         self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics)
         self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
+        self.learning = self._learning()
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
@@ -174,9 +182,19 @@ class Service:
         store = self.settings.store
         return open_stores(store.url, sync=store.sync, pool_max=store.pool_max, hot=hot)
 
+    def _learning(self) -> Learning:
+        models = self.settings.models
+        return Learning(
+            self.settings.learning,
+            self.stores,
+            has_models=bool(models.providers or models.names),
+            attempts_max=self.settings.jobs.attempts_max,
+        )
+
     # -- the two lists that say what happens
 
-    def _pipeline(self) -> Proceed:
+    def _pipeline(self, *, record: bool = True) -> Proceed:
+        """`record`: what is said is appended to its session, where the agent does not see to that itself."""
         settings, runner = self.settings, self._runner
         return compose(
             [
@@ -184,7 +202,7 @@ class Service:
                 self.idempotency.stage,
                 Ended(runner, [self.observing.invocation]).stage,
                 admitted(self.invocations, self.door, settings.runtime, SYSTEM_CLOCK),
-                self._session_stage(),
+                self._session_stage(record=record),
             ],
             runner.run,
         )
@@ -205,10 +223,13 @@ class Service:
         if self._scheduler is not None:
             self._scheduler.wake()
 
-    def _session_stage(self) -> Stage:
+    def _session_stage(self, *, record: bool = True) -> Stage:
         if self.app.compatible:
             return with_session(self.stores.sessions)
-        return in_turn(self.turns, self.stores.sessions, self.settings.sessions, self.observing.turn_waited)
+        sessions = self.settings.sessions
+        if not record:
+            sessions = msgspec.structs.replace(sessions, record=False)
+        return in_turn(self.turns, self.stores.sessions, sessions, self.observing.turn_waited)
 
     def _working(self) -> Working:
         """What this process does of its own."""
@@ -222,6 +243,7 @@ class Service:
                 self._job_pipeline(),
                 self.observing.begin,
                 result_max_bytes=jobs.result_max_bytes,
+                own={LEARNER: self.learning.run},
             )
             worker = Worker(
                 stores.jobs,
@@ -272,8 +294,10 @@ class Service:
         routes = [
             *runs.routes(settings.server.aliases),
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
+            *self._agentcore_routes(),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
+            *self._agent_run_routes(),
             *ToolRoutes(self.tooling.catalog, self.tooling.run, self.tooling.artefacts.read).routes(),
             *AuditRoutes(self.stores.audit).routes(),
             *CacheRoutes(self.modelling.cached.shelf, by_meaning=self.stores.semantic).routes(),
@@ -284,6 +308,27 @@ class Service:
         ]
         about.describes(routes)
         return routes
+
+    def _agentcore_routes(self) -> list[Route]:
+        """The memory API and the control plane that boto3 knows."""
+        stores = self.stores
+        return AgentCoreRoutes(
+            stores.resources,
+            stores.invocations,
+            stores.sessions,
+            stores.memory,
+            agents=self.app.agents,
+            settings=self.settings.agentcore,
+            search=WordSearch(stores.memory),
+            notice=self.learning.notice,
+            jobs=stores.job_records,
+            learner=LEARNER,
+        ).routes()
+
+    def _agent_run_routes(self) -> list[Route]:
+        answerer = Answerer(self._pipeline(record=False), id_chars_max=self.settings.runtime.id_chars_max)
+        desk = RunDesk(self.agentic.runs, self.stores.jobs.signal, audit=self.audit)
+        return AgentRunRoutes(self.app.agents, answerer, desk).routes()
 
     def _model_routes(self) -> list[Route]:
         models, settings = self.modelling, self.settings.models
@@ -362,6 +407,9 @@ class Service:
     def _expire_spans(self) -> Awaitable[int]:
         kept_s = self.settings.observability.trace_ttl_s
         return self.stores.spans.expire(before=SYSTEM_CLOCK.now() - kept_s)
+
+    def _expire_runs(self) -> Awaitable[int]:
+        return self.stores.agent_runs.expire(before=SYSTEM_CLOCK.now() - self.settings.agents.kept_s)
 
     def _expire_audit(self) -> Awaitable[int]:
         return self.stores.audit.expire(before=SYSTEM_CLOCK.now() - self.settings.security.audit_keep_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -141,6 +142,11 @@ class RunningJob:
     def attempt(self) -> int:
         """Which run this is."""
         return self.claimed.attempt
+
+    @property
+    def mark(self) -> str:
+        """See `Context.job_mark`."""
+        return hashlib.blake2b(self.claimed.input, digest_size=6).hexdigest()
 
     def step(self, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
         """See `Context.step`."""

@@ -39,8 +39,8 @@ def serve_works(works: Works, prompt_of: Callable[[Any], str]) -> Callable[..., 
 
     async def invoke(payload: Any, context: Context) -> Any:
         given = payload if isinstance(payload, dict) else {}
-        asked = _conversation(given["messages"]) if "messages" in given else prompt_of(payload)
-        variables = _variables(works, given.get("variables"))
+        asked = conversation_of(given["messages"]) if "messages" in given else prompt_of(payload)
+        variables = variables_of(works, given.get("variables"))
         session = context.session_id if context.has_session else None
         if given.get("stream") is True:
             return _events(works, asked, session, variables)
@@ -95,7 +95,8 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
 
 
-def _conversation(messages: Any) -> list[Message]:
+def conversation_of(messages: Any) -> list[Message]:
+    """A conversation as callers send it. Raises `ValidationFailed`."""
     if not isinstance(messages, list) or not messages:
         raise _invalid("/messages", 'A list of messages, the newest last: [{"role": "user", "content": "…"}].')
     found = []
@@ -109,7 +110,7 @@ def _conversation(messages: Any) -> list[Message]:
     return found
 
 
-def _variables(works: Any, given: Any) -> dict[str, Any]:
+def variables_of(works: Any, given: Any) -> dict[str, Any]:
     """Those that the agent leaves open, and no others: what it has set is not for callers to change."""
     left_open: tuple[str, ...] = getattr(works, "open_variables", ())
     values = {} if given is None else given

@@ -59,9 +59,9 @@ def listed(request: Request) -> JobQuery:
         raise ValidationFailed("`cursor` is the `next_cursor` of a page.")
     return JobQuery(
         status=_states(states),
-        **{name: _word(name, given.get(name)) for name in _WORDS},
-        since=_text_moment(given, "since"),
-        until=_text_moment(given, "until"),
+        **{name: word(name, given.get(name)) for name in _WORDS},
+        since=text_moment(given, "since"),
+        until=text_moment(given, "until"),
         limit=whole_number(given, "limit", PAGE, low=1, high=PAGE_MAX),
         cursor=cursor,
     )
@@ -81,7 +81,7 @@ async def filtered(request: Request) -> JobQuery:
     everything = body.get("all", False)
     if not isinstance(everything, bool):
         raise fault("/all", "`all` is true or false.")
-    words = {name: _word(name, body.get(name)) for name in _WORDS}
+    words = {name: word(name, body.get(name)) for name in _WORDS}
     since, until = (_body_moment(body, name) for name in ("since", "until"))
     if not everything and not states and since is None and until is None and not any(words.values()):
         raise ValidationFailed('This concerns every job of your tenant. Say `{"all": true}` if you mean it, or filter.')
@@ -141,7 +141,8 @@ def _states(given: list[Any]) -> tuple[JobState, ...]:
     return tuple(dict.fromkeys(given))
 
 
-def _word(name: str, value: Any) -> str | None:
+def word(name: str, value: Any) -> str | None:
+    """A text that ids and names are compared with."""
     if value is None:
         return None
     if not _is_word(value, _WORD_MAX):
@@ -159,7 +160,8 @@ def _seconds(text: str) -> float | None:
     return float(text) if _SECONDS.fullmatch(text) else None
 
 
-def _text_moment(query: Mapping[str, str], name: str) -> float | None:
+def text_moment(query: Mapping[str, str], name: str) -> float | None:
+    """A time in the query."""
     text = query.get(name)
     if text is None:
         return None

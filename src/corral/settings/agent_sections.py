@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -33,3 +33,13 @@ class AgentSettings(Section, frozen=True):
     """Newest messages of a session that a run reads."""
     record_tools: bool = True
     """Append calls of tools and their results to the session as well, not only what was asked and answered."""
+    keep: Literal["auto", "always"] = "auto"
+    """Which runs are stored: those in jobs, those that were begun through the API and those that wait for people (`auto`), or all."""
+    kept_s: Seconds = 30 * 86_400.0
+    """How long a stored run is kept after it last changed."""
+    lease_s: Seconds = 30.0
+    """A run whose worker was not heard of for so long is interrupted: it can be resumed elsewhere."""
+    cancel_s: Seconds = 2.0
+    """How often at most a worker looks whether one of its runs is to be cancelled by another process."""
+    approval_ttl_s: Annotated[float, Meta(gt=0)] | None = None
+    """A question to people that nobody answered for so long counts as refused; none: it waits forever."""
