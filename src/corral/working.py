@@ -6,7 +6,7 @@ And the life of what works in the background: the worker, what keeps house for t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import Context
 from corral.errors import AgentUnavailable, NotFound, PayloadTooLarge
-from corral.jobs.running import Outcome, RunningJob
+from corral.jobs.running import Handler, Outcome, RunningJob
 from corral.jobs.worker import Worker
 from corral.observability.traces import join_trace
 from corral.runtime.invocation import Invocation
@@ -33,18 +33,26 @@ class JobRuns:
         begin: Callable[[Context], None],
         *,
         result_max_bytes: int,
+        own: Mapping[str, Handler] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`pipeline` is the list of stages without those that are for requests alone; `begin` is told of each context."""
+        """`pipeline` is the list of stages without those that are for requests alone; `begin` is told of each context.
+
+        `own` are the house's own jobs, by the name that stands in the place of an agent's.
+        """
         self._agents = agents
         self._pipeline = pipeline
         self._begin = begin
         self._result_max_bytes = result_max_bytes
+        self._own = own or {}
         self._clock = clock
 
     async def run(self, job: RunningJob) -> Outcome:
         """Run the agent; what it yields becomes the job's events, and what it answers the job's result."""
         claimed = job.claimed
+        handler = self._own.get(claimed.agent)
+        if handler is not None:
+            return await handler(job)
         agent = self._agent(claimed.agent)
         context = Context(claimed.id, agent.name)
         context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from corral.settings.agent_sections import AgentSettings
+from corral.settings.memory_sections import MemorySettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
 from corral.settings.section import Count, Pause, Seconds, Section
 from corral.settings.tool_sections import ToolSettings
@@ -234,6 +235,7 @@ class Settings(Section, frozen=True):
     cache: CacheSettings = CacheSettings()
     limits: LimitSettings = LimitSettings()
     tools: ToolSettings = ToolSettings()
+    memory: MemorySettings = MemorySettings()
     agents: AgentSettings = AgentSettings()
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()
