@@ -13,6 +13,7 @@ from corral.cache.store import EntryDraft
 from corral.models.breaker import Breaker
 from corral.observability.metrics import Metrics
 from corral.settings.sections import Settings
+from corral.tools import places
 from corral.tools.artefacts import Artefacts, reader
 from corral.tools.bounded import Bounded
 from corral.tools.cached import Cached
@@ -20,6 +21,7 @@ from corral.tools.catalog import Catalog
 from corral.tools.checked import checked
 from corral.tools.connected import use
 from corral.tools.counting import ToolCounting
+from corral.tools.elsewhere import Elsewhere
 from corral.tools.idempotent import Idempotent
 from corral.tools.stack import RunTool, ToolLayer, wrap
 from corral.tools.threads import ToolThreads
@@ -62,6 +64,8 @@ class Tooling:
         self.catalog = Catalog(lambda: ((tool, "") for tool in own), lambda: _of_agents(agents))
         self.read_artefact = reader(self.artefacts.read)
         self.catalog.add(lambda: [(self.read_artefact, "")])
+        self.elsewhere = Elsewhere(self._settings)
+        self.catalog.add(lambda: [(tool, "") for tool in self.elsewhere])
         self.run = self._stack()
         self._started = False
 
@@ -94,6 +98,8 @@ class Tooling:
             self._started = True
             self._results.at_home()
             use(self.run)
+            places.use(self.elsewhere)
+            await self.elsewhere.start()
 
     async def stop(self) -> None:
         """They do not any more. A tool in the middle of a call is left to its own end."""
@@ -103,6 +109,10 @@ class Tooling:
         before = use(None)
         if before is not self.run:  # another service of this process has taken over
             use(before)
+        there = places.use(None)
+        if there is not self.elsewhere:
+            places.use(there)
+        await self.elsewhere.stop()
         self._threads.close()
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from corral.settings.policy_sections import McpSettings, OpenApiSettings, PolicySettings
 from corral.settings.section import Count, Pause, Seconds, Section
 
 
@@ -41,5 +42,10 @@ class ToolSettings(Section, frozen=True):
     """How long it is remembered what came of a call with an idempotency key."""
     effect_lease_s: Annotated[float, Meta(ge=0.5, le=1e6)] = 10.0
     """A worker that died in the middle of a call gives it up after this long."""
+    policy: PolicySettings = PolicySettings()
+    mcp: dict[str, McpSettings] = {}
+    """Servers of tools that speak MCP, by name; agents take their tools with `tools=["mcp:NAME"]`."""
+    openapi: dict[str, OpenApiSettings] = {}
+    """APIs with an OpenAPI document, by name; agents take their operations with `tools=["openapi:NAME"]`."""
     breaker: BreakerSettings = BreakerSettings()
     """When a tool that fails again and again is left alone."""

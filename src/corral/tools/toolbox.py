@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from corral.errors import ConfigError
 from corral.messages import Caller, ToolCall, ToolReply, ToolSpec
 from corral.tools.connected import connected
 from corral.tools.failing import failed
+from corral.tools.places import checked_source, tools_from
 from corral.tools.stack import RunTool, Use
 from corral.tools.tool import Tool, as_tool
 
@@ -24,12 +25,19 @@ class Toolbox:
     reply = await box.call(ToolCall(name="ticket_status", input={"ticket_id": "T-1"}))
     """
 
-    def __init__(self, tools: Iterable[Tool | Callable[..., Any]] = (), *, run: RunTool | None = None) -> None:
-        """Plain functions are taken as tools. `run` goes before the layers of the service that runs here."""
+    def __init__(self, tools: Iterable[Tool | Callable[..., Any] | str] = (), *, run: RunTool | None = None) -> None:
+        """Plain functions are taken as tools, and `mcp:NAME` or `openapi:NAME` as all that come from there.
+
+        `run` goes before the layers of the service that runs here.
+        """
         self._tools: dict[str, Tool] = {}
+        self._sources: list[str] = []
         self._run = run
         for one in tools:
-            self.add(one)
+            if isinstance(one, str):
+                self.include(one)
+            else:
+                self.add(one)
 
     def add(self, given: Tool | Callable[..., Any]) -> Tool:
         """Put a tool in. A name is taken once; the same tool twice is there once."""
@@ -40,30 +48,44 @@ class Toolbox:
         self._tools[tool.name] = tool
         return tool
 
-    def plus(self, *tools: Tool | Callable[..., Any]) -> Toolbox:
+    def include(self, source: str) -> None:
+        """Put all tools of a place in, whichever it has at the time: `mcp:NAME`, `openapi:NAME`."""
+        if checked_source(source) not in self._sources:
+            self._sources.append(source)
+
+    def plus(self, *tools: Tool | Callable[..., Any] | str) -> Toolbox:
         """Another one, with these as well."""
-        return Toolbox([*self, *tools], run=self._run)
+        return Toolbox([*self._tools.values(), *self._sources, *tools], run=self._run)
+
+    def _all(self) -> Mapping[str, Tool]:
+        """All there are now. One of ours goes before one from elsewhere that has its name."""
+        if not self._sources:
+            return self._tools
+        found: dict[str, Tool] = {}
+        for source in reversed(self._sources):
+            found |= tools_from(source)
+        return found | self._tools
 
     def __iter__(self) -> Iterator[Tool]:
-        return iter(self._tools.values())
+        return iter(self._all().values())
 
     def __len__(self) -> int:
-        return len(self._tools)
+        return len(self._all())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tools
+        return name in self._all()
 
     def find(self, name: str) -> Tool | None:
         """The tool of that name."""
-        return self._tools.get(name)
+        return self._all().get(name)
 
     def specs(self) -> list[ToolSpec]:
         """What models are told."""
-        return [tool.spec for tool in self._tools.values()]
+        return [tool.spec for tool in self._all().values()]
 
     async def call(self, call: ToolCall) -> ToolReply:
         """Call a tool, through all layers. Never raises for what the tool did: the reply has a fault then."""
-        tool = self._tools.get(call.name)
+        tool = self.find(call.name)
         if tool is None:
             return failed(call, "not_found", self._absent(call.name))
         return await (self._run or connected())(Use(tool, addressed(call)))
@@ -73,9 +95,10 @@ class Toolbox:
         return await self.call(ToolCall(name=name, input=arguments))
 
     def _absent(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._tools, 1)
+        known = self._all()
+        near = difflib.get_close_matches(name, known, 1)
         meant = f" Did you mean {near[0]}?" if near else ""
-        return f"There is no tool {name[:100]!r}.{meant} There is: {', '.join(sorted(self._tools)) or 'none'}."
+        return f"There is no tool {name[:100]!r}.{meant} There is: {', '.join(sorted(known)) or 'none'}."
 
 
 def addressed(call: ToolCall) -> ToolCall:
