@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished
 from corral.agents.event import Asked as Question
 from corral.agents.guards import Guards
 from corral.agents.history import History, open_session
-from corral.agents.journal import AnyEntry, Asked, InMemory, Keeper, Opening, RunState, fold
+from corral.agents.journal import Asked, InMemory, Keeper, Opening, RunState, fold
 from corral.agents.limits import Bounds, Limits
 from corral.agents.loop import Loop
 from corral.agents.output import Output
@@ -107,69 +108,62 @@ class Agent:
 
     async def run(self, prompt: Question, *, session: str | None = None, **variables: Any) -> RunResult:
         """Work, and return the result. Raises what it failed for (`StepsExceeded`, `OutputMisfit`, a model's error, …)."""
-        return await self._finish(self._go(prompt, session, variables, stream=False))
+        return await self._finish(None, functools.partial(self._asked, prompt, session, variables))
 
-    async def stream(
-        self, prompt: Question, *, session: str | None = None, **variables: Any
-    ) -> AsyncIterator[AgentEvent]:
+    def stream(self, prompt: Question, *, session: str | None = None, **variables: Any) -> AsyncIterator[AgentEvent]:
         """Work, event by event; the last one is `Finished` or `Failed`. Close it to stop the model and the tools."""
-        async with closing(self._go(prompt, session, variables, stream=True)) as events:
-            async for event, _ in events:
-                yield event
+        return self._work(None, functools.partial(self._asked, prompt, session, variables), stream=True)
 
     def run_sync(self, prompt: Question, *, session: str | None = None, **variables: Any) -> RunResult:
         """`await agent.run(…)` for a thread."""
         return models.connected().from_thread(self.run(prompt, session=session, **variables))
 
-    async def carry_on(self, keeper: Keeper, *, stream: bool = True) -> AsyncIterator[AgentEvent]:
+    def carry_on(self, keeper: Keeper, *, stream: bool = True) -> AsyncIterator[AgentEvent]:
         """Go on with a run where its entries end: after a pause, or because whoever worked on it died."""
-        async with closing(self._work(keeper, None, stream=stream)) as events:
-            async for event, _ in events:
-                yield event
+        return self._work(keeper, None, stream=stream)
 
     async def resume(self, keeper: Keeper) -> RunResult:
         """The same, for who wants the result."""
-        return await self._finish(self._work(keeper, None, stream=False))
+        return await self._finish(keeper, None)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    async def _finish(self, going: AsyncIterator[tuple[AgentEvent, Loop]]) -> RunResult:
-        approvals: list[ApprovalAsked] = []
-        async with closing(going) as events:
-            async for event, loop in events:
-                if type(event) is ApprovalAsked:
-                    approvals.append(event)
-                elif type(event) is Finished:
-                    said = [message for message in loop.state.messages if message.role != "system"]
-                    return result_of(event, approvals, said)
-                elif type(event) is Failed:
-                    raise loop.failure or AgentFailed(event.message)
-        raise AgentFailed(f"The run of {self.name!r} ended without saying how.")
-
-    async def _go(
-        self, prompt: Question, session: str | None, variables: Mapping[str, Any], *, stream: bool
-    ) -> AsyncIterator[tuple[AgentEvent, Loop]]:
+    def _asked(self, prompt: Question, session: str | None, variables: Mapping[str, Any]) -> Asked:
+        """What a new run begins with."""
         messages = _messages(prompt)
         instructions = self.prompt.filled(variables)
         if instructions:
             messages.insert(0, Message(role="system", content=as_parts(instructions)))
-        house, context = connected(), find_context()
-        keeper: Keeper
-        if house.keeping is None:
-            keeper = InMemory(new_id())
-        else:
-            keeper = await house.keeping.open(Opening(agent=self.name, context=context, session=session or ""))
-        asked = Asked(agent=self.name, messages=messages, session=session or "")
-        async with closing(self._work(keeper, asked, stream=stream)) as events:
-            async for happened in events:
-                yield happened
+        return Asked(agent=self.name, messages=messages, session=session or "")
+
+    async def _finish(self, keeper: Keeper | None, ask: Callable[[], Asked] | None) -> RunResult:
+        approvals: list[ApprovalAsked] = []
+        loops: list[Loop] = []
+        async with closing(self._work(keeper, ask, stream=False, loops=loops)) as events:
+            async for event in events:
+                if type(event) is ApprovalAsked:
+                    approvals.append(event)
+                elif type(event) is Finished:
+                    said = [message for message in loops[0].state.messages if message.role != "system"]
+                    return result_of(event, approvals, said)
+                elif type(event) is Failed:
+                    raise loops[0].failure or AgentFailed(event.message)
+        raise AgentFailed(f"The run of {self.name!r} ended without saying how.")
 
     async def _work(
-        self, keeper: Keeper, asked: Asked | None, *, stream: bool
-    ) -> AsyncIterator[tuple[AgentEvent, Loop]]:
-        """`asked` is forgotten where the keeper knows better: the run has begun already."""
+        self,
+        keeper: Keeper | None,
+        ask: Callable[[], Asked] | None,
+        *,
+        stream: bool,
+        loops: list[Loop] | None = None,
+    ) -> AsyncIterator[AgentEvent]:
+        """One go at a run: a new one, or that of `keeper`. What is asked is forgotten where the run has begun already."""
         house, context, clock = connected(), find_context(), self._clock
-        state = _folded(keeper.entries)
+        asked = None if ask is None else ask()
+        if keeper is None:
+            keeper = await _opened(house, self.name, context, "" if asked is None else asked.session)
+        state = fold(keeper.entries)
         if state.asked is not None:
             asked = None
         elif asked is None:
@@ -184,14 +178,15 @@ class Agent:
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(keeper.close)
                 history = History(await open_session(stack, house, context, session))
-                before = None if asked is not None else (state.asked.session_at if state.asked is not None else "")
-                await history.load(house.settings.history_max, upto=before)
+                await history.load(house.settings.history_max, upto=None if asked else state.asked.session_at)  # type: ignore[union-attr]  # as above
                 loop = self._loop(keeper, state, history, house, context, steps, stream=stream)
+                if loops is not None:
+                    loops.append(loop)
                 if asked is not None:
                     asked = msgspec.structs.replace(asked, session_at=history.at, at=clock.now())
                 async with closing(loop.events(asked)) as events:
                     async for event in events:
-                        yield event, loop
+                        yield event
         finally:
             outcome = (loop.outcome if loop is not None else "") or "cancelled"
             took = steps.end(self.name, outcome, _facts(state, keeper.run_id))
@@ -222,6 +217,7 @@ class Agent:
             steps=steps,
             clock=clock,
             deadline=bounds.deadline,
+            keeps_time=not callable(self._model),
         )
         return Loop(
             self.name,
@@ -285,8 +281,10 @@ def _messages(prompt: Question) -> list[Message]:
     return [prompt] if isinstance(prompt, Message) else list(prompt)
 
 
-def _folded(entries: Sequence[AnyEntry]) -> RunState:
-    return fold(entries) if entries else RunState()
+async def _opened(house: House, agent: str, context: Context | None, session: str) -> Keeper:
+    if house.keeping is None:
+        return InMemory(new_id())
+    return await house.keeping.open(Opening(agent=agent, context=context, session=session))
 
 
 def _facts(state: RunState, run_id: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Asking:
         "_ask",
         "_clock",
         "_deadline",
+        "_keeps_time",
         "_limit_s",
         "_silent",
         "_steps",
@@ -34,7 +35,7 @@ class Asking:
         "report",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - whom, with what, for whom and until when
         self,
         agent: str,
         ask: CallModel,
@@ -45,8 +46,12 @@ class Asking:
         steps: Steps,
         clock: Clock,
         deadline: float,
+        keeps_time: bool,
     ) -> None:
-        """`template` is the call without its messages; `silent`: no text goes out before a guard has seen all of it."""
+        """`template` is the call without its messages; `silent`: no text goes out before a guard has seen all of it.
+
+        `keeps_time`: who is asked obeys the call's deadline by itself.
+        """
         self._agent = agent
         self._ask = ask
         self._template = template
@@ -55,6 +60,7 @@ class Asking:
         self._steps = steps
         self._clock = clock
         self._deadline = deadline
+        self._keeps_time = keeps_time
         self.reply = ModelReply()
         """The last answer; its calls of tools have ids that are not empty and not the same."""
         self.report: Any = None
@@ -86,6 +92,9 @@ class Asking:
             yield Text(agent=self._agent, step=step, text=reply.text)
 
     async def _first(self, events: Any, late: TimeExceeded) -> Any:
+        if self._keeps_time:
+            with self._steps.below():
+                return await anext(events, None)
         left = self._deadline - self._clock.monotonic()
         try:
             with self._steps.below():

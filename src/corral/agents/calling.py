@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
 
 from corral.agents.event import ToolFinished, ToolStarted
 from corral.agents.journal import RunState, effect_key
-from corral.messages import Caller, CallTool, ToolCall, ToolReply, closing
+from corral.messages import Caller, CallTool, ToolCall, ToolReply
 from corral.tools.failing import failed
 from corral.tools.parallel import ParallelToolExecutor
 
@@ -38,8 +37,10 @@ class Calling:
 
     def ready(self, state: RunState, run_id: str, deadline: float) -> list[ToolCall]:
         """The calls that can be made now: those that wait for a person are not among them."""
-        waiting = {wanted.call for wanted in state.waits_for}
-        tainted = tuple(dict.fromkeys((*self._tainted, *state.tainted)))
+        waiting = {wanted.call for wanted in state.waits_for} if state.approvals else ()
+        tainted = state.tainted
+        if self._tainted:
+            tainted = tuple(dict.fromkeys((*self._tainted, *tainted)))
         return [
             msgspec.structs.replace(
                 call,
@@ -52,30 +53,26 @@ class Calling:
             if call.id not in waiting
         ]
 
-    async def replies(
-        self, state: RunState, calls: Sequence[ToolCall], below: Callable[[], AbstractContextManager[None]]
-    ) -> AsyncIterator[tuple[ToolCall, ToolReply]]:
-        """Each call with its reply, as they come. Closing it cancels those that still run."""
+    def settled(self, state: RunState, calls: Sequence[ToolCall]) -> tuple[Sequence[ToolCall], list[ToolReply]]:
+        """The calls that are made, and replies to those that are not: a person refused them, or nobody can read them."""
         unreadable = _unreadable(state)
+        if not unreadable and not state.decisions:
+            return calls, []
         made: list[ToolCall] = []
+        replies: list[ToolReply] = []
         for call in calls:
             decision = state.decisions.get(call.id)
             if decision is not None and decision.decision == "refuse":
-                yield call, _refused(call, decision.by, decision.note)
+                replies.append(_refused(call, decision.by, decision.note))
             elif call.id in unreadable and (decision is None or decision.input is None):
-                yield call, _misread(call, unreadable[call.id])
+                replies.append(_misread(call, unreadable[call.id]))
             else:
                 made.append(call)
-        if not made:
-            return
-        by_id = {call.id: call for call in made}
-        async with closing(self._executor.stream(self._call, made)) as replies:
-            with below():  # tasks keep the place in the trace in which they were made
-                first = await anext(replies, None)
-            while first is not None:
-                yield by_id[first.id], first
-                with below():
-                    first = await anext(replies, None)
+        return made, replies
+
+    def replies(self, calls: Sequence[ToolCall]) -> AsyncIterator[ToolReply]:
+        """The replies as they come. Closing it cancels the calls that still run."""
+        return self._executor.stream(self._call, calls)
 
     def started(self, step: int, call: ToolCall) -> ToolStarted:
         """The event that says so."""
@@ -96,10 +93,10 @@ class Calling:
 
 
 def _unreadable(state: RunState) -> dict[str, Any]:
-    """Calls whose arguments are no JSON, by id."""
+    """Calls of the last answer whose arguments are no JSON, by id."""
     for message in reversed(state.messages):
         if message.role == "assistant":
-            return {part["id"]: part["input_text"] for part in message.content if part.get("input_text")}
+            return {part["id"]: part["input_text"] for part in message.content if "input_text" in part}
     return {}
 
 

@@ -148,8 +148,8 @@ class RunState:
         """Of the calls that are pending, by the call's id."""
         self.decisions: dict[str, Decided] = {}
         """What was decided about them, by the call's id."""
-        self.turns: list[tuple[str, ...]] = []
-        """Per step that called tools: a digest of each call with its result, in the answer's order."""
+        self.turns: list[tuple[int, ...]] = []
+        """Per step that called tools: what each call and its result come to, in an order that is not the calls'."""
         self.tools_called: list[str] = []
         """Names of all tools that have replied, each once, the first first."""
         self.tainted: tuple[str, ...] = ()
@@ -253,7 +253,7 @@ class RunState:
         uses = [part for part in self.messages[-1].content if part.get("type") == "tool_use"]
         replies = [self.results[part["id"]] for part in uses]
         self.messages.append(Message(role="tool", content=[reply.as_part() for reply in replies]))
-        self.turns.append(tuple(_digest(use, reply) for use, reply in zip(uses, replies, strict=True)))
+        self.turns.append(tuple(sorted(_sameness(use, reply) for use, reply in zip(uses, replies, strict=True))))
 
     def _decided(self, entry: Decided) -> None:
         wanted = next((one for one in self.approvals.values() if one.approval == entry.approval), None)
@@ -299,9 +299,9 @@ def add_usage(one: Usage, other: Usage) -> Usage:
     )
 
 
-def _digest(use: dict[str, Any], reply: ToolReply) -> str:
-    said = msgspec.json.encode((use.get("name"), use.get("input"), reply.content), order="sorted")
-    return hashlib.blake2b(said, digest_size=9).hexdigest()
+def _sameness(use: dict[str, Any], reply: ToolReply) -> int:
+    """The same for the same call with the same result, within this process."""
+    return hash(msgspec.json.encode((use.get("name"), use.get("input"), reply.content), order="deterministic"))
 
 
 # -- where entries are kept -------------------------------------------------------------------------------------------

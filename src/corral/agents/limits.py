@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -111,14 +111,11 @@ class Bounds:
             )
 
 
-def going_round(turns: Sequence[tuple[str, ...]], repeats: int) -> str:
-    """How the run goes round in circles, in words; empty: it does not.
-
-    A turn is what its calls and their results come to; the order of the calls within it does not matter.
-    """
-    if not repeats or len(turns) < min(repeats, 2 * _CYCLES):
+def going_round(turns: Sequence[tuple[Hashable, ...]], repeats: int) -> str:
+    """How the run goes round in circles, in words; empty: it does not. A turn is what its calls and their results come to."""
+    if not repeats or not turns or (repeats > 1 and turns[-1] not in turns[-1 - _PERIOD_MAX : -1]):
         return ""
-    last = [tuple(sorted(turn)) for turn in turns[-max(repeats, _PERIOD_MAX * _CYCLES) :]]
+    last = turns[-max(repeats, _PERIOD_MAX * _CYCLES) :]
     if len(last) >= repeats and len(set(last[-repeats:])) == 1:
         return f"made the same call {repeats} times" if repeats > 1 else "made a call"
     for period in range(2, _PERIOD_MAX + 1):

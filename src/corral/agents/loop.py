@@ -14,7 +14,16 @@ import msgspec
 
 from corral.agents.asking import Asking
 from corral.agents.calling import Calling
-from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished, HandOff, Text
+from corral.agents.event import (
+    AgentEvent,
+    ApprovalAsked,
+    Failed,
+    Finished,
+    HandOff,
+    Text,
+    ToolFinished,
+    UsageSeen,
+)
 from corral.agents.guards import Guarded, Guards, Verdict, name_of
 from corral.agents.handing import handed_on
 from corral.agents.history import History
@@ -45,7 +54,7 @@ from corral.errors import (
     TimeExceeded,
     error_of,
 )
-from corral.messages import Caller, Message, ToolReply, as_parts, closing
+from corral.messages import Caller, Message, ModelReply, ToolCall, ToolReply, as_parts, closing
 
 
 class Loop:
@@ -89,52 +98,46 @@ class Loop:
         self._notes: dict[str, Any] = {}
         self._value: Any = None
 
-    async def events(self, asked: Asked | None = None) -> AsyncIterator[AgentEvent]:
+    async def events(self, asked: Asked | None = None) -> AsyncIterator[AgentEvent]:  # noqa: C901 - the list of what may come next
         """All that happens, ending with one `Finished` or `Failed`. Close it to stop the model and the tools.
 
         `asked` is what a new run begins with.
         """
-        failure: CorralError | None = None
+        state, bounds = self.state, self._bounds
         try:
             if asked is not None:
                 await self._begin(asked)
-            async with closing(self._work()) as events:
-                async for event in events:
-                    yield event
+            while not state.over:
+                if state.pending:
+                    bounds.check_calls(state)
+                    self._check()
+                    async with closing(self._call_tools()) as events:
+                        async for event in events:
+                            yield event
+                    if state.waits_for and not await self._decided():
+                        self.outcome = "paused"
+                        break
+                elif (hand := handed_on(state)) is not None:
+                    yield await self._hand_on(hand)
+                elif state.answer is None:
+                    bounds.check_step(state)
+                    self._check()
+                    step = state.step + 1
+                    self._steps.open(step)
+                    async with closing(self._asking.ask(step, state, self._history.messages)) as events:
+                        async for event in events:
+                            yield event
+                    yield await self._answered(step)
+                elif (text := await self._conclude(state.answer)) is not None:
+                    yield text
+            last = self._finished("paused", None) if self.outcome == "paused" else self._ending()
         except CorralError as error:
-            failure = error
+            last = await self._failed(error)
         except Exception as error:  # noqa: BLE001 - a guard, a window or a type of the user's own may raise anything
             failure = AgentFailed(f"{type(error).__name__}: {error}", original=error)
             failure.__cause__ = error
-        if failure is not None:
-            yield await self._failed(failure)
-
-    async def _work(self) -> AsyncIterator[AgentEvent]:
-        state, bounds = self.state, self._bounds
-        while not state.over:
-            if state.pending:
-                bounds.check_calls(state)
-                self._check()
-                async with closing(self._call_tools()) as events:
-                    async for event in events:
-                        yield event
-                if state.waits_for and not await self._decided():
-                    self.outcome = "paused"
-                    yield self._finished("paused", None)
-                    return
-            elif (hand := handed_on(state)) is not None:
-                yield await self._hand_on(hand)
-            elif state.answer is None:
-                bounds.check_step(state)
-                self._check()
-                async with closing(self._ask()) as events:
-                    async for event in events:
-                        yield event
-            else:
-                async with closing(self._conclude()) as events:
-                    async for event in events:
-                        yield event
-        yield self._ending()
+            last = await self._failed(failure)
+        yield last
 
     def _check(self) -> None:
         self._bounds.check_time(self._clock.monotonic())
@@ -173,17 +176,9 @@ class Loop:
 
     # -- the model
 
-    async def _ask(self) -> AsyncIterator[AgentEvent]:
-        step = self.state.step + 1
-        self._steps.open(step)
+    async def _answered(self, step: int) -> UsageSeen:
+        """The model has said all it has to say in this step."""
         asking = self._asking
-        try:
-            async with closing(asking.ask(step, self.state, self._history.messages)) as events:
-                async for event in events:
-                    yield event
-        except ModelTimeout:
-            self._bounds.check_time(self._clock.monotonic())
-            raise
         reply = asking.reply
         if asking.report is not None:
             self._notes["window"] = asking.report
@@ -191,7 +186,7 @@ class Loop:
         self._steps.answered(reply)
         if not self.state.pending:
             self._steps.close()
-        yield asking.usage(step)
+        return asking.usage(step)
 
     # -- the tools
 
@@ -201,27 +196,44 @@ class Loop:
         calls = calling.ready(state, self._keeper.run_id, self._bounds.deadline)
         for call in calls:
             yield calling.started(state.step, call)
-        async with closing(calling.replies(state, calls, self._steps.below)) as replies:
-            async for call, reply in replies:
-                if _wants_approval(reply) and call.id not in state.decisions:
-                    wanted = ApprovalWanted(
-                        step=state.step,
-                        approval=approval_id(self._keeper.run_id, state.step, call.id),
-                        call=call.id,
-                        tool=call.name,
-                        input=call.input,
-                        message=reply.fault.message if reply.fault else "",
-                        rule=str(call.notes.get("rule", "")),
-                        at=self._clock.now(),
-                    )
-                    await self._append(wanted)
-                    yield self._asked(wanted)
-                    continue
-                step = state.step
-                await self._append(ToolDone(step=step, reply=_kept(reply), at=self._clock.now()))
-                yield calling.finished(step, reply)
+        made, settled = calling.settled(state, calls)
+        for reply in settled:
+            yield await self._tool_done(reply)
+        if made:
+            by_id = {call.id: call for call in made}
+            async with closing(calling.replies(made)) as replies:
+                while (replied := await self._below(replies)) is not None:
+                    if _wants_approval(replied) and replied.id not in state.decisions:
+                        yield await self._approval_wanted(by_id[replied.id], replied)
+                    else:
+                        yield await self._tool_done(replied)
         if not state.pending:
             self._steps.close()
+
+    async def _below(self, replies: AsyncIterator[ToolReply]) -> ToolReply | None:
+        """The next reply. Tools keep the place in the trace in which they were started."""
+        with self._steps.below():
+            return await anext(replies, None)
+
+    async def _tool_done(self, reply: ToolReply) -> ToolFinished:
+        step = self.state.step
+        await self._append(ToolDone(step=step, reply=_kept(reply), at=self._clock.now()))
+        return self._calling.finished(step, reply)
+
+    async def _approval_wanted(self, call: ToolCall, reply: ToolReply) -> ApprovalAsked:
+        step = self.state.step
+        wanted = ApprovalWanted(
+            step=step,
+            approval=approval_id(self._keeper.run_id, step, call.id),
+            call=call.id,
+            tool=call.name,
+            input=call.input,
+            message=reply.fault.message if reply.fault else "",
+            rule=str(call.notes.get("rule", "")),
+            at=self._clock.now(),
+        )
+        await self._append(wanted)
+        return self._asked(wanted)
 
     def _asked(self, wanted: ApprovalWanted) -> ApprovalAsked:
         return ApprovalAsked(
@@ -243,11 +255,9 @@ class Loop:
 
     # -- the end
 
-    async def _conclude(self) -> AsyncIterator[AgentEvent]:
-        """The model has answered: take it, have it mended, or refuse it."""
+    async def _conclude(self, reply: ModelReply) -> Text | None:
+        """The model has answered: take it, have it mended, or refuse it. Returns the text that was held back for a guard."""
         state = self.state
-        reply = state.answer
-        assert reply is not None  # noqa: S101 - that is why we are here
         try:
             output = self._output.read(reply)
         except ValueError as error:
@@ -255,13 +265,15 @@ class Loop:
                 raise OutputMisfit(f"The answer of {self.agent!r} does not fit: {error}") from error
             told = self._output.repair(reply, error)
             await self._append(Told(step=state.step, messages=told, why="repair", at=self._clock.now()))
-            return
+            return None
         if self._guards.of_output:
             output = await self._guarded(output)
-            yield Text(agent=self.agent, step=state.step, text=output if isinstance(output, str) else reply.text)
         if reply.stop_reason != "end":
             self._notes["stop_reason"] = reply.stop_reason
         await self._end(output)
+        if not self._guards.of_output:
+            return None
+        return Text(agent=self.agent, step=state.step, text=output if isinstance(output, str) else reply.text)
 
     async def _end(self, output: Any) -> None:
         self._value = output
