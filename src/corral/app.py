@@ -18,6 +18,7 @@ from corral.errors import ConfigError
 from corral.runtime.health import Health, PingStatus
 from corral.runtime.registry import DEFAULT_AGENT, Agents, Lazy
 from corral.runtime.works import own_name
+from corral.tools.policy import Rule
 from corral.tools.tool import Tool, made_tool
 from corral.tools.toolbox import Toolbox
 
@@ -57,6 +58,8 @@ class App:
         self.agents = Agents()
         self.tools = Toolbox()
         """Those that are not only an agent's own."""
+        self.rules: list[Rule] = []
+        """What tools may do, beside what the settings say."""
         self.health = Health()
         self.on_error_hook: Callable[..., Any] | None = None
         self.websocket_handler: Callable[..., Any] | None = None
@@ -103,6 +106,11 @@ class App:
         return lazy
 
     # -- tools
+
+    def rule(self, rule: Rule) -> Rule:
+        """What tools may do, said in code: it comes after the rules of the settings (`tools.policy.rules`)."""
+        self.rules.append(rule)
+        return rule
 
     @overload
     def tool(self, fn: Callable[..., Any], /) -> Tool: ...

@@ -64,6 +64,8 @@ from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
 from corral.tooling import Tooling
+from corral.tools.permitted import Permitted
+from corral.tools.policy import Rule, policy_of
 from corral.tools.toolbox import Toolbox
 from corral.version import VERSION
 from corral.working import JobRuns, Part, Working
@@ -76,6 +78,7 @@ class Hosted(Protocol):
 
     name: str
     debug: bool
+    rules: list[Rule]
     compatible: bool
     agents: Agents
     tools: Toolbox
@@ -139,6 +142,7 @@ class Service:
             development=development,
         )
         self.modelling = Modelling(settings, self.stores, self.observing.metrics)
+        self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
         self.tooling = Tooling(
             settings,
             self.stores,
@@ -146,9 +150,9 @@ class Service:
             self.modelling.cached.shelf,
             own=app.tools,
             agents=app.agents,
+            permitted=Permitted(policy_of(settings.tools.policy, app.rules), self.audit),
         )
         self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics)
-        self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
         self.learning = self._learning()
         app.health.warn = _log.warning
         self._started_at = 0.0
@@ -185,7 +189,7 @@ class Service:
     def _learning(self) -> Learning:
         models = self.settings.models
         return Learning(
-            self.settings.learning,
+            self.settings.memory.learning,
             self.stores,
             has_models=bool(models.providers or models.names),
             attempts_max=self.settings.jobs.attempts_max,
@@ -311,19 +315,9 @@ class Service:
 
     def _agentcore_routes(self) -> list[Route]:
         """The memory API and the control plane that boto3 knows."""
-        stores = self.stores
-        return AgentCoreRoutes(
-            stores.resources,
-            stores.invocations,
-            stores.sessions,
-            stores.memory,
-            agents=self.app.agents,
-            settings=self.settings.agentcore,
-            search=WordSearch(stores.memory),
-            notice=self.learning.notice,
-            jobs=stores.job_records,
-            learner=LEARNER,
-        ).routes()
+        search = WordSearch(self.stores.memory)
+        settings = self.settings.agentcore
+        return AgentCoreRoutes(self.stores, self.app.agents, settings, search, self.learning.notice, LEARNER).routes()
 
     def _agent_run_routes(self) -> list[Route]:
         answerer = Answerer(self._pipeline(record=False), id_chars_max=self.settings.runtime.id_chars_max)
