@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from corral.agents.connected import House, use
 from corral.agents.counting import AgentCounting
 from corral.agents.keeping import StoredRuns
+from corral.agents.speculating import SpeculationCounting
 from corral.backends.stores import Stores
 from corral.context import Context
 from corral.observability.metrics import Metrics
@@ -30,6 +31,7 @@ class Agentic:
         self._stores = stores
         self._turns = turns
         self._counting = AgentCounting(metrics)
+        self._speculating = SpeculationCounting(metrics)
         self.runs = StoredRuns(stores.agent_runs, settings.agents)
         self._house: House | None = None
         self._home: Home
@@ -45,6 +47,7 @@ class Agentic:
             keeping=self.runs,
             open_session=self._open_session,
             counting=self._counting,
+            speculating=self._speculating,
         )
         use(self._house)
 

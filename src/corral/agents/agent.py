@@ -24,11 +24,12 @@ from corral.agents.loop import Loop
 from corral.agents.output import Output
 from corral.agents.prompt import read_prompt
 from corral.agents.result import RunResult, result_of
+from corral.agents.speculation import Speculation
 from corral.agents.steps import Steps
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.context import Context, find_context
 from corral.errors import AgentFailed, ConfigError
-from corral.messages import Caller, CallModel, Message, ModelCall, as_parts, closing
+from corral.messages import Caller, CallModel, CallTool, Message, ModelCall, as_parts, closing
 from corral.models import connected as models
 from corral.models.llm import caller_of
 from corral.tools.tool import Tool
@@ -62,6 +63,7 @@ class Agent:
         output: Any = None,
         description: str = "",
         variables: Mapping[str, Any] | None = None,
+        speculation: Speculation | None = None,
         **asked_with: Any,
     ) -> None:
         """Everything that can be wrong with it is said here: a prompt that is not there, a variable it does not have, a tool twice.
@@ -69,7 +71,7 @@ class Agent:
         `prompt` is a text with `{variables}`, or a file beside yours. `model` is `provider/model`, a name, `auto` or `auto:CLASS`;
         empty: the service's default. `memory` fits conversations into what the model reads: none, the service's; `"none"`: they go as they are.
         `output` is a type that the answer must have. `variables` are values, or functions that make them for each run.
-        `asked_with` are further fields of `ModelCall` (`temperature=0.2`).
+        `speculation` calls tools ahead. `asked_with` are further fields of `ModelCall` (`temperature=0.2`).
         """
         if not name:
             raise ConfigError('An agent has a name: Agent("support", …).')
@@ -83,6 +85,7 @@ class Agent:
         self._output = Output(output)
         self._guards = Guards(guards)
         self._template = _template(name, "" if callable(model) else model, asked_with)
+        self._speculation = speculation
         self._clock: Clock = SYSTEM_CLOCK
 
     def __repr__(self) -> str:
@@ -179,7 +182,7 @@ class Agent:
                 stack.push_async_callback(keeper.close)
                 history = History(await open_session(stack, house, context, session))
                 await history.load(house.settings.history_max, upto=None if asked else state.asked.session_at)  # type: ignore[union-attr]  # as above
-                loop = self._loop(keeper, state, history, house, context, steps, stream=stream)
+                loop = self._loop(keeper, state, history, house, context, steps, stack, stream=stream)
                 if loops is not None:
                     loops.append(loop)
                 if asked is not None:
@@ -201,6 +204,7 @@ class Agent:
         house: House,
         context: Context | None,
         steps: Steps,
+        stack: AsyncExitStack,
         *,
         stream: bool,
     ) -> Loop:
@@ -208,6 +212,13 @@ class Agent:
         bounds = Bounds(self.limits, house.settings, now=clock.monotonic())
         caller = self._caller(context, keeper.run_id, history.session_id)
         ask, template = self._asks(caller, context, bounds.deadline, stream=stream)
+        call: CallTool = self.tools.call
+        if self._speculation is not None:
+            ahead = self._speculation.run(
+                self.tools, ask=ask, call=call, caller=caller, tainted=history.tainted, counting=house.speculating
+            )
+            stack.push_async_callback(ahead.close)
+            ask, call = ahead.ask, ahead.call
         asking = Asking(
             self.name,
             ask,
@@ -224,7 +235,7 @@ class Agent:
             keeper=keeper,
             state=state,
             asking=asking,
-            calling=Calling(self.name, self.tools.call, caller, executor=house.executor, tainted=history.tainted),
+            calling=Calling(self.name, call, caller, executor=house.executor, tainted=history.tainted),
             bounds=bounds,
             output=self._output,
             guards=self._guards,

@@ -11,6 +11,7 @@ import msgspec
 
 from corral.agents.counting import AgentCounting
 from corral.agents.journal import Keeping
+from corral.agents.speculating import SpeculationCounting
 from corral.context import Context
 from corral.messages import Caller, Message, ToolSpec
 from corral.settings.agent_sections import AgentSettings
@@ -60,6 +61,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     executor: ParallelToolExecutor = ParallelToolExecutor(timeout_per_tool=None)
     """Runs the calls of one answer; each tool has a time of its own."""
     counting: AgentCounting | None = None
+    speculating: SpeculationCounting | None = None
 
 
 _NO_HOUSE = House()

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from corral.agents.event import AgentEvent
+from corral.agents.places import enter_place
 from corral.agents.tally import Ending, failure_of, is_end, unended
 from corral.messages import closing
 
@@ -33,11 +34,17 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self._events: asyncio.Queue[tuple[str, AgentEvent | None]] = asyncio.Queue(_AHEAD_MAX)
         self._open = 0
+        self._started = 0
         self._raised: BaseException | None = None
 
-    def start(self, name: str, begin: Begin) -> None:
-        """Have one more work, as soon as there is a place."""
+    def start(self, name: str, begin: Begin, place: int | None = None) -> None:
+        """Have one more work, as soon as there is a place for it.
+
+        `place` tells it from the others where the order in which they start is not always the same.
+        """
         context = contextvars.copy_context() if self._context is None else self._context.copy()
+        enter_place(context, self._started if place is None else place)
+        self._started += 1
         task = asyncio.get_running_loop().create_task(self._pump(name, begin), context=context)
         self._tasks.add(task)
         self._open += 1

@@ -165,7 +165,7 @@ class Planner(Working):
             works = self._members[step.agent]
             asked = work.task(step)
             given = variables_of(works, work.variables)
-            relay.start(step.id, functools.partial(works.stream, asked, **given))
+            relay.start(step.id, functools.partial(works.stream, asked, **given), place=plan.steps.index(step))
             events.append(HandOff(agent=self.name, to=step.agent, reason=f"{step.id}: {step.task}"))
         return events
 
