@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from corral.backends.cursor import page_of, write_cursor
 from corral.errors import SessionCold
 from corral.messages import Page
+from corral.sessions.event import KeptEvent, Segment, SessionKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from corral.sessions.event import EventQuery, SessionEvent
 
 NOWHERE = 1 << 62
@@ -44,3 +49,37 @@ def place_of(event_id: str) -> int:
         return int(digits, 16)
     except ValueError:
         return NOWHERE
+
+
+def segment_of(row: Sequence[Any]) -> Segment:
+    """A segment out of the columns that both engines select."""
+    tenant, session_id, number, first_seq, last_seq, events, size, name, digest, cold_at, next_expiry = row
+    return Segment(
+        key=SessionKey(tenant, session_id),
+        number=number,
+        first_seq=first_seq,
+        last_seq=last_seq,
+        events=events,
+        bytes=size,
+        object=name,
+        digest=digest,
+        cold_at=cold_at,
+        next_expiry=next_expiry,
+    )
+
+
+def kept_event(row: Sequence[Any]) -> KeptEvent:
+    """An event out of all its columns, as it goes to the archive."""
+    seq, created_at, expires_at, role, actor, branch, turn, labels, metadata, content = row
+    return KeptEvent(
+        seq=seq,
+        created_at=created_at,
+        expires_at=expires_at,
+        role=role,
+        actor=actor,
+        branch=branch,
+        turn=turn,
+        labels=labels,
+        metadata=msgspec.Raw(metadata) if metadata else None,
+        content=msgspec.Raw(content),
+    )

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from corral.limits.store import LedgerStore, LimitStore
     from corral.memory.resource_store import ResourceStore
     from corral.memory.store import MemoryStore
+    from corral.memory.summary_store import SummaryStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
-    from corral.sessions.store import SessionStore, TurnStore
+    from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
 
 
@@ -118,6 +119,16 @@ class Stores(Protocol):
     @property
     def memory(self) -> MemoryStore:
         """Documents and records."""
+        ...
+
+    @property
+    def tiers(self) -> TierStore:
+        """What of the conversations lies in the archive."""
+        ...
+
+    @property
+    def summaries(self) -> SummaryStore:
+        """Summaries of conversations."""
         ...
 
     async def start(self) -> None:

@@ -16,8 +16,9 @@ from typing import Protocol
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.errors import CorralError
+from corral.errors import CorralError, StoreUnavailable
 from corral.memory.sizes import Sizes, as_json, said
+from corral.memory.summary_store import SummaryStore
 from corral.memory.trimming import results_trimmed
 from corral.messages import Caller, CallModel, Message, ModelCall, ModelReply, closing
 
@@ -47,6 +48,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The hashes of the last of them, one by one: who has not read the conversation from its beginning finds the place by them."""
     model: str = ""
     created_at: float = 0.0
+
+
+_decode = msgspec.json.Decoder(Summary).decode
 
 
 class Summaries(Protocol):
@@ -82,6 +86,31 @@ class KeptHere:
             kept.popitem(last=False)
         if len(self._sessions) > _SESSIONS_MAX:
             self._sessions.popitem(last=False)
+
+
+class KeptInStore:
+    """Keeps summaries in a store, those of conversations without a session in this process."""
+
+    def __init__(self, store: SummaryStore) -> None:
+        self._store = store
+        self._here = KeptHere()
+
+    async def read(self, tenant: str, session_id: str) -> Sequence[Summary]:
+        """What is there; nothing while the store does not answer."""
+        if not session_id:
+            return await self._here.read(tenant, session_id)
+        try:
+            return [_decode(raw) for raw in await self._store.read(tenant, session_id)]
+        except StoreUnavailable as error:
+            _log.warning("Summaries of a conversation cannot be read now: %s", error)
+            return []
+
+    async def keep(self, tenant: str, session_id: str, summary: Summary) -> None:
+        """One more."""
+        if session_id:
+            await self._store.keep(tenant, session_id, summary.digest, msgspec.json.encode(summary))
+        else:
+            await self._here.keep(tenant, session_id, summary)
 
 
 def digests_of(messages: Sequence[Message]) -> list[str]:

@@ -124,3 +124,87 @@ class SessionQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Only sessions in which this actor appears."""
     prefix: str = ""
     """Only sessions whose id begins so."""
+
+
+# -- tiers ------------------------------------------------------------------------------------------------------------
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What a session is at this moment, in a few numbers: a copy of its newest events is good while they are the same."""
+
+    number: int
+    created_at: float
+    erased: int
+    """How often something was taken out of it."""
+    last_seq: int
+    cold_seq: int
+    """Events up to this place lie in the archive."""
+
+
+class Idle(msgspec.Struct, frozen=True):
+    """A session of which something may go to the archive."""
+
+    key: SessionKey
+    number: int
+    cold_seq: int
+    keep: int
+    """So many of its newest events stay."""
+
+
+class KeptEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event as it lies in the archive: all that a store has of it."""
+
+    seq: int
+    created_at: float
+    expires_at: float | None
+    role: str
+    actor: str
+    branch: str
+    turn: str | None
+    labels: str | None
+    metadata: msgspec.Raw | None
+    content: msgspec.Raw
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The oldest events of a session, as they are to be written to the archive."""
+
+    idle: Idle
+    object: str
+    """The name under which they are to be written: nobody else uses it, and if nobody does in the end it is swept."""
+    events: list[KeptEvent]
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """Events of a session that lie in one object of the archive."""
+
+    key: SessionKey
+    number: int
+    first_seq: int
+    last_seq: int
+    events: int
+    bytes: int
+    """Of the object."""
+    object: str
+    digest: str
+    """SHA-256 of the object."""
+    cold_at: float
+    """When its newest event was written."""
+    next_expiry: float | None = None
+    """When the first of its events expires."""
+
+
+class TierCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the sessions is where."""
+
+    sessions: int = 0
+    warm_sessions: int = 0
+    """Sessions with events in the store."""
+    warm_events: int = 0
+    warm_bytes: int = 0
+    """Estimated, from the newest events."""
+    cold_sessions: int = 0
+    """Sessions with events in the archive; one may be both."""
+    cold_events: int = 0
+    cold_bytes: int = 0
+    """Of the objects, compressed."""

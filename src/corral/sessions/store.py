@@ -1,6 +1,7 @@
-"""The ports of this room: where events are kept, and who has a session's turn.
+"""The ports of this room: where events are kept, who has a session's turn, and what lies in the archive.
 
-Both are implemented once per engine in `backends/<engine>/`, and proved by `corral.testing.contracts.sessions`.
+All are implemented once per engine in `backends/<engine>/`, and proved by `corral.testing.contracts.sessions` and its
+neighbours.
 Every method is asynchronous, may be called from many tasks at once, is bounded in time by the store's own timeout, and
 raises `StoreUnavailable` when the engine does not answer. The store's clock is the only clock for leases and expiry.
 """
@@ -13,20 +14,31 @@ from typing import Any, Literal, Protocol
 from corral.messages import Page
 from corral.sessions.event import (
     ActorInfo,
+    Batch,
     Draft,
     EventQuery,
+    Idle,
+    KeptEvent,
+    Segment,
     SessionEvent,
     SessionInfo,
     SessionKey,
     SessionQuery,
+    Stamp,
     State,
+    TierCounts,
 )
 
 TurnPolicy = Literal["enqueue", "reject", "interrupt", "rollback"]
 
 
 class SessionStore(Protocol):
-    """Append-only events and one small state document per session."""
+    """Append-only events and one small state document per session.
+
+    The oldest events of a session may lie in the archive (see `TierStore`). What needs them (a page that goes back so far, a
+    copy, deleting one of them, forgetting their actor, a branch that leaves there) raises `SessionCold` and changes nothing:
+    bring them back, and ask again.
+    """
 
     async def create(self, key: SessionKey, *, actor: str = "", metadata: dict[str, Any], ttl_s: float | None) -> bool:
         """Make sure the session exists. True: it is new; False: it was there, and nothing changed."""
@@ -151,4 +163,93 @@ class TurnStore(Protocol):
         Wake only the first of your own that waits, or a long line asks the store the square of its length. Returns the
         call that ends the watch.
         """
+        ...
+
+
+class TierStore(Protocol):
+    """What of the sessions lies in the archive, and moving it there and back. Objects themselves are `Archive`'s.
+
+    The order in which it survives any death: `begin` notes the object's name as litter, the object is written and read
+    back, `end` makes it a segment and removes the events, in one transaction. Back: `restore` inserts the events and makes
+    the object litter, in one transaction; then it is deleted. At every moment each event is readable exactly once.
+    """
+
+    async def stamp(self, key: SessionKey) -> Stamp | None:
+        """The numbers of a live session; none: there is no such session."""
+        ...
+
+    async def idle(
+        self, after: int, *, idle_s: float, events_max: int, limit: int = 100
+    ) -> tuple[list[Idle], int | None]:
+        """Sessions, of all tenants, nobody wrote to or brought back for `idle_s`, or with more than `events_max` events here.
+
+        Looks at a bounded number of sessions from the place `after` on; returns where to go on, none: that was the last.
+        Of a session that is only long, half of `events_max` stay.
+        """
+        ...
+
+    async def begin(self, idle: Idle, name: str, *, events_max: int, bytes_max: int, spare_s: float) -> Batch | None:
+        """Read the oldest events that may go, and note `name` as litter that is due in `spare_s`.
+
+        At most `events_max` and about `bytes_max`, at least one. None: nothing may go (any more), or somebody has its turn.
+        """
+        ...
+
+    async def end(self, segment: Segment, *, cold_seq: int) -> bool:
+        """Make it a segment and remove its events. False, with nothing changed, unless all is as it was when it began.
+
+        That is: `cold_seq` and the events up to its last place are the same, nobody has a turn, and the object's name still
+        stands among the litter, untouched.
+        """
+        ...
+
+    async def segments(self, key: SessionKey) -> list[Segment]:
+        """A live session's segments, the newest first."""
+        ...
+
+    async def restore(self, segment: Segment, events: Sequence[KeptEvent]) -> bool:
+        """Bring its events back, but for those that expired. False: it is not the session's newest segment (any more)."""
+        ...
+
+    async def expiring(self, *, limit: int = 10) -> list[Segment]:
+        """Segments that hold an event past its time, of all tenants."""
+        ...
+
+    async def cold_of_actor(self, tenant: str, actor: str, *, limit: int = 10) -> list[SessionKey]:
+        """Sessions in which an actor appears and that have segments."""
+        ...
+
+    async def litter(self, *, limit: int = 100) -> list[str]:
+        """Objects to be deleted now. From here on they can become nobody's segment; they are named until `swept`."""
+        ...
+
+    async def swept(self, names: Sequence[str]) -> None:
+        """These objects are gone."""
+        ...
+
+    async def counts(self, tenant: str | None = None) -> TierCounts:
+        """How much is where: of one tenant, or of all."""
+        ...
+
+
+class Archive(Protocol):
+    """Where objects lie. Names are letters, digits, `-`, `.` and `/`. Raises `StoreUnavailable`."""
+
+    url: str
+    """Where that is, without any secret."""
+
+    async def put(self, name: str, body: bytes) -> None:
+        """Write an object, whole or not at all; durable when it returns."""
+        ...
+
+    async def get(self, name: str) -> bytes | None:
+        """Read one; none: there is none."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Delete one; again is as good as once."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go of what it holds. Stopping twice is stopping once."""
         ...

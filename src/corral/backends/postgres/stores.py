@@ -29,6 +29,8 @@ from corral.backends.postgres.schedules import PostgresSchedules
 from corral.backends.postgres.semantic import PostgresSemantic
 from corral.backends.postgres.sessions import PostgresSessions
 from corral.backends.postgres.spans import PostgresSpans
+from corral.backends.postgres.summaries import PostgresSummaries
+from corral.backends.postgres.tiers import PostgresTiers
 from corral.backends.postgres.tools import PostgresToolArtefacts, PostgresToolEffects
 from corral.backends.postgres.turns import PostgresTurns
 
@@ -44,6 +46,8 @@ class PostgresStores:
         self._engine = engine = Engine(url, pool_max=pool_max)
         self.url = engine.url
         self.sessions = PostgresSessions(engine)
+        self.tiers = PostgresTiers(engine)
+        self.summaries = PostgresSummaries(engine)
         self.turns = PostgresTurns(engine)
         self.invocations = PostgresInvocations(engine)
         self.spans = PostgresSpans(engine)

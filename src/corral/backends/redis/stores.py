@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from corral.limits.store import LedgerStore
     from corral.memory.resource_store import ResourceStore
     from corral.memory.store import MemoryStore
+    from corral.memory.summary_store import SummaryStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
-    from corral.sessions.store import SessionStore, TurnStore
+    from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
 
 
@@ -113,6 +114,16 @@ class HotStores:
     def memory(self) -> MemoryStore:
         """In the store behind."""
         return self._behind.memory
+
+    @property
+    def tiers(self) -> TierStore:
+        """In the store behind."""
+        return self._behind.tiers
+
+    @property
+    def summaries(self) -> SummaryStore:
+        """In the store behind."""
+        return self._behind.summaries
 
     async def start(self) -> None:
         """Open the stores behind; Redis is connected to on the way."""

@@ -21,6 +21,8 @@ from corral.backends.sqlite.schedules import SqliteSchedules
 from corral.backends.sqlite.semantic import SqliteSemantic
 from corral.backends.sqlite.sessions import SqliteSessions
 from corral.backends.sqlite.spans import SqliteSpans
+from corral.backends.sqlite.summaries import SqliteSummaries
+from corral.backends.sqlite.tiers import SqliteTiers
 from corral.backends.sqlite.tools import SqliteToolArtefacts, SqliteToolEffects
 from corral.backends.sqlite.turns import SqliteTurns
 from corral.clock import SYSTEM_CLOCK
@@ -40,6 +42,8 @@ class SqliteStores:
         self.url = url
         self._engine = engine = Engine(url, sync=sync, clock=clock)
         self.sessions = SqliteSessions(engine)
+        self.tiers = SqliteTiers(engine)
+        self.summaries = SqliteSummaries(engine)
         self.turns = SqliteTurns(engine)
         self.invocations = SqliteInvocations(engine)
         self.spans = SqliteSpans(engine)
