@@ -8,6 +8,7 @@ from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import Context
 from corral.errors import CorralError, MethodNotAllowed, NotFound
 from corral.observability.traces import traceparent
+from corral.server.agentcore.dialect import MEMORY
 from corral.server.answer import write_error
 from corral.server.aws import AWS
 from corral.server.dialects import CONTRACT, NATIVE, Dialect
@@ -110,4 +111,6 @@ def dialect_of(raw_path: bytes) -> Dialect:
     """Where there is no route, errors look as the API makes them look that was probably meant."""
     if raw_path.startswith(b"/runtimes/"):
         return AWS
+    if raw_path.startswith(b"/memories/"):
+        return MEMORY
     return CONTRACT if raw_path.startswith((b"/invocations", b"/ping")) else NATIVE

@@ -7,6 +7,7 @@ An ARN arrives percent-encoded in the path, so routes match on the raw path. An 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 import msgspec
 
@@ -15,6 +16,7 @@ from corral.errors import AgentFailed, BadRequest, Cancelled, CorralError, Deadl
 from corral.runtime.encoding import to_json
 from corral.runtime.invocation import Invocations
 from corral.runtime.registry import Agent, Agents
+from corral.server.agentcore.ids import runtime_id_of
 from corral.server.answer import Answerer
 from corral.server.dialects import ContractDialect, ErrorBody, retry_headers, said_outside
 from corral.server.http import JSON, Header, Request, parse_json
@@ -89,7 +91,7 @@ AWS = AwsDialect()
 
 
 class AwsRoutes:
-    """`InvokeAgentRuntime` and `StopRuntimeSession`."""
+    """`InvokeAgentRuntime`, `StopRuntimeSession` and `GetAgentCard`."""
 
     def __init__(self, agents: Agents, answerer: Answerer, invocations: Invocations, turns: TurnStore) -> None:
         """The runtime named in an ARN is the agent of that name, else the app's main agent."""
@@ -99,7 +101,7 @@ class AwsRoutes:
         self._turns = turns
 
     def routes(self) -> list[Route]:
-        """Both."""
+        """All three."""
         return [
             Route(
                 method="POST",
@@ -134,6 +136,20 @@ class AwsRoutes:
                     404: Answer("No such runtime", _SHAPE),
                 },
             ),
+            Route(
+                method="GET",
+                path="/runtimes/{arn}/invocations/.well-known/agent-card.json",
+                handler=self.card,
+                tag="aws",
+                dialect=AWS,
+                summary="GetAgentCard",
+                params=(_ARN, _QUALIFIER, _SESSION),
+                answers={
+                    200: Answer("What the agent says of itself", {"type": "object"}),
+                    400: Answer("The request is not valid", _SHAPE),
+                    404: Answer("No such runtime", _SHAPE),
+                },
+            ),
         ]
 
     async def invoke(self, request: Request) -> None:
@@ -163,17 +179,46 @@ class AwsRoutes:
         headers = ((SESSION_HEADER, session_id.encode("latin-1", "replace")),)
         await request.respond(200, msgspec.json.encode({"runtimeSessionId": session_id}), JSON, headers)
 
+    async def card(self, request: Request) -> None:
+        """`GET /runtimes/{arn}/invocations/.well-known/agent-card.json`: A2A's card."""
+        arn = request.params["arn"]
+        agent = self._agent(arn)
+        ready = agent.entrypoint
+        said = (ready.description if ready else "") or f"The agent {agent.name}."
+        host = request.header(b"host") or "localhost"
+        card = {
+            "protocolVersion": "0.3.0",
+            "name": agent.name,
+            "description": said,
+            "url": f"{request.scope.get('scheme', 'http')}://{host}/runtimes/{quote(arn, safe='')}/invocations",
+            "preferredTransport": "HTTP+JSON",
+            "version": "1",
+            "capabilities": {"streaming": ready is not None and ready.streams},
+            "defaultInputModes": ["application/json"],
+            "defaultOutputModes": ["application/json", "text/event-stream"],
+            "skills": [{"id": agent.name, "name": agent.name, "description": said, "tags": []}],
+        }
+        request.context.session_id = request.context.session_id or new_id()
+        await request.respond(200, msgspec.json.encode(card), JSON, AWS.headers(request))
+
     def _agent(self, arn: str) -> Agent:
-        """`arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/NAME-SUFFIX[:VERSION]`, or the bare id."""
-        name = arn
-        if arn.startswith("arn:"):
-            parts = arn.split(":", 5)
-            if len(parts) < 6 or not parts[5].startswith("runtime/"):  # noqa: PLR2004 - an ARN has six parts
-                raise BadRequest(f"{arn[:200]!r} is not the ARN of a runtime.")
-            name = parts[5].removeprefix("runtime/").partition(":")[0].partition("/")[0]
-        for candidate in (name, name.rpartition("-")[0]):
-            if any(agent.name == candidate for agent in self._agents):
-                return self._agents.find(candidate)
-        if not name:
-            raise NotFound("The address names no runtime.")
-        return self._agents.default()
+        return agent_of(self._agents, arn)
+
+
+def agent_of(agents: Agents, arn: str) -> Agent:
+    """`arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/NAME-SUFFIX[:VERSION]`, or the bare id."""
+    name = arn
+    if arn.startswith("arn:"):
+        parts = arn.split(":", 5)
+        if len(parts) < 6 or not parts[5].startswith("runtime/"):  # noqa: PLR2004 - an ARN has six parts
+            raise BadRequest(f"{arn[:200]!r} is not the ARN of a runtime.")
+        name = parts[5].removeprefix("runtime/").partition(":")[0].partition("/")[0]
+    for candidate in (name, name.rpartition("-")[0]):
+        if any(agent.name == candidate for agent in agents):
+            return agents.find(candidate)
+    for agent in agents:
+        if runtime_id_of(agent.name) == name:  # its name has letters that a runtime's has not
+            return agent
+    if not name:
+        raise NotFound("The address names no runtime.")
+    return agents.default()

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from corral.settings.learning_sections import LearningSettings
-from corral.settings.section import Count, Section
+from corral.settings.section import Count, Seconds, Section
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 
@@ -37,6 +37,10 @@ class MemorySettings(Section, frozen=True):
     """Texts in one question to the embedder."""
     teams: dict[str, list[str]] = {}
     """Who belongs to a team, by user ids: `{support: [ada, bob]}`. What is remembered for a team, its members see."""
+    fetch_allow: list[str] = []
+    """Private hosts and networks from which documents may be fetched all the same: names or `10.0.0.0/8`. Public ones always may."""
+    fetch_timeout_s: Seconds = 60.0
+    """How long fetching one document may take."""
     publishers: list[str] = []
     """Tenants that may write what every tenant reads (scope `public`); none named: the tenant `default`."""
     learning: LearningSettings = LearningSettings()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from corral.errors import ValidationFailed
@@ -170,7 +170,7 @@ def _is_whole(value: object) -> bool:
     return _is_number(value) and (isinstance(value, int) or float(value).is_integer())  # type: ignore[arg-type]  # just seen to be a number
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "integer": _is_whole,

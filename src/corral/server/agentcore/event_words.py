@@ -107,7 +107,8 @@ def query_of(body: dict[str, Any], *, limit: int) -> EventQuery:
     asked = body.get("filter", {})
     branch = asked.get("branch", {})
     equal: dict[str, str] = {}
-    has, lacks = [], []
+    has: list[str] = []
+    lacks: list[str] = []
     for condition in asked.get("eventMetadata", ()):
         key = condition["left"]["metadataKey"]
         value = condition.get("right", {}).get("metadataValue", {}).get("stringValue")

@@ -68,7 +68,7 @@ class Events:
                 name="ListEvents",
                 method="POST",
                 path=_SESSION,
-                work=self.list,
+                work=self.listed,
                 shape=shapes.LIST_EVENTS,
                 answers=("events",),
                 dialect=MEMORY,
@@ -129,7 +129,7 @@ class Events:
             raise _no_event(asked)
         return {"eventId": asked.place["event_id"]}
 
-    async def list(self, asked: Asked) -> Any:
+    async def listed(self, asked: Asked) -> Any:
         """Events of a session, newest first. One that has none is empty."""
         memory, place, body = await self._memories.find(asked), asked.place, asked.body
         page = await self._store.events(self._key(asked, memory), query_of(body, limit=_size(body)))

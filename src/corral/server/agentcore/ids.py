@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import secrets
 import string
 
@@ -17,6 +19,18 @@ NAME = "[a-zA-Z][a-zA-Z0-9_]{0,47}"
 def fresh_id(name: str) -> str:
     """An id nobody has: the name, and chance. It is part of addresses, so it must not be guessed."""
     return f"{name}-{''.join(secrets.choice(_ALPHABET) for _ in range(SUFFIX_CHARS))}"
+
+
+def runtime_name_of(agent: str) -> str:
+    """The name of the runtime that an agent of the app is: letters, digits and `_`."""
+    name = re.sub(r"[^a-zA-Z0-9_]", "_", agent)[:48]
+    return name if name[0].isalpha() else f"a{name[:47]}"
+
+
+def runtime_id_of(agent: str) -> str:
+    """Its id: the same in every process and after every start."""
+    digest = hashlib.blake2b(agent.encode(), digest_size=SUFFIX_CHARS).digest()
+    return f"{runtime_name_of(agent)}-{''.join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest)}"
 
 
 def bare(id_or_arn: str) -> str:

@@ -88,7 +88,7 @@ class Memories:
                 name="ListMemories",
                 method="POST",
                 path="/memories/",
-                work=self.list,
+                work=self.listed,
                 shape=shapes.LIST_MEMORIES,
                 answers=("memories",),
                 dialect=MEMORY,
@@ -187,7 +187,7 @@ class Memories:
         await self._store.delete(asked.tenant, MEMORY_KIND, memory_id)
         return {"memoryId": memory_id, "status": "DELETING"}
 
-    async def list(self, asked: Asked) -> Any:
+    async def listed(self, asked: Asked) -> Any:
         """A tenant's memories, the latest first."""
         page = await self._store.find(
             asked.tenant,

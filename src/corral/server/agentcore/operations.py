@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from corral.errors import CursorNotFound, ValidationFailed
+from corral.errors import CorralError, CursorNotFound, ValidationFailed
 from corral.server.agentcore.checking import Shape, check
 from corral.server.agentcore.shapes import PLACES, camel, described, places
 from corral.server.dialects import Dialect
@@ -17,6 +17,20 @@ from corral.server.routes import Answer, Param, Route
 _FAULT = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
 
 Work = Callable[["Asked"], Awaitable[Any]]
+
+
+class QuotaExceeded(CorralError):
+    """There are as many of these as there may be."""
+
+    status = 402
+    code = "quota_exceeded"
+
+
+class Standing(CorralError):
+    """What is there already does not allow this."""
+
+    status = 409
+    code = "conflict"
 
 
 class Asked(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Any
 
 from corral.server.agentcore.checking import Shape, mapping, number, one_of, several, structure, text, union
 from corral.server.agentcore.ids import NAME, RESOURCE_ID
+from corral.server.agentcore.runtime_shapes import ENDPOINT, RUNTIME_ID
 from corral.server.routes import Param
 
 LABEL = r"[a-zA-Z0-9\s._:/=+@-]*"
@@ -266,14 +267,10 @@ _PLACES: dict[str, tuple[Shape, str]] = {
     "session_id": (SESSION_ID, "The session."),
     "event_id": (EVENT_ID, "The event."),
     "record_id": (RECORD_ID, "The record."),
+    "runtime_id": (RUNTIME_ID, "The runtime's id."),
+    "endpoint": (ENDPOINT, "The endpoint's name."),
 }
-PLACES: dict[str, Shape] = {
-    "memory_id": MEMORY_ID,
-    "actor_id": ACTOR_ID,
-    "session_id": SESSION_ID,
-    "event_id": EVENT_ID,
-    "record_id": RECORD_ID,
-}
+PLACES: dict[str, Shape] = {name: shape for name, (shape, _) in _PLACES.items()}
 
 
 def places(path: str) -> tuple[Param, ...]:
@@ -287,7 +284,8 @@ def places(path: str) -> tuple[Param, ...]:
 
 def camel(name: str) -> str:
     """`memory_id` as faults name it: `memoryId`."""
-    first, *rest = {"record_id": "memory_record_id"}.get(name, name).split("_")
+    words = {"record_id": "memory_record_id", "runtime_id": "agent_runtime_id", "endpoint": "endpoint_name"}
+    first, *rest = words.get(name, name).split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 

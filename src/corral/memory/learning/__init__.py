@@ -1,0 +1,1 @@
+"""What is learnt from conversations: the prompts, what models answer to them, and how that becomes records."""
