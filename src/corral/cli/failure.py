@@ -30,6 +30,11 @@ NEXT_STEPS = {
     "session_exists": "Choose another id, or delete that session first.",
     "job_not_found": "`corral jobs list` shows those there are.",
     "job_state_conflict": "`corral jobs show JOB` shows the state that it is in.",
+    "run_not_found": "`corral runs list` shows those there are.",
+    "run_busy": "`corral runs show RUN` shows how far it is; it can be cancelled, or forked.",
+    "run_over": "`corral runs fork RUN --prompt …` goes on from it in a new run.",
+    "approval_not_found": "`corral approvals list` shows what people are asked.",
+    "approval_closed": "`corral approvals list --all` shows what was answered.",
     "queue_full": "`corral queues` shows what waits: start more workers (`corral worker`), or try again later.",
     "session_busy": "Wait for that request, or say what is to happen: `--on-conflict enqueue`, `interrupt`, `rollback`.",
 }

@@ -10,7 +10,7 @@ import msgspec
 from corral.agents.desk import RunDesk, stoppable
 from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished, Works
 from corral.agents.kept import KeptRun
-from corral.agents.store import OPEN, RunInfo
+from corral.agents.store import OPEN, ApprovalQuery, RunInfo
 from corral.context import Context
 from corral.errors import NotFound, RunBusy, error_of
 from corral.jobs.request import check_fields, fault
@@ -162,11 +162,30 @@ class AgentRunRoutes:
                     elif isinstance(event, Failed):
                         raise error_of(event.code, event.message)
                     elif isinstance(event, Finished):
-                        return shown_result(event, event.run_id, approvals)
+                        result = shown_result(event, event.run_id, approvals)
+                        if event.reason == "paused" and not approvals:  # it asked before, and does not ask again
+                            result["approvals"] = await self._asked(context.tenant, event.run_id)
+                        return result
             raise error_of("agent_error", "The run ended without saying how.")
 
         agent = Agent(name, streamed if stream else waited)
         await self._answerer.answer(request, agent, payload, NATIVE, strict=True)
+
+    async def _asked(self, tenant: str, run_id: str) -> list[dict[str, Any]]:
+        page = await self._desk.approvals(tenant, ApprovalQuery(run_id=run_id, states=("waiting",)))
+        return [
+            as_object(
+                ApprovalAsked(
+                    agent=one.agent,
+                    approval=one.id,
+                    message=one.message,
+                    tool=one.tool,
+                    input=one.input,
+                    rule=one.rule,
+                )
+            )
+            for one in page.items
+        ]
 
     async def _works(self, agent: Agent) -> Works:
         await agent.ready()

@@ -8,6 +8,7 @@ from corral.errors import ConfigError, NotFound
 from corral.runtime.health import Health
 from corral.runtime.invocation import Invocation, Invocations
 from corral.runtime.registry import DEFAULT_AGENT, Agent, Agents
+from corral.runtime.works import is_works
 from corral.server.answer import Answerer
 from corral.server.cancelling import CancelNotes
 from corral.server.dialects import CONTRACT, NATIVE
@@ -202,11 +203,30 @@ class InvocationRoutes:
 def described(agent: Agent) -> dict[str, Any]:
     """An agent as the API shows it."""
     entrypoint = agent.entrypoint
-    view: dict[str, Any] = {"name": agent.name, "ready": entrypoint is not None}
+    view: dict[str, Any] = {"name": agent.name, "ready": entrypoint is not None, **_made_of(agent.target)}
     if entrypoint is not None:
         view |= {"description": entrypoint.description, "streaming": entrypoint.streams}
         if entrypoint.payload is not None:
             view["payload_schema"] = entrypoint.payload.schema()
+    return view
+
+
+def _made_of(target: Any) -> dict[str, Any]:
+    """What is known of an agent of ours, or of a team; of others, that they are code."""
+    if not is_works(target):
+        return {"kind": "code"}
+    members = getattr(target, "members", ())
+    names = members if isinstance(members, dict) else [getattr(member, "name", "") for member in members]
+    view: dict[str, Any] = {"kind": "team" if names else "agent"}
+    if names:
+        view["members"] = sorted(names)
+    tools = getattr(target, "tools", None)
+    if tools is not None:
+        view["tools"] = [spec.name for spec in tools.specs()]
+    if getattr(target, "model", ""):
+        view["model"] = str(target.model)
+    if getattr(target, "open_variables", ()):
+        view["variables"] = list(target.open_variables)
     return view
 
 
@@ -228,11 +248,16 @@ _AGENT = {
     "properties": {
         "name": {"type": "string"},
         "ready": {"type": "boolean"},
+        "kind": {"enum": ["agent", "team", "code"]},
+        "tools": {"type": "array", "items": {"type": "string"}},
+        "members": {"type": "array", "items": {"type": "string"}},
+        "variables": {"type": "array", "items": {"type": "string"}, "description": "What callers give a value for."},
+        "model": {"type": "string"},
         "description": {"type": "string"},
         "streaming": {"type": "boolean"},
         "payload_schema": {"type": "object"},
     },
-    "required": ["name", "ready"],
+    "required": ["name", "ready", "kind"],
 }
 _AGENTS = {"type": "object", "properties": {"agents": {"type": "array", "items": _AGENT}}, "required": ["agents"]}
 _RUNNING = {
