@@ -122,7 +122,11 @@ class Asking:
         if self._window is not None:
             template = self._template
             fitted = await self._window.fit(
-                messages, caller=template.caller, tools=template.tools, reserve=template.max_tokens or 0
+                messages,
+                model=template.model,
+                caller=template.caller,
+                tools=template.tools,
+                reserve=template.max_tokens or 0,
             )
             messages, self.report = fitted.messages, fitted.report
         return msgspec.structs.replace(self._template, messages=messages, notes={})

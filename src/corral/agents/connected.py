@@ -42,6 +42,7 @@ class Window(Protocol):
         self,
         messages: Sequence[Message],
         *,
+        model: str = "",
         caller: Caller | None = None,
         tools: Sequence[ToolSpec] = (),
         reserve: int = 0,
