@@ -17,6 +17,7 @@ from corral.testing.contracts.job_edges import (
 )
 from corral.testing.contracts.job_endings import EndingContract, RedriveContract, WaitContract
 from corral.testing.contracts.job_machine import JobMachineContract
+from corral.testing.contracts.job_standing import StandingClaimContract
 from corral.testing.contracts.job_tokens import RaceContract, TokenContract
 from corral.testing.contracts.job_wakes import FollowContract, SlotContract, WorkWakeContract
 
@@ -71,6 +72,9 @@ class TestTimetable(OnPostgres, TimetableContract): ...
 
 
 class TestLargeValue(OnPostgres, LargeValueContract): ...
+
+
+class TestStandingClaim(OnPostgres, StandingClaimContract): ...
 
 
 class TestWorkWake(OnPostgres, WorkWakeContract): ...

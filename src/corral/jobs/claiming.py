@@ -95,11 +95,7 @@ class Claimer:
                 continue
             self._outage.over("claim")
             failures = 0
-            self._take(claimed.jobs)
-            if len(claimed.jobs) >= free:
-                self._may_find = True
-            elif not self._may_find:
-                await self._idle(claimed.next_due_s)
+            await self._work_off(claimed, free)
 
     async def _claim(self, limit: int) -> Claimed:
         settings = self._settings
@@ -107,18 +103,54 @@ class Claimer:
             self._worker, queues=settings.queues, limit=limit, lease_s=settings.lease_s, exclude=self._exclude()
         )
 
+    async def _work_off(self, claimed: Claimed, limit: int) -> None:
+        """Take what was claimed, and all that a standing claim brings, until there is a reason to look again."""
+        while True:
+            self._take(claimed.jobs)
+            if len(claimed.jobs) >= limit:
+                self._may_find = True
+            if self._may_find or self._draining:
+                return
+            came = await self._idle(claimed.next_due_s)
+            if came is None:
+                return
+            claimed, limit = came
+
     async def _gather(self, free: int) -> bool:
         """Wait a little for more room. True: there is more, or it is time to end."""
         await self._bell.wait(_GATHER_S)
         return self._draining or self._free() > free
 
-    async def _idle(self, next_due_s: float | None) -> None:
-        """Wait until there may be work: woken, or something is due, or it is time to look whether a wake-up was lost."""
+    async def _idle(self, next_due_s: float | None) -> tuple[Claimed, int] | None:
+        """Wait until there may be work: woken, or something is due, or it is time to look whether a wake-up was lost.
+
+        Where the engine can, work that comes through this process is claimed as it comes: that, and how much it could have been.
+        """
         pause_s = self._settings.poll_s * (0.75 + self._chance() / 4)
         if next_due_s is not None:
             pause_s = min(pause_s, max(0.0, next_due_s))
-        if not self._draining:
+        free, settings = self._free(), self._settings
+        standing = None
+        if free > 0:
+            standing = self._store.stand_by(
+                self._worker, queues=settings.queues, limit=free, lease_s=settings.lease_s, exclude=self._exclude()
+            )
+        if standing is None:
             await self._bell.wait(pause_s)
+            return None
+        standing.claimed.add_done_callback(lambda _: self._bell.ring())
+        try:
+            await self._bell.wait(pause_s)
+        finally:
+            is_over = not standing.withdraw()
+        if not is_over:
+            return None
+        try:
+            return await standing.claimed, free
+        except Exception as error:  # noqa: BLE001 - as where it claims without waiting, which it does next
+            self._outage.began("claim", error)
+            self._may_find = True
+            return None
 
     async def _sleep(self, seconds: float) -> None:
         """Wait out a failure: nothing but the end cuts it short."""

@@ -9,6 +9,7 @@ do group what they write, so an engine commits once per call.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -76,6 +77,19 @@ class JobWatch(Protocol):
         ...
 
 
+class StandingClaim(Protocol):
+    """A claim that waits for work."""
+
+    @property
+    def claimed(self) -> asyncio.Future[Claimed]:
+        """What it came to. Never done once it was withdrawn."""
+        ...
+
+    def withdraw(self) -> bool:
+        """Take it back. False: it was claimed with already, and `claimed` will say what: nobody else has those jobs."""
+        ...
+
+
 class JobStore(Protocol):
     """The queue itself: what producers and workers need."""
 
@@ -96,6 +110,16 @@ class JobStore(Protocol):
 
         The most urgent first; within one priority by fair share. First makes ready what is due. A job is held by one
         token at a time. A job whose concurrency key is busy is not ready. Jobs of the agents in `exclude` stay.
+        """
+        ...
+
+    def stand_by(
+        self, worker: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str] = ()
+    ) -> StandingClaim | None:
+        """Claim, once, what gets ready through this process from now on, in the transaction that makes it so.
+
+        It is answered when something got ready, perhaps with nothing: somebody else may have been first. What it took needs no
+        hint any more. None: this engine has no such thing, and `watch_work` is all there is.
         """
         ...
 

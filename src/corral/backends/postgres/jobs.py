@@ -248,6 +248,12 @@ class PostgresJobs:
 
     # -- hints -----------------------------------------------------------------------------------------------------
 
+    def stand_by(
+        self, worker: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str] = ()
+    ) -> None:
+        """Not here: another process's statement cannot claim for this one."""
+        del worker, queues, limit, lease_s, exclude
+
     def watch_work(self, woken: Callable[[], None]) -> Callable[[], None]:
         """Be told when there may be something to claim."""
         return self._watched.watch_work(woken)

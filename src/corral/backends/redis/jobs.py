@@ -20,7 +20,7 @@ from corral.jobs.job import (
     StepWrite,
     WorkerInfo,
 )
-from corral.jobs.store import JobStore, JobWatch, Reaped, Renewed
+from corral.jobs.store import JobStore, JobWatch, Reaped, Renewed, StandingClaim
 
 Moved = Callable[[Sequence[str]], None]
 
@@ -149,6 +149,12 @@ class HotJobs:
         return await self._behind.steps(job_id)
 
     # -- what is heard
+
+    def stand_by(
+        self, worker: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str] = ()
+    ) -> StandingClaim | None:
+        """As behind it."""
+        return self._behind.stand_by(worker, queues=queues, limit=limit, lease_s=lease_s, exclude=exclude)
 
     def watch_work(self, woken: Callable[[], None]) -> Callable[[], None]:
         """As `JobStore.watch_work`, and for what Redis says."""

@@ -13,6 +13,7 @@ from corral.backends.sqlite.job_watcher import JobWatcher
 from corral.backends.sqlite.migrate import STEPS, version_of
 from corral.backends.sqlite.reader import Readers, View
 from corral.backends.sqlite.results import Job
+from corral.backends.sqlite.standing import Standing
 from corral.backends.sqlite.watcher import Watcher
 from corral.backends.sqlite.writer import Transaction, Writer
 from corral.errors import StoreUnavailable
@@ -39,6 +40,8 @@ class Engine:
         self.path = path_of(url)
         self.lines = Lines()
         self.job_hints = JobHints()
+        self.standing = Standing()
+        """Claims that wait for work."""
         self._sync = sync
         self._clock = clock
         self._writer: Writer | None = None
@@ -64,6 +67,7 @@ class Engine:
             clock=self._clock,
             moved=self.lines.moved,
             told=self._told,
+            standing=self.standing,
         )
         self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
         self._writer.start()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from corral.backends.encoding import encode
 from corral.backends.queries import read_queries
 from corral.backends.sqlite.job_moves import Moves, QueueRow, numbers_text
+from corral.clock import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,25 +65,32 @@ def make_due_ready(transaction: Transaction) -> float | None:
 
 
 class Claiming:
-    """One claim: who takes, of what, how much."""
+    """One claim: who takes, of what, how much. Queues of one rank take turns, beginning elsewhere each `turn`."""
 
     def __init__(
-        self, worker: str, nonce: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str]
+        self, worker: str, turn: int, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str]
     ) -> None:
         self._worker = worker
-        self._nonce = nonce
+        self._turn = turn
+        self.nonce = new_id()
+        """What the tokens of this claim begin with."""
         self._queues = encode(queues, "Queues").decode() if queues else None
         self._limit = limit
         self._lease_s = lease_s
         self._exclude = encode(exclude, "Agents").decode() if exclude else None
 
-    def run(self, transaction: Transaction, turn: int) -> list[tuple[Any, ...]]:
-        """Take jobs, the most urgent first; queues of one rank take turns, beginning elsewhere each `turn`."""
+    @property
+    def takes_any(self) -> bool:
+        """Whether it takes every job that is ready."""
+        return self._queues is None and self._exclude is None
+
+    def run(self, transaction: Transaction) -> list[tuple[Any, ...]]:
+        """Take jobs, the most urgent first."""
         groups = transaction.execute(_SQL["groups"], (self._queues,)).fetchall()
         taken: list[tuple[Any, ...]] = []
         for rank, found in groupby(groups, key=lambda group: group[0]):
             queues = [queue for _, queue in found]
-            start = turn % len(queues)
+            start = self._turn % len(queues)
             queues = queues[start:] + queues[:start]
             while queues and len(taken) < self._limit:
                 share = max(1, (self._limit - len(taken)) // len(queues))
@@ -104,7 +112,7 @@ class Claiming:
         if not rows:
             return False
         numbers = numbers_text(row[0] for row in rows)
-        transaction.execute(_SQL["take"], (self._nonce, self._worker, now + self._lease_s, now, numbers))
+        transaction.execute(_SQL["take"], (self.nonce, self._worker, now + self._lease_s, now, numbers))
         moved = transaction.job_news.moved
         for row in rows:
             moved[row[1]] = 0

@@ -71,7 +71,7 @@ class JobHints:
         """Something was committed here."""
         if news.tops:
             self.tops.update(news.tops)
-        if news.tops or news.due is not None:
+        if (news.tops and not news.all_taken) or news.due is not None:
             self.work()
         if news.outbox:
             self.outbox()

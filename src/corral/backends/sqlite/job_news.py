@@ -6,11 +6,13 @@ from __future__ import annotations
 class JobNews:
     """Collected by the operations of one transaction."""
 
-    __slots__ = ("due", "moved", "outbox", "tops")
+    __slots__ = ("all_taken", "due", "moved", "outbox", "tops")
 
     def __init__(self) -> None:
         self.tops: dict[tuple[str, int], float] = {}
         """Ranks of queues in which jobs got ready, and the highest pass given there."""
+        self.all_taken = False
+        """Whatever got ready was claimed in the same transaction: there is nothing that anybody need be woken for."""
         self.due: float | None = None
         """The earliest time for which a job was put off."""
         self.outbox = False

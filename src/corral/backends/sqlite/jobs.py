@@ -18,7 +18,6 @@ from corral.backends.sqlite.job_moves import End, Moves, QueueRow, numbers_text
 from corral.backends.sqlite.job_rows import claimed_job
 from corral.backends.sqlite.job_settling import ending_rows, settle
 from corral.backends.sqlite.job_sweeping import reap
-from corral.clock import new_id
 from corral.errors import JobNotFound
 from corral.jobs.job import Claimed, JobQuery
 from corral.jobs.states import OPEN
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from corral.backends.sqlite.engine import Engine
+    from corral.backends.sqlite.standing import StandingClaim
     from corral.backends.sqlite.writer import Transaction
     from corral.jobs.job import Claim, Ending, Enqueued, JobDraft, JobEventDraft, Step, StepWrite, WorkerInfo
     from corral.jobs.store import JobWatch, Reaped
@@ -54,18 +54,36 @@ class SqliteJobs:
         self, worker: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str] = ()
     ) -> Claimed:
         """Claim."""
-        check_id("worker", worker)
-        check_limit(limit)
-        nonce = new_id()
-        claiming = Claiming(worker, nonce, queues=queues, limit=limit, lease_s=lease_s, exclude=exclude)
-        turn = next(self._turns)
+        claiming = self._claiming(worker, queues=queues, limit=limit, lease_s=lease_s, exclude=exclude)
 
         def run(transaction: Transaction) -> tuple[list[tuple[Any, ...]], float, float | None]:
             next_due_s = make_due_ready(transaction)
-            return claiming.run(transaction, turn), transaction.now, next_due_s
+            return claiming.run(transaction), transaction.now, next_due_s
 
         rows, now, next_due_s = await self._engine.write(run)
-        return Claimed([claimed_job(row, nonce, now) for row in rows], next_due_s)
+        return _claimed(claiming, rows, now, next_due_s)
+
+    def stand_by(
+        self, worker: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str] = ()
+    ) -> StandingClaim:
+        """Claim what comes."""
+        claiming = self._claiming(worker, queues=queues, limit=limit, lease_s=lease_s, exclude=exclude)
+
+        def run(transaction: Transaction) -> Claimed:
+            next_due_s = make_due_ready(transaction)
+            rows = claiming.run(transaction)
+            transaction.job_news.all_taken = claiming.takes_any and len(rows) < limit
+            return _claimed(claiming, rows, transaction.now, next_due_s)
+
+        return self._engine.standing.post(run)
+
+    def _claiming(
+        self, worker: str, *, queues: Sequence[str], limit: int, lease_s: float, exclude: Sequence[str]
+    ) -> Claiming:
+        check_id("worker", worker)
+        check_limit(limit)
+        turn = next(self._turns)
+        return Claiming(worker, turn, queues=queues, limit=limit, lease_s=lease_s, exclude=exclude)
 
     async def renew(self, claims: Sequence[Claim], *, lease_s: float, worker: WorkerInfo | None = None) -> Renewed:
         """Extend leases."""
@@ -163,3 +181,7 @@ class SqliteJobs:
     def watch_jobs(self, moved: Callable[[Sequence[str]], None]) -> JobWatch:
         """Be told of jobs."""
         return self._hints.watch_jobs(moved)
+
+
+def _claimed(claiming: Claiming, rows: Sequence[tuple[Any, ...]], now: float, next_due_s: float | None) -> Claimed:
+    return Claimed([claimed_job(row, claiming.nonce, now) for row in rows], next_due_s)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from corral.backends.sqlite.standing import Standing
     from corral.clock import Clock
     from corral.sessions.event import SessionKey
 
@@ -63,6 +64,7 @@ class Writer:
         clock: Clock,
         moved: Callable[[list[SessionKey]], None],
         told: Callable[[JobNews], None],
+        standing: Standing,
     ) -> None:
         self._path = path
         self._url = url
@@ -70,6 +72,7 @@ class Writer:
         self._clock = clock
         self._moved = moved
         self._told = told
+        self._standing = standing
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._gate = Lock()
         self._closed = False
@@ -148,17 +151,14 @@ class Writer:
         # Microseconds are what the file keeps: what is told now reads the same later.
         transaction = Transaction(connection, round(self._clock.now(), 6))
         for job in batch:
-            if job.abandoned:
-                continue
-            changes = connection.total_changes
-            transaction.woken = job.woken = []
-            job.error = None
-            try:
-                job.result = job.run(transaction)
-            except CorralError as error:
-                if connection.total_changes != changes:
-                    raise  # It wrote and then failed: the transaction is undone, and each operation runs by itself.
-                job.fail(error)
+            if not job.abandoned:
+                _run(job, transaction)
+        while transaction.news is not None and transaction.news.tops and not transaction.news.all_taken:
+            waiting = self._standing.next()
+            if waiting is None:
+                break
+            batch.append(waiting)
+            _run(waiting, transaction)
         connection.execute("COMMIT")
         if transaction.news is not None:
             self._told(transaction.news)
@@ -192,3 +192,16 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _run(job: Job, transaction: Transaction) -> None:
+    connection = transaction.connection
+    changes = connection.total_changes
+    transaction.woken = job.woken = []
+    job.error = None
+    try:
+        job.result = job.run(transaction)
+    except CorralError as error:
+        if connection.total_changes != changes:
+            raise  # It wrote and then failed: the transaction is undone, and each operation runs by itself.
+        job.fail(error)
