@@ -173,6 +173,7 @@ class Bounded:
             try:
                 result = await self._attempts.once(use, until - self._monotonic())
                 output = output_of(result)
+                size = size_of(output)
             except Late:
                 fault = ToolFault(code="timeout", message=late, retryable=True)
                 return failed_with(call, fault, attempts=attempt, cost_usd=_cost(tool, attempt))
@@ -187,7 +188,7 @@ class Bounded:
                 await asyncio.sleep(rest_s)
                 pause_s = min(pause_s * _PAUSE_FACTOR, settings.retry_max_s)
             else:
-                return await self._told(use, output, attempt)
+                return await self._told(use, output, size, attempt)
 
     def _fault(self, use: Use, error: Exception) -> ToolFault:
         if not isinstance(error, CorralError):
@@ -195,13 +196,13 @@ class Bounded:
             _log.warning("The tool %s failed", use.tool.name, exc_info=error)
         return fault_of(use.tool.name, error)
 
-    async def _told(self, use: Use, output: ToolOutput, attempts: int) -> ToolReply:
+    async def _told(self, use: Use, output: ToolOutput, size: int, attempts: int) -> ToolReply:
         tool, call = use.tool, use.call
         marks = tool.marks
         artefact = ""
         value = output.value
         bytes_max = marks.output_max_bytes or self._settings.output_max_bytes
-        if size_of(output) > bytes_max:
+        if size > bytes_max:
             artefact = await self._spill(use, output)
             output, value = beginning(output, bytes_max, artefact), None
             if self._watching is not None:

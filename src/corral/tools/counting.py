@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from corral.messages import ToolReply
-from corral.observability.metrics import Distribution, Metrics, Value
+from corral.observability.metrics import Metrics
 from corral.tools.stack import Use
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_TOOLS_MAX = 500
-"""Tools that come from elsewhere may have any number of names: those that come later count together."""
-_OTHERS = "_others"
 
 
 class ToolCounting:
@@ -28,51 +25,31 @@ class ToolCounting:
         )
         self._spilled = m.counter("corral_tools_spilled_total", "Results too long for a conversation.", "tool")
         self._cost = m.counter("corral_tools_cost_usd_total", "What tools cost, where they say.", "tool")
-        self._names: set[str] = set()
-        self._ends: dict[tuple[str, str], Value] = {}
-        self._times: dict[str, Distribution] = {}
 
     def over(self, use: Use, reply: ToolReply | None, seconds: float) -> None:
         """A call is over. Kept and replayed results count, and took no time of the tool's."""
-        name = self._known(use.tool.name)
+        name = use.tool.name
         if reply is None:
             outcome = "cancelled"
         elif reply.fault is not None:
             outcome = reply.fault.code
         else:
             outcome = reply.cached or "ok"
-        key = (name, outcome)
-        count = self._ends.get(key)
-        if count is None:
-            count = self._calls.value(*key)
-            if len(self._ends) < _TOOLS_MAX * 10:
-                self._ends[key] = count
-        count.value += 1
+        self._calls.value(name, outcome).value += 1
         if reply is not None and reply.cached:
             return
-        times = self._times.get(name)
-        if times is None:
-            times = self._times[name] = self._duration.distribution(name)
-        times.observe(seconds)
+        self._duration.distribution(name).observe(seconds)
         if reply is not None and reply.cost_usd:
             self._cost.value(name).value += reply.cost_usd
 
     def retried(self, tool: str) -> None:
         """A tool is called once more."""
-        self._retries.value(self._known(tool)).value += 1
+        self._retries.value(tool).value += 1
 
     def lost(self, tool: str) -> None:
         """A call was given up and goes on all the same."""
-        self._abandoned.value(self._known(tool)).value += 1
+        self._abandoned.value(tool).value += 1
 
     def spilled(self, tool: str) -> None:
         """A result was too long."""
-        self._spilled.value(self._known(tool)).value += 1
-
-    def _known(self, name: str) -> str:
-        if name in self._names:
-            return name
-        if len(self._names) >= _TOOLS_MAX:
-            return _OTHERS
-        self._names.add(name)
-        return name
+        self._spilled.value(tool).value += 1

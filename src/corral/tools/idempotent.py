@@ -143,12 +143,7 @@ class _Lease:
 
 
 async def _finished(effects: ToolEffects, place: tuple[str, str, str], reply: ToolReply) -> None:
-    try:
-        body = _encoder.encode(reply)
-    except (TypeError, ValueError, NotImplementedError):
-        # Parts that JSON does not know: what the model read is gone, that it was done is not.
-        body = _encoder.encode(msgspec.structs.replace(reply, content=[{"type": "text", "text": "Done."}], value=None))
-    if not await effects.finish(*place, body):
+    if not await effects.finish(*place, _encoder.encode(reply)):
         _log.warning("Another worker took the call of %s over: its reply is the one that is remembered.", reply.name)
 
 

@@ -40,7 +40,8 @@ def output_of(result: Any) -> ToolOutput:
     if result is None:
         return ToolOutput(content=[{"type": "text", "text": _NOTHING_SAID}])
     if type(result) is ToolOutput:
-        return result if result.content else ToolOutput(content=as_text(result.value), value=result.value)
+        content, value = msgspec.to_builtins((result.content, result.value), enc_hook=plain, str_keys=True)
+        return ToolOutput(content=content or as_text(value), value=value, tainted=result.tainted)
     value = msgspec.to_builtins(result, enc_hook=plain, str_keys=True)
     if isinstance(value, list) and value and all(_is_part(one) for one in value):
         return ToolOutput(content=value, value=value)
