@@ -32,6 +32,7 @@ _VOID = frozenset(
 )
 _HEADINGS = {f"h{n}": "#" * n for n in range(1, 7)}
 _SPACE = re.compile(r"[ \t\r\f\v\xa0]+")
+_WHITE = re.compile(r"\s+")
 _GAPS = re.compile(r"\n[ \t]*\n\s*")
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
@@ -45,6 +46,7 @@ class _Reader(HTMLParser):
         self.parts: list[str] = []
         self._silent: list[str] = []
         self._in_title = False
+        self._as_written = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._in_title = self._in_title or tag == "title"
@@ -57,6 +59,7 @@ class _Reader(HTMLParser):
         if (tag in _SILENT or hidden) and tag not in _VOID:
             self._silent.append(tag)
             return
+        self._as_written = self._as_written or tag == "pre"
         if tag in _BLOCKS:
             self.parts.append("\n\n" if tag in _HEADINGS or tag == "p" else "\n")
         if tag in _HEADINGS:
@@ -73,6 +76,7 @@ class _Reader(HTMLParser):
             if tag == self._silent[-1]:
                 self._silent.pop()
             return
+        self._as_written = self._as_written and tag != "pre"
         if tag in _BLOCKS:
             self.parts.append("\n")
 
@@ -80,7 +84,7 @@ class _Reader(HTMLParser):
         if self._in_title:
             self.title += data
         elif not self._silent:
-            self.parts.append(data)
+            self.parts.append(data if self._as_written else _WHITE.sub(" ", data))
 
 
 def page_text(html: str) -> tuple[str, str]:
@@ -90,4 +94,4 @@ def page_text(html: str) -> tuple[str, str]:
     reader.close()
     text = _SPACE.sub(" ", "".join(reader.parts))
     text = "\n".join(line.strip() for line in text.split("\n"))
-    return _SPACE.sub(" ", reader.title).strip(), _GAPS.sub("\n\n", text).strip()
+    return _WHITE.sub(" ", reader.title).strip(), _GAPS.sub("\n\n", text).strip()
