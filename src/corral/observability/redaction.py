@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from datetime import date, time, timedelta
@@ -15,6 +16,7 @@ TEXT_MAX = 32_768
 """Longer texts are cut: a log line is not an archive."""
 
 _DEPTH_MAX = 6
+_KEY_MAX = 64
 
 _SECRET_KEY = re.compile(
     r"(?i)(^|[_\-.])(authorization|api[_-]?key|password|passwd|secret|token|cookie|credential)s?($|[_\-.])"
@@ -59,7 +61,10 @@ def _redacted_inside(value: Any, depth: int) -> Any:
     parts = _parts(value)
     if parts is None:
         return _shown(value)
-    return {_key(key): MASK if is_secret(key) else redacted(part, depth) for key, part in parts.items()}
+    return {
+        _key(key): MASK if is_secret(key) else part if type(part) in _PLAIN else redacted(part, depth)
+        for key, part in parts.items()
+    }
 
 
 def redacted_text(text: str) -> str:
@@ -75,7 +80,14 @@ def redacted_text(text: str) -> str:
 
 def is_secret(key: object) -> bool:
     """Whether a key's value is to be masked. Counts of tokens are no secret."""
-    return isinstance(key, str) and _SECRET_KEY.search(key) is not None and not key.lower().endswith("_tokens")
+    if type(key) is str and len(key) <= _KEY_MAX:
+        return _sounds_secret(key)  # the same few names come again and again
+    return isinstance(key, str) and _sounds_secret.__wrapped__(key)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sounds_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None and not key.lower().endswith("_tokens")
 
 
 def _mask(found: re.Match[str]) -> str:
