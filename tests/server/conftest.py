@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
+from agentcore_scene import Aws
 from job_scene import JobScene, key_of
 
+from corral.app import App
 from serving import Served
 
 
@@ -65,3 +69,34 @@ async def serve_jobs(tmp_path):
     yield make
     for server in servers:
         await server.stop()
+
+
+# -- AgentCore's memory API ---------------------------------------------------------------------------------------------
+
+KEYS = [{"key": "key-of-acme", "tenant": "acme"}, {"key": "key-of-other", "tenant": "other"}]
+
+
+@pytest.fixture
+async def agentcore(serve):
+    """A server with two tenants, and an agent that says it again."""
+    app = App()
+    app.entrypoint(lambda payload: payload)
+    return await serve(app, security={"api_keys": KEYS})
+
+
+@pytest.fixture
+async def aws_of(agentcore):
+    made = []
+
+    async def make(tenant: str = "acme") -> Aws:
+        made.append(await asyncio.to_thread(Aws, agentcore.port, f"key-of-{tenant}"))
+        return made[-1]
+
+    yield make
+    for aws in made:
+        aws.close()
+
+
+@pytest.fixture
+async def aws(aws_of):
+    return await aws_of()

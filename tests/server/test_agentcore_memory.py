@@ -8,38 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from agentcore_scene import Aws, said
 
-from corral.app import App
-
 # botocore leaves the socket of an attempt it gave up to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-KEYS = [{"key": "key-of-acme", "tenant": "acme"}, {"key": "key-of-other", "tenant": "other"}]
-
-
-@pytest.fixture
-async def server(serve):
-    app = App()
-    app.entrypoint(lambda payload: payload)
-    return await serve(app, security={"api_keys": KEYS})
-
-
-@pytest.fixture
-async def aws_of(server):
-    made = []
-
-    async def make(tenant: str = "acme") -> Aws:
-        made.append(await asyncio.to_thread(Aws, server.port, f"key-of-{tenant}"))
-        return made[-1]
-
-    yield make
-    for aws in made:
-        aws.close()
-
-
-@pytest.fixture
-async def aws(aws_of):
-    return await aws_of()
-
 
 # -- memories -------------------------------------------------------------------------------------------------------------
 
@@ -331,22 +301,24 @@ async def test_sessions_and_actors_are_those_of_the_memory(aws):
     assert [one["sessionId"] for one in full["sessionSummaries"]] == ["s-1"]
 
 
-async def test_the_native_api_sees_the_same_events(aws, server):
+async def test_the_native_api_sees_the_same_events(aws, agentcore):
     memory = await aws.memory()
     await aws.say(memory, "hello", actor="user/1")
     headers = {"x-api-key": "key-of-acme"}
-    (session,) = (await server.client.get("/v1/sessions", headers=headers)).json()["items"]
+    (session,) = (await agentcore.client.get("/v1/sessions", headers=headers)).json()["items"]
     assert (session["session_id"], session["actor"]) == (f"{memory}.user/1.s-1", "user/1")
     path = f"/v1/sessions/{memory}.user%2F1.s-1/events"
-    (event,) = (await server.client.get(path, headers=headers)).json()["items"]
+    (event,) = (await agentcore.client.get(path, headers=headers)).json()["items"]
     assert (event["role"], event["content"][0]["text"]) == ("user", "hello")
     assert event["expires_at"] - event["created_at"] == pytest.approx(30 * 86_400)
-    await server.client.post(path, json={"role": "assistant", "content": "native", "actor": "user/1"}, headers=headers)
+    await agentcore.client.post(
+        path, json={"role": "assistant", "content": "native", "actor": "user/1"}, headers=headers
+    )
     events = (await aws.list_events(memoryId=memory, actorId="user/1", sessionId="s-1"))["events"]
     assert said(events) == ["native", "hello"]
     assert events[0]["payload"][0]["conversational"]["role"] == "ASSISTANT"
     await aws.delete_memory(memoryId=memory)
-    assert (await server.client.get("/v1/sessions", headers=headers)).json()["items"] == []
+    assert (await agentcore.client.get("/v1/sessions", headers=headers)).json()["items"] == []
 
 
 async def test_an_arn_is_as_good_as_an_id(aws):
@@ -431,7 +403,7 @@ async def test_another_tenants_memory_is_not_there(aws, aws_of):
     assert mine["memory"]["id"] != memory
 
 
-async def test_without_a_key_nobody_comes_in(server):
-    nobody = await asyncio.to_thread(Aws, server.port)
+async def test_without_a_key_nobody_comes_in(agentcore):
+    nobody = await asyncio.to_thread(Aws, agentcore.port)
     assert (await nobody.refused("list_memories"))[:2] == ("AccessDeniedException", 401)
     nobody.close()

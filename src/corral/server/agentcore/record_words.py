@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from corral.errors import ValidationFailed
-from corral.memory.drafting import record_draft
+from corral.memory.drafting import digest_of, record_draft
 from corral.memory.resources import MemoryResource, Strategy
 from corral.memory.store import Filter, Item, ItemDraft, Namespace, Selection, View
 from corral.server.agentcore.shapes import OPERATORS
@@ -115,7 +115,7 @@ def updated(memory: MemoryResource, item: Item, given: dict[str, Any], expiry: d
     ttl_s = None if item.expires_at is None else max(item.expires_at - now, 0.001)
     if expiry:
         ttl_s = None if "action" in expiry else expiry["recordExpiryDurationDays"] * _DAY_S
-    return record_draft(
+    draft = record_draft(
         given.get("content", {}).get("text", item.text),
         id=item.id,
         namespace=namespace,
@@ -126,6 +126,8 @@ def updated(memory: MemoryResource, item: Item, given: dict[str, Any], expiry: d
         ttl_s=ttl_s,
         version=item.version,
     )
+    # That nothing but its time is another one is a change as well.
+    return msgspec.structs.replace(draft, digest=digest_of(draft.digest, str(draft.at), str(ttl_s)))
 
 
 def _strategy(memory: MemoryResource, strategy_id: str) -> Strategy | None:

@@ -61,7 +61,7 @@ CREATE_RUNTIME = structure(
     tags=_TAGS,
     **_SETUP,
 )
-UPDATE_RUNTIME = structure(("roleArn",), **_SETUP)
+UPDATE_RUNTIME = structure(("agentRuntimeArtifact", "roleArn"), **_SETUP)
 CREATE_ENDPOINT = structure(
     ("name",),
     name=ENDPOINT,

@@ -25,8 +25,6 @@ RUNTIME_KIND, VERSION_KIND, ENDPOINT_KIND = "runtime", "runtime-version", "runti
 VERSIONS_MAX = 1000
 DEFAULT = "DEFAULT"
 _PAGE = 10
-_STAYS = ("agentRuntimeArtifact", "networkConfiguration")
-"""What a new version has of the one before where nothing else is said."""
 _ROLE = "arn:aws:iam::{}:role/corral"
 _LIFECYCLE = {"idleRuntimeSessionTimeout": 900, "maxLifetime": 28_800}
 
@@ -146,9 +144,7 @@ class Runtimes:
         number = runtime.body["latest"] + 1
         if number > VERSIONS_MAX:
             raise QuotaExceeded(f"A runtime has at most {VERSIONS_MAX} versions: delete it, and declare it anew.")
-        before = (await self.version(asked.tenant, runtime, number - 1)).body
-        setup = {key: before[key] for key in _STAYS if key in before}
-        setup |= {key: asked.body[key] for key in shapes.KEPT if key in asked.body}
+        setup = {key: asked.body[key] for key in shapes.KEPT if key in asked.body}
         body = {**runtime.body, "latest": number}
         try:
             changed = await self._store.change(
