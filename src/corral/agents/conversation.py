@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
+
 from corral.agents.connected import connected
 from corral.agents.event import Asked, Finished
 from corral.agents.history import History, open_session
-from corral.agents.journal import RunState
+from corral.agents.journal import TAINTED, RunState
 from corral.agents.saying import messages_of, said
 from corral.agents.tally import Ending, text_of
 from corral.clock import new_id
@@ -28,13 +30,17 @@ class Conversation:
     @property
     def messages(self) -> list[Message]:
         """All of it, what is asked last: what members are given, who then need no session of their own."""
-        return [*self._history.messages, *self._asked]
+        before, tainted = self._history.messages, self._history.tainted
+        if before and tainted:  # the words of a session carry along where they came from
+            before = [msgspec.structs.replace(before[0], metadata={TAINTED: list(tainted)}), *before[1:]]
+        return [*before, *self._asked]
 
     async def ended(self, end: Ending) -> None:
         """Append what was asked and answered. A run that failed, pauses or hands on has answered nothing."""
         if not isinstance(end, Finished) or end.reason == "paused" or "hand_off" in end.notes:
             return
         state = RunState()
+        state.tainted = tuple(end.notes.get(TAINTED, ()))
         state.messages = [*self._asked, said(text_of(end), "assistant")]
         context = find_context()
         # A later attempt of the same job answers in the same turn, which is appended once.

@@ -12,6 +12,10 @@ from corral.context import Context
 from corral.messages import Message, ModelReply, ToolCall, ToolReply, Usage
 
 
+TAINTED = "tainted"
+"""In a message's metadata and in a run's notes: where words came from that nobody of ours wrote."""
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
     """Something that is so from now on. Entries are only ever appended."""
 
@@ -191,6 +195,7 @@ class RunState:
             case Asked():
                 self.asked = entry
                 self.messages = list(entry.messages)
+                self.tainted = tainted_in(entry.messages)
             case Told():
                 self._told(entry)
             case ApprovalWanted():
@@ -267,6 +272,11 @@ class RunState:
             else call
             for call in self.pending
         ]
+
+
+def tainted_in(messages: Iterable[Message]) -> tuple[str, ...]:
+    """Where words in these came from that nobody of ours wrote: what other agents found carries it along."""
+    return tuple(dict.fromkeys(source for one in messages for source in one.metadata.get(TAINTED, ())))
 
 
 def fold(entries: Iterable[AnyEntry]) -> RunState:

@@ -28,6 +28,7 @@ from corral.agents.guards import Guarded, Guards, Verdict, name_of
 from corral.agents.handing import handed_on
 from corral.agents.history import History
 from corral.agents.journal import (
+    TAINTED,
     Answered,
     AnyEntry,
     ApprovalWanted,
@@ -308,6 +309,8 @@ class Loop:
         hand = handed_on(state)
         if hand is not None:
             self._notes["hand_off"] = {"to": hand.to, "reason": hand.reason}
+        if state.tainted or self._history.tainted:
+            self._notes[TAINTED] = list(dict.fromkeys((*self._history.tainted, *state.tainted)))
         return Finished(
             agent=self.agent,
             step=state.step,

@@ -12,7 +12,6 @@ from corral.agents.failing import AllFailed, HandOffCycle, UnknownMember
 from corral.agents.roles.mind import Mind, shown
 from corral.agents.roles.plan import Result, as_shown
 from corral.agents.roles.presenter import Presenter
-from corral.agents.saying import said
 from corral.agents.shift import Shift, Task, failures
 from corral.agents.tally import Ending
 from corral.agents.watched import Watched
@@ -155,7 +154,7 @@ def _assigned(one: Assignment, shift: Shift) -> list[Message]:
     text = f"This is part of a larger question: {shown(shift.question, 1_000)}\n\nYour task: {one.task}"
     if shift.results:
         text += f"\n\nWhat was found so far:\n\n{as_shown(shift.results)}"
-    return [said(text)]
+    return [shift.told(text)]
 
 
 class HandedOn:
@@ -205,7 +204,7 @@ def _handed(shift: Shift, made: list[tuple[str, str]], reason: str) -> list[Mess
         return shift.asked
     why = f" because: {reason}" if reason else ""
     shared = f"\n\nWhat was found before:\n\n{as_shown(found)}" if (found := _spoken(shift.results)) else ""
-    return [*shift.asked, said(f"{made[-1][0]} handed this on to you{why}.{shared}")]
+    return [*shift.asked, shift.told(f"{made[-1][0]} handed this on to you{why}.{shared}")]
 
 
 def _spoken(results: list[Result]) -> list[Result]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from corral.agents.event import Asked
+from corral.agents.journal import TAINTED
 from corral.messages import Message, Role, as_parts
 
 
@@ -20,6 +23,7 @@ def question_of(asked: Asked) -> str:
     return next((one.text for one in reversed(messages_of(asked)) if one.role == "user" and one.text), "")
 
 
-def said(text: str, role: Role = "user") -> Message:
-    """A message of nothing but text."""
-    return Message(role=role, content=as_parts(text))
+def said(text: str, role: Role = "user", *, tainted: Iterable[str] = ()) -> Message:
+    """A message of nothing but text; `tainted` is where words in it came from that nobody of ours wrote."""
+    sources = list(dict.fromkeys(tainted))
+    return Message(role=role, content=as_parts(text), metadata={TAINTED: sources} if sources else {})

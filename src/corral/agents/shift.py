@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from corral.agents.awake import Awake
+from corral.agents.board import Board
 from corral.agents.event import AgentEvent, Failed, Finished, HandOff, Works
+from corral.agents.journal import TAINTED
 from corral.agents.relay import Relay
 from corral.agents.roles.plan import Result, as_shown
 from corral.agents.saying import question_of, said
@@ -59,6 +61,8 @@ class Shift:
         self._variables = variables
         self._context = contextvars.copy_context()
         self.awake.enter(self._context)
+        self.board = Board()
+        self.board.enter(self._context)
 
     @property
     def question(self) -> str:
@@ -71,7 +75,13 @@ class Shift:
         if not self.results:
             return self.asked
         told = f"Others have worked on this before you:\n\n{as_shown(self.results)}\n\nGo on from there."
-        return [*self.asked, said(told)]
+        return [*self.asked, self.told(told)]
+
+    def told(self, text: str) -> Message:
+        """What a member is told of others' work, with the notes they have written; it carries along whose words are in it."""
+        if shown := self.board.shown:
+            text += f"\n\n<working_memory>\n{shown}\n</working_memory>"
+        return said(text, tainted=(*self.tally.tainted, *self.board.memory.tainted))
 
     async def work(self, *tasks: Task, answers: bool = False) -> AsyncIterator[AgentEvent]:
         """Wake members, all at the same time, and pass on what happens. Raises `AgentsExceeded` before it wakes any too many.
@@ -88,6 +98,7 @@ class Shift:
                 relay.start(str(number), functools.partial(self._begun, one))
             async with closing(relay.events()) as events:
                 async for number_said, event in events:
+                    self.board.heard(event)
                     if is_end(event):
                         ends[int(number_said)] = event
                     else:
@@ -114,7 +125,11 @@ class Shift:
         elif "hand_off" in end.notes:
             noted["hand_off"] = end.notes["hand_off"]
         else:
-            self.results.append(Result(author=one.agent, text=text_of(end), task=one.task))
+            text = text_of(end)
+            self.results.append(
+                Result(author=one.agent, text=text, task=one.task, tainted=tuple(end.notes.get(TAINTED, ())))
+            )
+            self.board.answered(one.agent, text)
         self.worked.append(noted)
 
     def ended(self, end: Ending) -> Ending:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeGuard
 import msgspec
 
 from corral.agents.event import AgentEvent, Failed, Finished, Reasoning, Text, UsageSeen
-from corral.agents.journal import add_usage
+from corral.agents.journal import TAINTED, add_usage
 from corral.errors import CorralError
 from corral.messages import ModelReply, Usage
 
@@ -21,7 +21,7 @@ NO_ENDING = "no_ending"
 class Tally:
     """Adds up, and makes the last event of the whole."""
 
-    __slots__ = ("_cost", "_unpriced", "ends", "name", "steps", "tool_calls", "usage")
+    __slots__ = ("_cost", "_unpriced", "ends", "name", "steps", "tainted", "tool_calls", "usage")
 
     def __init__(self, name: str) -> None:
         """`name` is whose events these are: the team's or the role's."""
@@ -31,6 +31,8 @@ class Tally:
         self.tool_calls = 0
         self.ends: list[Ending] = []
         """How the parts ended, in the order in which they did."""
+        self.tainted: dict[str, None] = {}
+        """Where words in what was found came from that nobody of ours wrote."""
         self._cost = 0.0
         self._unpriced = False
 
@@ -42,6 +44,8 @@ class Tally:
     def add(self, end: Ending) -> None:
         """A part is over."""
         self.ends.append(end)
+        if isinstance(end, Finished):
+            self.tainted.update(dict.fromkeys(end.notes.get(TAINTED, ())))
         self.steps += end.steps
         self.tool_calls += end.tool_calls
         self._spent(end.usage, end.cost_usd)
@@ -75,8 +79,11 @@ class Tally:
             cost_usd=self.cost_usd,
             steps=self.steps,
             tool_calls=self.tool_calls,
-            notes=notes,
+            notes=self._noted(notes),
         )
+
+    def _noted(self, notes: dict[str, Any]) -> dict[str, Any]:
+        return {**notes, TAINTED: list(self.tainted)} if self.tainted else notes
 
     def failed(self, error: CorralError) -> Failed:
         """It did not."""
@@ -100,7 +107,7 @@ class Tally:
             "tool_calls": self.tool_calls,
         }
         if isinstance(end, Finished):
-            return msgspec.structs.replace(end, agent=self.name, notes={**end.notes, **notes}, **sums)
+            return msgspec.structs.replace(end, agent=self.name, notes=self._noted({**end.notes, **notes}), **sums)
         return msgspec.structs.replace(end, agent=self.name, message=f"{end.agent}: {end.message}", **sums)
 
 

@@ -95,12 +95,15 @@ class Team(Working):
             try:
                 async with in_session(self.name, prompt, session) as conversation:
                     shift = self._shift(tally, conversation.messages, variables)
-                    async with closing(self._work(shift)) as events:
-                        async for event in events:
-                            if is_end(event):
-                                await conversation.ended(event)
-                            yield event
-                    attributes["corral.team.woken"] = shift.awake.count
+                    try:
+                        async with closing(self._work(shift)) as events:
+                            async for event in events:
+                                if is_end(event):
+                                    await conversation.ended(event)
+                                yield event
+                    finally:
+                        shift.board.end()
+                        attributes["corral.team.woken"] = shift.awake.count
             except CorralError as error:
                 yield tally.failed(error)
 

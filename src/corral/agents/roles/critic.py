@@ -138,7 +138,11 @@ class Critic(Working):
             if not objections or revisions >= self._revisions_max:
                 break
             revisions += 1
-            asked = [*prompt, said(draft.answer, "assistant"), said(_revision(draft, objections))]
+            asked = [
+                *prompt,
+                said(draft.answer, "assistant", tainted=tally.tainted),
+                said(_revision(draft, objections), tainted=tally.tainted),
+            ]
         for event in self._given(run.end, pieces, objections, tally, revisions):
             yield event
 

@@ -73,8 +73,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     task: str = ""
     step: str = ""
+    tainted: tuple[str, ...] = ()
+    """Where words in it came from that nobody of ours wrote."""
     failed: bool = False
     """The text says why there is no result."""
+
+
+def tainted_of(results: Sequence[Result]) -> tuple[str, ...]:
+    """Of all of them."""
+    return tuple(dict.fromkeys(source for one in results for source in one.tainted))
 
 
 def as_shown(results: Sequence[Result], each_max: int = 8_000) -> str:

@@ -11,12 +11,13 @@ import msgspec
 from corral.agents.conversation import in_session
 from corral.agents.event import AgentEvent, Asked, Failed, Finished, HandOff
 from corral.agents.failing import PlanFailed
+from corral.agents.journal import TAINTED
 from corral.agents.relay import Relay
 from corral.agents.roles.mind import By, Mind, shown
-from corral.agents.roles.plan import Plan, Result, Step, as_shown
+from corral.agents.roles.plan import Plan, Result, Step, as_shown, tainted_of
 from corral.agents.roles.presenter import Presenter
 from corral.agents.roles.role import Role, by_name
-from corral.agents.saying import question_of
+from corral.agents.saying import question_of, said
 from corral.agents.tally import Ending, Tally, as_thought, is_end, text_of
 from corral.agents.watched import Watched
 from corral.agents.working import Working, open_variables, variables_of
@@ -163,7 +164,7 @@ class Planner(Working):
         for step in plan.ready(list(work.done), begun):
             begun.add(step.id)
             works = self._members[step.agent]
-            asked = work.task(step)
+            asked = [said(work.task(step), tainted=tainted_of([work.done[need] for need in step.needs]))]
             given = variables_of(works, work.variables)
             relay.start(step.id, functools.partial(works.stream, asked, **given), place=plan.steps.index(step))
             events.append(HandOff(agent=self.name, to=step.agent, reason=f"{step.id}: {step.task}"))
@@ -208,7 +209,13 @@ class _Work:
         elif end.reason == "paused":
             self.paused = self.paused or end
         else:
-            self.done[step.id] = Result(author=step.agent, text=text_of(end), task=step.task, step=step.id)
+            self.done[step.id] = Result(
+                author=step.agent,
+                text=text_of(end),
+                task=step.task,
+                step=step.id,
+                tainted=tuple(end.notes.get(TAINTED, ())),
+            )
 
 
 def _read(given: Any) -> Any:

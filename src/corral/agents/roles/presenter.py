@@ -8,7 +8,7 @@ from typing import Any
 from corral.agents.conversation import in_session
 from corral.agents.event import AgentEvent, Asked, Finished, Text, Works
 from corral.agents.roles.mind import By
-from corral.agents.roles.plan import Result, as_shown
+from corral.agents.roles.plan import Result, as_shown, tainted_of
 from corral.agents.roles.role import CodeRole, as_works
 from corral.agents.saying import messages_of, question_of, said
 from corral.agents.tally import Tally, is_end
@@ -53,7 +53,7 @@ class Presenter(Working):
             stream = self._joined(results)
         else:
             found = f"What was found:\n\n{as_shown(results)}\n\nNow answer what was asked."
-            stream = self.stream([*messages_of(asked), said(found)])
+            stream = self.stream([*messages_of(asked), said(found, tainted=tainted_of(results))])
         async with closing(stream) as events:
             async for event in events:
                 yield event
