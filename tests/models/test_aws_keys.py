@@ -11,7 +11,7 @@ from model_scene import TurnedClock
 from corral.errors import ConfigError, ModelAuthFailed
 from corral.models import aws
 from corral.models.aws import ChainKeys, FixedKeys, key_source, region_of
-from corral.models.wire.sigv4 import AwsKeys
+from corral.outbound.sigv4 import AwsKeys
 
 
 class Lent:

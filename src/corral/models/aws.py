@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from corral.clock import Clock
 from corral.errors import ConfigError, ModelAuthFailed
-from corral.models.wire.sigv4 import AwsKeys
+from corral.outbound.sigv4 import AwsKeys
 
 _HOW = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK"

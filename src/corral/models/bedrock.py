@@ -21,7 +21,7 @@ from corral.models.wire import bedrock_errors as errors
 from corral.models.wire import bedrock_reply as answers
 from corral.models.wire.bedrock_request import BedrockRequest, request
 from corral.models.wire.eventstream import Frame, frames
-from corral.models.wire.sigv4 import signed
+from corral.outbound.sigv4 import signed
 from corral.settings.model_sections import ProviderSettings
 
 _OK = 200

@@ -14,6 +14,7 @@ from corral.settings.agent_sections import AgentSettings
 from corral.settings.memory_sections import MemorySettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
 from corral.settings.section import Count, Pause, Seconds, Section
+from corral.settings.tier_sections import TierSettings
 from corral.settings.tool_sections import ToolSettings
 
 
@@ -85,7 +86,8 @@ class SessionSettings(Section, frozen=True):
     ttl_s: Seconds | None = None
     """Sessions expire this long after their last event; none: never."""
     sweep_s: Seconds = 60.0
-    """How often expired events and sessions are swept."""
+    """How often expired events and sessions are swept, and looked through for what may go to the archive."""
+    tiers: TierSettings = TierSettings()
 
 
 class JobSettings(Section, frozen=True):

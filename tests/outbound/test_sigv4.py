@@ -11,7 +11,7 @@ from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corral.models.wire.sigv4 import AwsKeys, signed
+from corral.outbound.sigv4 import AwsKeys, signed
 
 NOW = dt.datetime(2025, 11, 3, 4, 5, 6, tzinfo=dt.UTC)
 KEYS = st.builds(
