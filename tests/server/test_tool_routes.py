@@ -128,7 +128,6 @@ async def test_a_tool_is_called_as_an_agent_would(client, bank):
 
 async def test_what_does_not_fit_is_said(client):
     for body, said in (
-        ({"input": {"tiket": 1}}, "`ticket_id` is missing"),
         ({"inptu": {}}, "did you mean"),
         ({"input": []}, "JSON object"),
         ([], "JSON object"),
@@ -136,6 +135,9 @@ async def test_what_does_not_fit_is_said(client):
         answer = await client.post("/v1/tools/look/call", json=body)
         assert answer.status_code == 400
         assert said in str(answer.json())
+    fault = (await client.post("/v1/tools/look/call", json={"input": {"tiket": 1}})).json()["fault"]
+    assert fault["code"] == "invalid_input"
+    assert "`ticket_id` is missing" in fault["message"]
 
 
 async def test_a_tool_that_fails_is_an_answer(client):

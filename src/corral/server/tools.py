@@ -136,7 +136,11 @@ class ToolRoutes:
                     "additionalProperties": False,
                 },
                 body_required=False,
-                answers={200: Answer("What came of it; a tool that failed or may not be called has a `fault`", _REPLY)},
+                answers={
+                    200: Answer(
+                        "What came of it; a call that failed, does not fit or is not allowed has a `fault`", _REPLY
+                    )
+                },
             ),
             Route(
                 method="GET",
@@ -175,8 +179,6 @@ class ToolRoutes:
             reply = await self._run(Use(tool, call))
         finally:
             leave_context(token)
-        if reply.fault is not None and reply.fault.code == "invalid_input":
-            raise ValidationFailed(reply.fault.message)
         await request.respond_json(reply_shown(reply))
 
     async def artefact(self, request: Request) -> None:
