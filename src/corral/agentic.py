@@ -18,6 +18,7 @@ from corral.sessions.session import Session
 from corral.sessions.turn import Turn
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
+from corral.tools.parallel import ParallelToolExecutor
 
 _NOBODY = Context("")
 
@@ -46,6 +47,7 @@ class Agentic:
             settings=self._settings.agents,
             keeping=self.runs,
             open_session=self._open_session,
+            executor=ParallelToolExecutor(self._settings.tools.at_once, None),
             counting=self._counting,
             speculating=self._speculating,
         )
