@@ -28,6 +28,7 @@ from corral.jobs.worker import Worker
 from corral.learning import LEARNER, Learning
 from corral.modelling import Modelling
 from corral.observing import Observing
+from corral.remembering import KEEPER, Remembering
 from corral.runtime.ending import Ended
 from corral.runtime.health import Health
 from corral.runtime.idempotency import Idempotency
@@ -125,6 +126,7 @@ class Service:
                 "effects": self.stores.tool_effects.expire,
                 "artefacts": self.stores.tool_artefacts.expire,
                 "audit": self._expire_audit,
+                "memory": self.stores.memory.sweep,
                 "runs": self._expire_runs,
             },
             period_s=settings.sessions.sweep_s,
@@ -143,6 +145,7 @@ class Service:
         )
         self.modelling = Modelling(settings, self.stores, self.observing.metrics)
         self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
+        self.remembering = Remembering(settings, self.stores, self.observing.metrics, self.modelling.embed)
         self.tooling = Tooling(
             settings,
             self.stores,
@@ -166,7 +169,7 @@ class Service:
             self.stores.job_records,
             self.hub,
             settings.jobs,
-            check_input=AgentCheck(app.agents),
+            check_input=AgentCheck(app.agents, {KEEPER: self.remembering.check}),
         )
         self._scheduler: Scheduler | None = None
         self._job_routes = JobRoutes(
@@ -247,7 +250,7 @@ class Service:
                 self._job_pipeline(),
                 self.observing.begin,
                 result_max_bytes=jobs.result_max_bytes,
-                own={LEARNER: self.learning.run},
+                own={LEARNER: self.learning.run, KEEPER: self.remembering.run},
             )
             worker = Worker(
                 stores.jobs,
@@ -302,6 +305,7 @@ class Service:
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
             *self._agent_run_routes(),
+            *self.remembering.routes(self.desk.submit),
             *ToolRoutes(self.tooling.catalog, self.tooling.run, self.tooling.artefacts.read).routes(),
             *AuditRoutes(self.stores.audit).routes(),
             *CacheRoutes(self.modelling.cached.shelf, by_meaning=self.stores.semantic).routes(),
@@ -376,6 +380,7 @@ class Service:
             if self.audit is not None:
                 await self.audit.start()
             await self.modelling.start()
+            await self.remembering.start()
             await self.tooling.start()
             await self.agentic.start()
             await self.sweeper.start()
@@ -453,6 +458,7 @@ class Service:
         await self.sweeper.stop()
         await self.agentic.stop()
         await self.tooling.stop()
+        await self.remembering.stop()
         await self.modelling.stop()
         if self.audit is not None:
             await self.audit.stop()

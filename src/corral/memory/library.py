@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from corral.errors import PayloadTooLarge, ValidationFailed
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.errors import MemoryForbidden, PayloadTooLarge, ValidationFailed
 from corral.memory.chunking import CountTokens, about, chunks_of
+from corral.memory.counting import MemoryCounting
 from corral.memory.drafting import digest_of
 from corral.memory.reading import media_type_of, read
 from corral.memory.searching import Embedder
@@ -65,6 +67,8 @@ class Library:
         *,
         fetch: Fetch | None = None,
         count: CountTokens = about,
+        counting: MemoryCounting | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`fetch` gets what stands at an address; `count` counts tokens."""
         self.store = store
@@ -72,6 +76,8 @@ class Library:
         self.embedder = embedder
         self._fetch = fetch
         self._count = count
+        self._counting = counting
+        self._now = clock.monotonic
 
     def id_of(self, document: Document) -> str:
         """The id it has or will have: by its source, else by its content."""
@@ -84,19 +90,37 @@ class Library:
         kind = document.media_type or media_type_of(document.source)
         return not document.fetch and "pdf" not in kind and len(document.data) <= self.settings.inline_max_bytes
 
-    async def ingest(self, view: View, document: Document, progress: Progress = _silent) -> Ingested:
-        """Take a document in. Only chunks that are new are placed by their meaning.
-
-        Raises `ValidationFailed`, `PayloadTooLarge`, `MemoryForbidden`, and what the embedder raises: its words can be found then.
-        """
-        if document.fetch:
-            progress(0.0, "fetching")
-            document = await self._fetched(document)
+    def check(self, view: View, document: Document) -> None:
+        """Raise what can be said of it before it is read: `PayloadTooLarge`, `MemoryForbidden`."""
+        if not view.writes(document.namespace):
+            raise MemoryForbidden(f"You may not write to a namespace of scope {document.namespace.scope}.")
         if len(document.data) > self.settings.document_max_bytes:
             raise PayloadTooLarge(
                 f"This document has {len(document.data)} bytes, and at most {self.settings.document_max_bytes} are taken in "
                 "(`memory.document_max_bytes`)."
             )
+
+    async def ingest(self, view: View, document: Document, progress: Progress = _silent) -> Ingested:
+        """Take a document in. Only chunks that are new are placed by their meaning.
+
+        Raises `ValidationFailed`, `PayloadTooLarge`, `MemoryForbidden`, and what the embedder raises: its words can be found then.
+        """
+        begun, outcome = self._now(), "failed"
+        try:
+            ingested = await self._ingest(view, document, progress)
+            outcome = ingested.outcome
+        finally:
+            if self._counting is not None and outcome == "failed":
+                self._counting.ingested(self._now() - begun, outcome)
+        if self._counting is not None:
+            self._counting.ingested(self._now() - begun, outcome, added=ingested.added, removed=ingested.removed)
+        return ingested
+
+    async def _ingest(self, view: View, document: Document, progress: Progress) -> Ingested:
+        if document.fetch:
+            progress(0.0, "fetching")
+            document = await self._fetched(document)
+        self.check(view, document)
         progress(0.05, "reading")
         draft = await asyncio.to_thread(self._draft, document)
         progress(0.3, f"keeping {len(draft.chunks)} chunks")
@@ -144,6 +168,8 @@ class Library:
                 tenant, embedder.model, [(one.number, vector) for one, vector in zip(bare, vectors, strict=True)]
             )
             done += kept
+            if self._counting is not None:
+                self._counting.embedded(kept)
             if not kept:
                 break  # somebody else placed them, or they are gone
             progress(0.3 + 0.7 * min(1.0, done / max(total, done)), f"placed {done} chunks by their meaning")

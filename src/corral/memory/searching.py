@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from corral.errors import ValidationFailed
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.errors import ModelFailed, ValidationFailed
+from corral.memory.counting import MemoryCounting
 from corral.memory.store import Found, Hit, Item, MemoryStore, Namespace, Selection, VectorQuery, View, WordQuery
 from corral.memory.words import query_terms
+from corral.observability.traces import span
 from corral.settings.memory_sections import MemorySettings
+
+_log = logging.getLogger("corral.memory")
 
 EVERYTHING = Selection()
 QUERY_CHARS_MAX = 10_000
@@ -64,8 +70,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Searcher:
     """Looks things up, for agents, for the API and for AgentCore's."""
 
-    def __init__(self, store: MemoryStore, settings: MemorySettings, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        settings: MemorySettings,
+        embedder: Embedder | None = None,
+        *,
+        counting: MemoryCounting | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Without an embedder it is words alone that find."""
         self.store = store
+        self._counting = counting
+        self._now = clock.monotonic
         self.settings = settings
         self.embedder = embedder
 
@@ -80,7 +97,7 @@ class Searcher:
     ) -> list[Result]:
         """The `k` best, best first. `neighbours` takes the place of the setting.
 
-        Where the embedder does not answer, words alone are looked for, unless meaning alone counts.
+        Where the embedder does not answer, words alone are looked for.
         """
         found = await self.find(view, query, k=k, selection=selection, neighbours=neighbours)
         return [_result(one, score) for one, score in found]
@@ -94,13 +111,29 @@ class Searcher:
         if len(query) > QUERY_CHARS_MAX:
             raise ValidationFailed(f"A question has at most {QUERY_CHARS_MAX} characters.")
         share = self.settings.neighbours if neighbours is None else neighbours
+        begun = self._now()
+        with span("memory.search") as attributes:
+            found = await self._find(view, query, k, selection, share)
+            attributes["memory.k"] = k
+            attributes["memory.results"] = len(found)
+        if self._counting is not None:
+            by = "words" if self.embedder is None or not self.settings.meaning else "words and meaning"
+            self._counting.searched(self._now() - begun, found=len(found), by=by)
+        return found
+
+    async def _find(
+        self, view: View, query: str, k: int, selection: Selection, share: float
+    ) -> list[tuple[Found, float]]:
         looked_at = max(_LOOKED_AT, k)
         terms = query_terms(query)[:_TERMS_MAX]
         hits = await self.store.search(view, WordQuery(terms=terms, limit=looked_at, selection=selection))
         meaning = self.settings.meaning
         if self.embedder is not None and meaning > 0 and query.strip():
-            vectors = await self._alike(self.embedder, view, query, looked_at, selection)
-            hits = fused(hits, vectors, meaning)
+            try:
+                vectors = await self._alike(self.embedder, view, query, looked_at, selection)
+                hits = fused(hits, vectors, meaning)
+            except (ModelFailed, TimeoutError) as error:
+                _log.warning("The embedder does not answer, so only words are looked for: %s", error)
         if share > 0 and hits:
             hits = await self._with_neighbours(view, hits, k, share, selection)
         scores = {hit.number: hit.score for hit in hits[:k]}

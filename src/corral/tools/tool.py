@@ -140,8 +140,8 @@ def tool(fn: Callable[..., Any] | None = None, /, *, name: str = "", description
 
 
 def as_tool(given: Tool | Callable[..., Any]) -> Tool:
-    """A tool as it is, and a plain function as one."""
-    return given if isinstance(given, Tool) else made_tool(given, around={})
+    """A tool as it is, and a plain function as one, with the marks it brings along (`__tool_marks__`)."""
+    return given if isinstance(given, Tool) else made_tool(given, around={}, **getattr(given, "__tool_marks__", {}))
 
 
 def made_tool(
