@@ -93,8 +93,7 @@ class RunDesk:
         run = await self._store.cancel(tenant, run_id)
         if run.cancel_requested:
             self.keeping.hear_cancelled(tenant, run_id)
-            if run.state == "cancelled":
-                await self._wake(tenant, run.job_id, run.id)
+            await self._wake(tenant, run.job_id, run.id)  # it waits for people, or is about to
         return run
 
     async def fork(
@@ -178,6 +177,13 @@ class RunDesk:
         keyed = msgspec.structs.replace(draft, idempotency_key=context.idempotency_key, fingerprint=fingerprint)
         return await self.keeping.begin_or_go_on(keyed, context)
 
+    async def prepared(self, keeper: KeptRun, events: AsyncIterator[AgentEvent]) -> AsyncIterator[AgentEvent]:
+        """The events of a run that begins with the first of them, kept by `keeper`."""
+        self.keeping.prepare(keeper)
+        async with closing(events) as going:
+            async for event in going:
+                yield event
+
     async def take(self, context: Context, run_id: str) -> KeptRun:
         """A run to go on with. Raises `RunNotFound`, `RunBusy`, `RunOver`."""
         return await self.keeping.take(context.tenant, run_id, context=context)
@@ -192,6 +198,7 @@ async def stoppable(agent: str, keeper: KeptRun, events: AsyncIterator[AgentEven
             inside.cancel()
 
     keeper.on_cancel = stop
+    keeper.hold()
     try:
         async with closing(events) as going:
             while True:

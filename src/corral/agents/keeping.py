@@ -54,6 +54,11 @@ class StoredRuns:
 
     async def open(self, opening: Opening) -> Keeper:
         """The keeper of a run: the one that was prepared, that of the same place in an earlier attempt, or a new one."""
+        keeper = await self._opened(opening)
+        keeper.hold()
+        return keeper
+
+    async def _opened(self, opening: Opening) -> KeptRun:
         prepared = _prepared.get()
         if prepared:
             return prepared.pop()
@@ -66,7 +71,7 @@ class StoredRuns:
         draft = self.draft(opening.agent, context, session=opening.session)
         return KeptRun(self._held, draft, new_id(), context=context, stands="new", when=when)
 
-    async def _of_job(self, agent: str, context: Context, session: str) -> Keeper:
+    async def _of_job(self, agent: str, context: Context, session: str) -> KeptRun:
         """In a job, the same place is the same run: of this agent, the so-manieth time it is asked in the attempt."""
         counts = context.agent_runs
         where = f"{place}.{agent}" if (place := current_place()) else agent
@@ -88,7 +93,7 @@ class StoredRuns:
         """Take a run up where its entries end. Raises `RunNotFound`, `RunBusy`, `RunOver`."""
         token = new_id()
         run = await self.store.claim(tenant, run_id, token=token, lease_s=self._settings.lease_s)
-        return await self._taken(draft_of(run), token, context)
+        return await self._taken(run, token, context)
 
     def begin(self, draft: RunDraft, *, context: Context | None, entries: list[AnyEntry] | None = None) -> KeptRun:
         """A run that is stored from its first entry on."""
@@ -115,21 +120,29 @@ class StoredRuns:
 
     async def _go_on(self, draft: RunDraft, token: str, context: Context) -> KeptRun:
         try:
-            await self.store.claim(
+            run = await self.store.claim(
                 draft.tenant, draft.id, token=token, lease_s=self._settings.lease_s, attempt=draft.attempt
             )
         except RunOver:
-            run = await self.store.get(draft.tenant, draft.id)
+            known = await self.store.get(draft.tenant, draft.id)
             entries = await entries_of(self.store, draft.tenant, draft.id)
-            stands: Stands = "cancelled" if run is not None and run.state == "cancelled" else "over"
+            stands: Stands = "cancelled" if known is not None and known.state == "cancelled" else "over"
             return KeptRun(self._held, draft, token, context=context, entries=entries, stands=stands)
         except RunNotFound as error:
             raise RunBusy from error  # it was removed in this very moment
-        return await self._taken(draft, token, context)
+        return await self._taken(run, token, context)
 
-    async def _taken(self, draft: RunDraft, token: str, context: Context | None) -> KeptRun:
-        entries = await entries_of(self.store, draft.tenant, draft.id)
-        return KeptRun(self._held, draft, token, context=context, entries=entries, stands="held")
+    async def _taken(self, run: RunInfo, token: str, context: Context | None) -> KeptRun:
+        entries = await entries_of(self.store, run.tenant, run.id)
+        return KeptRun(
+            self._held,
+            draft_of(run),
+            token,
+            context=context,
+            entries=entries,
+            stands="held",
+            cancelled=run.cancel_requested,
+        )
 
     # -- life
 

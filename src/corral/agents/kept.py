@@ -97,6 +97,7 @@ class KeptRun:
         entries: Iterable[AnyEntry] = (),
         stands: Stands,
         when: When = "always",
+        cancelled: bool = False,
     ) -> None:
         """`stands`: `new` is not in the store yet; `held` is, under `token`; what is `over` can be read, and nothing more.
 
@@ -105,7 +106,7 @@ class KeptRun:
         self.run_id = draft.id
         self.entries: list[AnyEntry] = list(entries)
         self.claim = RunClaim(draft.tenant, draft.id, token)
-        self.cancelled = stands == "cancelled"
+        self.cancelled = cancelled or stands == "cancelled"
         """Somebody wants it cancelled, or did."""
         self.on_cancel: Callable[[], None] | None = None
         """Called, on the loop that works on it, when somebody wants it cancelled: to stop before its next entry."""
@@ -124,8 +125,11 @@ class KeptRun:
             self._count(entry)
         if stands == "new":
             self._queue += self.entries
-        elif stands == "held":
-            held.holds(self)
+
+    def hold(self) -> None:
+        """Somebody works on it from now on: its lease is renewed until it is let go. Until then it only lasts."""
+        if self._stands == "held":
+            self._held.holds(self)
 
     # -- for the loop
 
@@ -154,7 +158,9 @@ class KeptRun:
             answered = await self._answered(wanted)
             if answered or self._context is None or self._context.job_id is None:
                 return answered
-            await self._wait(self._context)
+            await self._look()
+            if not self.cancelled:
+                await self._wait(self._context)
 
     async def store(self) -> None:
         """Have the entries that a new run begins with in the store. Raises `RunLost` where it began already."""
@@ -296,6 +302,11 @@ class KeptRun:
             query = msgspec.structs.replace(query, cursor=page.next_cursor)
         answers = [decided_of(found[one.approval]) for one in wanted if one.approval in found]
         return [answer for answer in answers if answer is not None]
+
+    async def _look(self) -> None:
+        """See whether somebody wants it cancelled: who does so after this look wakes the job as well."""
+        renewed = await self._held.store.renew([self.claim], lease_s=self._held.lease_s)
+        self.cancelled = self.cancelled or bool(renewed.cancelled)
 
     async def _wait(self, context: Context) -> None:
         """Wait for the next answer, in a task of its own: waits of other tasks may come in any order in a later attempt."""

@@ -242,8 +242,8 @@ class AgentRuns(Protocol):
     ) -> bool:
         """Append entries, of which the first has the number `first`; all of it or nothing, durable when it returns.
 
-        `approvals` are asked for with it; one that was asked before stays as it is. With `ending` the run is let go. True:
-        somebody wants the run cancelled. Raises `RunLost` where the token holds the run no longer, or where it has another
+        `approvals` are asked for with it; one that was asked before stays as it is. With `ending` the run is let go; one that
+        somebody wants cancelled is not let go to be resumed, but cancelled. True: somebody wants that. Raises `RunLost` where the token holds the run no longer, or where it has another
         number of entries. Asked again with what was the last to be written, it answers as before.
         """
         ...

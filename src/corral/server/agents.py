@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from corral.agents.desk import RunDesk, stoppable
 from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished, Works
-from corral.agents.kept import KeptRun
 from corral.agents.store import OPEN, ApprovalQuery, RunInfo
 from corral.context import Context
 from corral.errors import NotFound, RunBusy, error_of
@@ -39,8 +38,8 @@ from corral.server.routes import Route
 
 _START = ("prompt", "messages", "variables", "session_id", "user_id", "stream")
 
-Going = Callable[[Any, Context], AsyncIterator[AgentEvent]]
-"""Work for a request: its payload, and its context."""
+Going = Callable[[Any, Context], Awaitable[AsyncIterator[AgentEvent]]]
+"""Work for a request, by its payload and its context: what is wrong with the run is said before its first event."""
 
 
 class AgentRunRoutes:
@@ -100,18 +99,13 @@ class AgentRunRoutes:
         async def going(payload: Any, context: Context) -> AsyncIterator[AgentEvent]:
             session = context.session_id if context.has_session else None
             if not _carries_on(works):  # a team: the runs are its members'
-                async with closing(works.stream(asked, session=session, **variables)) as events:
-                    async for event in events:
-                        yield event
-                return
+                return works.stream(asked, session=session, **variables)
             mark = msgspec.json.encode(["run", agent.name, payload], order="sorted").decode()
             keeper = await self._desk.begin(works.name, context, session=session or "", asked=mark)
             request.response_headers.append((b"x-run-id", keeper.run_id.encode()))
-            self._desk.keeping.prepare(keeper)
-            stream = works.stream(asked, session=session, **variables)
-            async with closing(stoppable(works.name, keeper, stream)) as events:
-                async for event in events:
-                    yield event
+            return stoppable(
+                works.name, keeper, self._desk.prepared(keeper, works.stream(asked, session=session, **variables))
+            )
 
         await self._answer(request, agent.name, body, going, stream=flag(body, "stream"))
 
@@ -132,12 +126,9 @@ class AgentRunRoutes:
             context.user_id = run.user_id
 
         async def going(payload: Any, context: Context) -> AsyncIterator[AgentEvent]:  # noqa: ARG001 - it goes on with what it has
-            keeper: KeptRun = await self._desk.take(context, run.id)
+            keeper = await self._desk.take(context, run.id)
             request.response_headers.append((b"x-run-id", keeper.run_id.encode()))
-            stream = works.carry_on(keeper, stream=True)
-            async with closing(stoppable(works.name, keeper, stream)) as events:
-                async for event in events:
-                    yield event
+            return stoppable(works.name, keeper, works.carry_on(keeper, stream=True))
 
         await self._answer(request, run.agent, {"resume": run.id}, going, stream=flag(body, "stream"))
 
@@ -145,17 +136,11 @@ class AgentRunRoutes:
         """Through the pipeline, as every invocation: admitted, with its session's turn, counted and traced."""
 
         async def streamed(payload: Any, context: Context) -> AsyncIterator[dict[str, Any]]:
-            failed: Failed | None = None
-            async with closing(going(payload, context)) as events:
-                async for event in events:
-                    failed = event if isinstance(event, Failed) else None
-                    yield as_object(event)
-            if failed is not None:
-                raise error_of(failed.code, failed.message)
+            return _objects(await going(payload, context))
 
         async def waited(payload: Any, context: Context) -> dict[str, Any]:
             approvals: list[ApprovalAsked] = []
-            async with closing(going(payload, context)) as events:
+            async with closing(await going(payload, context)) as events:
                 async for event in events:
                     if isinstance(event, ApprovalAsked):
                         approvals.append(event)
@@ -267,6 +252,16 @@ class AgentRunRoutes:
         decision = decision_asked(body, user_id=context.user_id or "")
         approval = await self._desk.decide(context.tenant, request.params["id"], decision)
         await request.respond_json(shown_approval(approval))
+
+
+async def _objects(events: AsyncIterator[AgentEvent]) -> AsyncIterator[dict[str, Any]]:
+    failed: Failed | None = None
+    async with closing(events) as going:
+        async for event in going:
+            failed = event if isinstance(event, Failed) else None
+            yield as_object(event)
+    if failed is not None:
+        raise error_of(failed.code, failed.message)
 
 
 def _carries_on(works: Any) -> bool:

@@ -123,6 +123,9 @@ class SqliteAgentRuns:
                 )
             if ending is not None:
                 _let_go(transaction, claim, ending)
+                if cancelled and ending.state in OPEN:
+                    transaction.execute(_SQL["cancel"], (transaction.now, *key))
+                    transaction.execute(_SQL["withdraw"], (transaction.now, *key))
             return bool(cancelled)
 
         return await self._engine.write(run)

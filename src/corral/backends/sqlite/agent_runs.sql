@@ -155,7 +155,7 @@ UPDATE agent_runs SET cancel_requested = 1 WHERE tenant = ?1 AND id = ?2;
 
 -- name: cancel
 -- Cancel a run that nobody works on.
-UPDATE agent_runs SET state = 'cancelled', cancel_requested = 1, token = '', let_go = '', error_code = 'cancelled',
+UPDATE agent_runs SET state = 'cancelled', cancel_requested = 1, let_go = CASE token WHEN '' THEN let_go ELSE token END, token = '', error_code = 'cancelled',
     resumable = 0, outcome = NULL, updated_at = ?1, ended_at = ?1
 WHERE tenant = ?2 AND id = ?3;
 

@@ -340,6 +340,19 @@ class RunListContract(Contract):
         assert await stores.agent_runs.append(claim, wrote("a"), first=2)
         assert await stores.agent_runs.append(claim, [], first=3, ending=RunEnding(state="cancelled"))
 
+    @pytest.mark.parametrize("state", ["paused", "interrupted"])
+    async def test_what_is_to_be_cancelled_is_not_let_go_to_be_resumed(self, stores: Stores, state: Any) -> None:
+        claim = await begun(stores)
+        await stores.agent_runs.append(claim, wrote("a"), first=2, approvals=[asks()])
+        await stores.agent_runs.cancel(TENANT, "r-1")
+        for _ in range(2):
+            assert await stores.agent_runs.append(claim, wrote("b"), first=3, ending=RunEnding(state=state))
+        run = await stores.agent_runs.get(TENANT, "r-1")
+        assert run is not None
+        assert (run.state, run.error_code, run.resumable, run.entries) == ("cancelled", "cancelled", False, 3)
+        (asked,) = (await stores.agent_runs.approvals(TENANT, ApprovalQuery())).items
+        assert asked.state == "withdrawn"
+
     async def test_cancelling_what_nobody_works_on_ends_it(self, stores: Stores) -> None:
         await paused(stores)
         await begun(stores, "r-2", lease_s=0.0)

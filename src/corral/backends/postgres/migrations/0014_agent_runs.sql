@@ -214,6 +214,11 @@ BEGIN
     FROM unnest(p_approvals, p_questions, p_ttls) AS one(id, question, ttl_s) ON CONFLICT DO NOTHING;
     IF p_is_over THEN
         PERFORM corral.agent_withdraw(p_tenant, p_id);
+    ELSIF p_state IS NOT NULL AND v_run.cancel_requested THEN
+        UPDATE corral.agent_runs SET state = 'cancelled', resumable = false, error_code = 'cancelled', outcome = NULL,
+            ended_at = v_now
+        WHERE tenant = p_tenant AND id = p_id;
+        PERFORM corral.agent_withdraw(p_tenant, p_id);
     END IF;
 END $$;
 
