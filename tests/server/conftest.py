@@ -4,9 +4,9 @@ import asyncio
 
 import httpx
 import pytest
-from agentcore_scene import Aws
 from job_scene import JobScene, key_of
 
+from agentcore_scene import Aws
 from corral.app import App
 from serving import Served
 

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+
 from agentcore_scene import Aws, said
 
 # botocore leaves the socket of an attempt it gave up to the garbage collector.

@@ -7,8 +7,8 @@ import json
 from datetime import datetime
 
 import pytest
-from agentcore_scene import SETUP, Aws
 
+from agentcore_scene import SETUP, Aws
 from corral.app import App
 from corral.server.agentcore.ids import runtime_id_of
 
