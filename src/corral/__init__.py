@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from corral.messages import Message
     from corral.models.llm import LLM
     from corral.observability.traces import span
+    from corral.tools.artefacts import read_artefact
     from corral.tools.failing import ToolFailed
     from corral.tools.parallel import ParallelToolExecutor
     from corral.tools.tool import Tool, tool
@@ -39,6 +40,7 @@ _WHERE = {
     "ToolFailed": "corral.tools.failing",
     "Toolbox": "corral.tools.toolbox",
     "current_context": "corral.context",
+    "read_artefact": "corral.tools.artefacts",
     "span": "corral.observability.traces",
     "tool": "corral.tools.tool",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "Toolbox",
     "__version__",
     "current_context",
+    "read_artefact",
     "roles",
     "span",
     "tool",

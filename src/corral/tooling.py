@@ -14,7 +14,8 @@ from corral.models.breaker import Breaker
 from corral.observability.metrics import Metrics
 from corral.settings.sections import Settings
 from corral.tools import places
-from corral.tools.artefacts import Artefacts, reader
+from corral.tools.artefacts import Artefacts, read_artefact
+from corral.tools.artefacts import use as use_artefacts
 from corral.tools.bounded import Bounded
 from corral.tools.cached import Cached
 from corral.tools.catalog import Catalog
@@ -62,8 +63,7 @@ class Tooling:
         self.artefacts = Artefacts(stores.tool_artefacts, ttl_s=self._settings.artefact_ttl_s)
         self._bounded = self._innermost()
         self.catalog = Catalog(lambda: ((tool, "") for tool in own), lambda: _of_agents(agents))
-        self.read_artefact = reader(self.artefacts.read)
-        self.catalog.add(lambda: [(self.read_artefact, "")])
+        self.catalog.add(lambda: [(read_artefact, "")])
         self.elsewhere = Elsewhere(self._settings)
         self.catalog.add(lambda: [(tool, "") for tool in self.elsewhere])
         self.run = self._stack()
@@ -98,8 +98,10 @@ class Tooling:
             self._started = True
             self._results.at_home()
             use(self.run)
+            use_artefacts(self.artefacts)
             places.use(self.elsewhere)
             await self.elsewhere.start()
+            self.catalog.tools()  # an agent that wants tools from a place that nobody named hears so now
 
     async def stop(self) -> None:
         """They do not any more. A tool in the middle of a call is left to its own end."""
@@ -109,6 +111,9 @@ class Tooling:
         before = use(None)
         if before is not self.run:  # another service of this process has taken over
             use(before)
+        reading = use_artefacts(None)
+        if reading is not self.artefacts:
+            use_artefacts(reading)
         there = places.use(None)
         if there is not self.elsewhere:
             places.use(there)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from tool_scene import QUICK, bounded, box_of, called, fault_code
 
-from corral import ToolFailed, tool
+from corral import Context, ToolFailed, tool
 from corral.backends.open import open_stores
+from corral.context import enter_context, leave_context
 from corral.errors import StoreUnavailable
 from corral.messages import Caller
 from corral.settings.tool_sections import ToolSettings
@@ -78,20 +79,32 @@ async def test_without_a_key_every_call_is_its_own(effects):
     assert bank.paid == [5, 5]
 
 
-async def test_run_and_place_make_a_key(effects):
+async def test_in_a_job_run_and_place_make_a_key(effects):
     import msgspec
+
+    class Job:
+        id = "job-1"
 
     bank = Bank()
     box = banking(bank, effects)
-    call = msgspec.structs.replace(called("pay", caller=Caller(run_id="r"), amount=5), id="c-1")
-    for one in (
-        call,
-        call,
+    call = msgspec.structs.replace(called("pay", amount=5), id="c-1")
+    calls = (
+        *(call, call),
         msgspec.structs.replace(call, id="c-2"),
         msgspec.structs.replace(call, input={"amount": 6}),
-    ):
-        await box.call(one)
-    assert bank.paid == [5, 5, 6]
+    )
+    context = Context("r")
+    token = enter_context(context)
+    try:
+        for one in (call, call):
+            await box.call(one)
+        assert bank.paid == [5, 5]  # a plain request: nobody will make this call again
+        context.attach_job(Job())
+        for one in calls:
+            await box.call(one)
+    finally:
+        leave_context(token)
+    assert bank.paid == [5, 5, 5, 5, 6]
 
 
 async def test_long_keys_are_keys(effects):

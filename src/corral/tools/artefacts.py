@@ -54,3 +54,20 @@ _SAID = (
     "Read on in a long result of a tool, of which only the beginning was given. `name` is the artefact it names; `offset` and `length` "
     "count bytes."
 )
+
+_service: Artefacts | None = None
+
+
+def use(artefacts: Artefacts | None) -> Artefacts | None:
+    """Have `read_artefact` of this process read there; none: there is nothing to read. Returns what was there before."""
+    global _service  # set when the service starts, taken away when it stops
+    before, _service = _service, artefacts
+    return before
+
+
+async def _read_here(caller: Caller, name: str) -> bytes | None:
+    return None if _service is None else await _service.read(caller, name)
+
+
+read_artefact = reader(_read_here)
+"""Give it to an agent whose tools have long results: `Agent(…, tools=[log, read_artefact])`."""

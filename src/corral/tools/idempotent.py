@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
+from corral.context import find_context
 from corral.errors import CorralError, IdempotencyKeyReused, StoreUnavailable, ValidationFailed
 from corral.messages import ToolFault, ToolReply
 from corral.settings.tool_sections import ToolSettings
@@ -156,12 +157,12 @@ async def _quietly(write: Awaitable[object]) -> None:
 
 
 def key_of(use: Use) -> str:
-    """The idempotency key: the call's own, or made from run and place. Empty: this call has no place, and is its own effect."""
+    """The idempotency key: the call's own, or in a job made from job and place. Empty: nobody will make this call again."""
     call = use.call
     key = call.idempotency_key
-    if not key and call.id and call.caller.run_id:
+    if not key and call.id and (context := find_context()) is not None and context.job_id is not None:
         digest = hashlib.blake2b(_sorted.encode(use.arguments), digest_size=9).hexdigest()
-        key = f"{call.caller.run_id}/{call.name}/{call.id}/{digest}"
+        key = f"{context.job_id}/{call.name}/{call.id}/{digest}"
     if len(key) > _KEY_MAX:
         key = hashlib.blake2b(key.encode(errors="replace"), digest_size=24).hexdigest()
     return key
