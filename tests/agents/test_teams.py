@@ -455,7 +455,7 @@ async def test_what_came_from_outside_is_known_to_come_from_there_in_every_membe
 
     given: list[ToolCall] = []
 
-    @tool
+    @tool(read_only=True)  # one with side effects would wait for a person now
     async def order(call: ToolCall) -> str:
         """Order it."""
         given.append(call)

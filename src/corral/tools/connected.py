@@ -11,6 +11,8 @@ from corral.tools.bounded import Bounded
 from corral.tools.checked import checked
 from corral.tools.idempotent import Idempotent
 from corral.tools.in_memory import EffectsInMemory
+from corral.tools.permitted import Permitted
+from corral.tools.policy import Policy
 from corral.tools.stack import RunTool, wrap
 from corral.tools.traced import Traced
 
@@ -46,5 +48,7 @@ def _plain() -> RunTool:
     global _alone  # noqa: PLW0603 - made when it is first needed
     if _alone is None:
         settings = ToolSettings()
-        _alone = wrap(Bounded(settings), [Traced(), checked, Idempotent(EffectsInMemory(), settings)])
+        _alone = wrap(
+            Bounded(settings), [Traced(), checked, Permitted(Policy()), Idempotent(EffectsInMemory(), settings)]
+        )
     return _alone

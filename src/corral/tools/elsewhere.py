@@ -63,10 +63,9 @@ class Elsewhere:
         found = self.sources.get(source)
         if found is None:
             near = difflib.get_close_matches(source, self.sources, 1)
-            meant = (
-                f"Did you mean {near[0]!r}?" if near else f"Set `tools.{source.replace(':', '.', 1)}` in corral.yaml."
-            )
-            raise ConfigError(f"There are no tools from {source!r}. {meant}")
+            meant = f"did you mean {near[0]!r}? Else set" if near else "set"
+            setting = f"tools.{source.replace(':', '.', 1)}"
+            raise ConfigError(f"There are no tools from {source!r}: {meant} `{setting}` in corral.yaml.")
         return found.tools
 
     def __iter__(self) -> Iterator[Tool]:
