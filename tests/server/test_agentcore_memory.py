@@ -241,7 +241,7 @@ async def test_branches(aws):
     await aws.say(memory, "two, otherwise", branch={"name": "other", "rootEventId": one["eventId"]})
     (kept,) = await aws.say(memory, "three, otherwise", branch={"name": "other"})
     await aws.say(memory, "three")
-    assert kept["branch"] == {"name": "other"}
+    assert kept["branch"] == {"name": "other", "rootEventId": one["eventId"]}
     place = {"memoryId": memory, "actorId": "ada", "sessionId": "s-1"}
 
     async def of(**branch):

@@ -31,12 +31,18 @@ def prefix_of(memory_id: str, actor_id: str | None = None) -> str:
     return f"{memory_id}." if actor_id is None else f"{memory_id}.{actor_id}."
 
 
-def draft_of(memory: MemoryResource, body: dict[str, Any]) -> Draft:
-    """An event as it is appended."""
+def root_of(event: SessionEvent) -> str:
+    """Where the branch of an event leaves its parent; empty: nobody said."""
+    return str(event.metadata.get(OWN, {}).get("root", ""))
+
+
+def draft_of(memory: MemoryResource, body: dict[str, Any], root: str = "") -> Draft:
+    """An event as it is appended; `root` is where its branch left its parent, if that was said before."""
     own: dict[str, Any] = {"at": body["eventTimestamp"]}
     branch = body.get("branch", {})
-    if branch.get("rootEventId"):
-        own["root"] = branch["rootEventId"]
+    root = branch.get("rootEventId") or root
+    if root:
+        own["root"] = root
     if body.get("extractionMode"):
         own["skip"] = True
     variables = body.get("extractionConfig", {}).get("namespaceVariables")
@@ -87,8 +93,8 @@ def shown(
     if labels:
         answer["metadata"] = labels
     if event.branch != MAIN:
-        root = {"rootEventId": own["root"]} if "root" in own else {}
-        answer["branch"] = {"name": event.branch, **root}
+        root = root_of(event)
+        answer["branch"] = {"name": event.branch, **({"rootEventId": root} if root else {})}
     return answer
 
 

@@ -11,7 +11,7 @@ from corral.errors import EventNotFound, ResourceNotFound, ValidationFailed
 from corral.memory.resources import MemoryResource
 from corral.server.agentcore import shapes
 from corral.server.agentcore.dialect import MEMORY
-from corral.server.agentcore.event_words import draft_of, key_of, prefix_of, query_of, shown
+from corral.server.agentcore.event_words import draft_of, key_of, prefix_of, query_of, root_of, shown
 from corral.server.agentcore.memories import Memories, paged
 from corral.server.agentcore.once import Once
 from corral.server.agentcore.operations import Asked, Operation
@@ -105,12 +105,20 @@ class Events:
         actor_id, session_id = body["actorId"], body.get("sessionId") or new_id()
         key = key_of(asked.tenant, memory.id, actor_id, session_id)
         try:
-            (event,) = await self._store.append(key, [draft_of(memory, body)])
+            (event,) = await self._store.append(key, [draft_of(memory, body, await self._root(key, body))])
         except EventNotFound:
             root = body.get("branch", {}).get("rootEventId", "")
             raise ValidationFailed(f"The session has no event {root} for the branch to leave at.") from None
         await self._notice(key, memory, event)
         return {"event": shown(memory.id, actor_id, session_id, event)}
+
+    async def _root(self, key: SessionKey, body: dict[str, Any]) -> str:
+        """Where a branch that goes on has left its parent: every event of it says so."""
+        branch = body.get("branch", {})
+        if not branch or "rootEventId" in branch:
+            return ""
+        latest = await self._store.events(key, EventQuery(branch=branch["name"], limit=1))
+        return root_of(latest.items[0]) if latest.items else ""
 
     async def show(self, asked: Asked) -> Any:
         """One event."""
