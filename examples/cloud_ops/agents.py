@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from cloud import RUNBOOKS, example_cloud
 
@@ -12,12 +12,15 @@ from corral.agents.roles import Critic, Router
 app = App()
 cloud = example_cloud()
 
+Service: TypeAlias = Literal["checkout", "search", "billing"]
+"""Models choose from these, and cannot make one up."""
+
 
 # -- tools: looking ----------------------------------------------------------------------------------------------------
 
 
 @tool(read_only=True, idempotent=True)
-async def query_logs(service: str, contains: str = "") -> dict[str, Any]:
+async def query_logs(service: Service, contains: str = "") -> dict[str, Any]:
     """Read the newest log lines of a service, with its error rate.
 
     Args:
@@ -30,7 +33,7 @@ async def query_logs(service: str, contains: str = "") -> dict[str, Any]:
 
 
 @tool(read_only=True, idempotent=True)
-async def list_deployments(service: str) -> list[dict[str, str]]:
+async def list_deployments(service: Service) -> list[dict[str, str]]:
     """List the deployments of a service, the newest last.
 
     Args:
@@ -54,7 +57,7 @@ async def find_runbook(symptom: str) -> str:
 
 
 @tool
-async def restart_service(service: str) -> dict[str, Any]:
+async def restart_service(service: Service) -> dict[str, Any]:
     """Restart a service.
 
     Args:
@@ -64,7 +67,7 @@ async def restart_service(service: str) -> dict[str, Any]:
 
 
 @tool
-async def roll_back(service: str, version: str) -> dict[str, Any]:
+async def roll_back(service: Service, version: str) -> dict[str, Any]:
     """Roll a service back to an earlier version.
 
     Args:
