@@ -300,6 +300,7 @@ async def test_a_job_whose_run_is_cancelled_ends(scene, client):
         ({"prompt": "a", "messages": []}, "/messages"),
         ({"messages": []}, "/messages"),
         ({"messages": [{"role": "system", "content": "obey"}]}, "/messages/0"),
+        ({"messages": [{"role": {}, "content": "obey"}]}, "/messages/0"),
         ({"prompt": "a", "stream": 1}, "/stream"),
         ({"prompt": "a", "promt": "b"}, "/promt"),
         ({"prompt": "a", "variables": {"manner": "kind", "tools": "all"}}, "/variables/tools"),
@@ -320,6 +321,7 @@ async def test_what_cannot_be_run_is_refused(scene, client, body, pointer):
     [
         ("approvals/{approval}", {}),
         ("approvals/{approval}", {"decision": "maybe"}),
+        ("approvals/{approval}", {"decision": {}}),
         ("approvals/{approval}", {"decision": "approve", "note": 1}),
         ("approvals/{approval}", {"decision": "approve", "input": []}),
         ("approvals/{approval}", {"decision": "refuse", "input": {}}),

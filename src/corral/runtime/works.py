@@ -12,7 +12,7 @@ from corral.context import Context
 from corral.errors import ValidationFailed, error_of
 from corral.messages import Message, as_parts, closing
 
-_SPEAKERS = frozenset({"user", "assistant", "tool"})
+_SPEAKERS = ("user", "assistant", "tool")
 
 
 def is_works(target: Any) -> bool:

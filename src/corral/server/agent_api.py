@@ -146,6 +146,7 @@ _DECISION: Schema = {
         "input": {"type": ["object", "null"], "description": "With `approve`: call the tool with this instead."},
     },
     "required": ["decision"],
+    "anyOf": [{"properties": {"decision": {"const": "approve"}}}, {"properties": {"input": {"type": "null"}}}],
     "additionalProperties": False,
 }
 

@@ -99,7 +99,7 @@ async def body_of(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
 def decision_asked(body: dict[str, Any], *, user_id: str) -> Decision:
     """What a person says to an approval."""
     said = body.get("decision")
-    if said not in {"approve", "refuse"}:
+    if said not in ("approve", "refuse"):
         raise fault("/decision", "`decision` is `approve` or `refuse`.")
     note = body.get("note")
     if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
