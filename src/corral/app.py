@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import msgspec
 
 from corral.errors import ConfigError
+from corral.models.own import OwnFunctions
 from corral.runtime.health import Health, PingStatus
 from corral.runtime.registry import DEFAULT_AGENT, Agents, Lazy
 from corral.runtime.works import own_name
@@ -23,8 +24,10 @@ from corral.tools.tool import Tool, made_tool
 from corral.tools.toolbox import Toolbox
 
 if TYPE_CHECKING:
+    from corral.messages import ModelCall
     from corral.server.http import Receive, Scope, Send
     from corral.service import Service
+    from corral.settings.model_sections import RouterSettings
     from corral.settings.sections import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,8 +53,26 @@ class App:
     needs_agents = True
     """Whether an app without any is a mistake."""
 
-    def __init__(self, name: str = "", *, settings: Settings | None = None, debug: bool = False) -> None:
-        """`settings` replaces `corral.yaml` and the environment when the app is run by itself."""
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        settings: Settings | None = None,
+        debug: bool = False,
+        model_router: Mapping[str, str] | RouterSettings | None = None,
+        complexity_classifier: str | Callable[..., Any] | None = None,
+        cache_key_generator: Callable[[ModelCall], str] | None = None,
+    ) -> None:
+        """`settings` replaces `corral.yaml` and the environment when the app is run by itself.
+
+        `model_router` (class to model), `complexity_classifier` (a function of the question) and `cache_key_generator` (of the
+        call) go before `models.router` and `cache.key_generator`.
+        """
+        self.models = OwnFunctions(
+            model_router=model_router,
+            complexity_classifier=complexity_classifier,
+            cache_key_generator=cache_key_generator,
+        )
         self.name = name
         self.debug = debug
         self.settings = settings
@@ -89,6 +110,10 @@ class App:
     def add(self, target: T, name: str = "") -> T:
         """Register an agent: an `Agent` or a `Team` by its own name, a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`. Or a tool."""
         if isinstance(target, Tool):
+            if name and name != target.name:
+                raise ConfigError(
+                    f"A tool has a name of its own, {target.name!r}: name it with `@tool(name={name!r})`."
+                )
             self.tools.add(target)
             return target
         self.agents.add(name or own_name(target) or DEFAULT_AGENT, target)

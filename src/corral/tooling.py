@@ -61,6 +61,7 @@ class Tooling:
         self._threads = ToolThreads(self._settings.threads_max)
         self._results = KeptResults(shelf)
         self.artefacts = Artefacts(stores.tool_artefacts, ttl_s=self._settings.artefact_ttl_s)
+        self._idempotent = Idempotent(stores.tool_effects, self._settings)
         self._bounded = self._innermost()
         self.catalog = Catalog(lambda: ((tool, "") for tool in own), lambda: _of_agents(agents))
         self.catalog.add(lambda: [(read_artefact, "")])
@@ -71,9 +72,8 @@ class Tooling:
 
     def _stack(self) -> RunTool:
         traced = Traced(self._counting.over, capture=self._capture)
-        idempotent = Idempotent(self._stores.tool_effects, self._settings)
         cached = Cached(self._results)
-        layers: list[ToolLayer] = [traced, checked, idempotent, cached]
+        layers: list[ToolLayer] = [traced, checked, self._idempotent, cached]
         if self._permitted is not None:
             layers.insert(2, self._permitted)
         return wrap(self._bounded, layers)
@@ -117,6 +117,7 @@ class Tooling:
         there = places.use(None)
         if there is not self.elsewhere:
             places.use(there)
+        await self._idempotent.drain()
         await self.elsewhere.stop()
         self._threads.close()
 

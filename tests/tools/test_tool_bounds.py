@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from tool_scene import QUICK, Held, Kept, Turned, Watch, bounded, box_of, breakers, called, fault_code, quickest
 
-from corral import Context, ToolFailed, tool
+from corral import App, Context, ToolFailed, tool
 from corral.context import enter_context, leave_context
-from corral.errors import StoreUnavailable
+from corral.errors import ConfigError, CorralError, StoreUnavailable
 from corral.messages import Caller
 from corral.settings.tool_sections import ToolSettings
 from corral.tools.results import ToolOutput
@@ -554,3 +554,27 @@ async def test_the_tenant_is_the_requests_and_not_the_calls():
         tenant="acme", tier="gold", user_id="ada", session_id="s-1", run_id="req-1", agent="helper", roles=("admin",)
     )
     assert QUICK.retries == 2
+
+
+async def test_synchronous_agents_call_tools_as_well():
+    @tool
+    async def work(n: int):
+        await asyncio.sleep(0)
+        return n + 1
+
+    box = box_of(work)
+    assert (await asyncio.to_thread(box.run, "work", n=1)).value == 2
+    with pytest.raises(CorralError, match="await box"):
+        box.run("work", n=1)
+
+
+def test_an_app_lists_a_tool_by_its_own_name():
+    @tool
+    async def work(): ...
+
+    app = App()
+    assert app.add(work) is work
+    assert app.add(work, "work") is work
+    with pytest.raises(ConfigError, match="name of its own"):
+        app.add(work, "other")
+    assert [one.name for one in app.tools] == ["work"]

@@ -113,6 +113,12 @@ class Idempotent:
             await self._settle(_finished(effects, place, reply))
         return reply
 
+    async def drain(self) -> None:
+        """Until what came of calls that were stopped is written down. For the loop that asks; others wait for their own."""
+        loop = asyncio.get_running_loop()
+        while ours := [task for task in self._settling if task.get_loop() is loop]:
+            await asyncio.wait(ours)
+
     async def _settle(self, write: Awaitable[object]) -> None:
         """Write it down, also if who waits for the reply leaves meanwhile."""
         task = asyncio.ensure_future(_quietly(write))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import msgspec
 
 from corral.context import find_context
-from corral.errors import ConfigError
+from corral.errors import ConfigError, CorralError
 from corral.messages import Caller, ToolCall, ToolReply, ToolSpec
 from corral.tools.connected import connected
 from corral.tools.failing import failed
@@ -93,6 +94,14 @@ class Toolbox:
     async def use(self, name: str, /, **arguments: Any) -> ToolReply:
         """The same for code: `await box.use("ticket_status", ticket_id="T-1")`."""
         return await self.call(ToolCall(name=name, input=arguments))
+
+    def run(self, name: str, /, **arguments: Any) -> ToolReply:
+        """The same for a synchronous agent: `box.run("ticket_status", ticket_id="T-1")` in a thread."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.use(name, **arguments))
+        raise CorralError(f"This would block the event loop: in asynchronous code write `await box.use({name!r}, …)`.")
 
     def _absent(self, name: str) -> str:
         known = self._all()
