@@ -14,6 +14,7 @@ from corral.cache.coalescing import Coalesced
 from corral.cache.counting import CacheCounting
 from corral.cache.embeddings import CachedEmbeddings
 from corral.cache.exact import Cached
+from corral.cache.keys import KeyGenerator
 from corral.cache.semantic.counting import SemanticCounting
 from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
@@ -26,12 +27,14 @@ from corral.limits.store import LedgerEntry, Spend, SpendBy, SpendQuery
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, Usage
 from corral.models.bare_names import BareNames
 from corral.models.billed import Billed
+from corral.models.classifiers import function_at
 from corral.models.connected import Models, use
 from corral.models.counting import ModelCounting
 from corral.models.deployments import Deployed
 from corral.models.dispatch import dispatch, dispatch_embedding
 from corral.models.exchange import Exchange
 from corral.models.micro_batching import MicroBatching
+from corral.models.own import OwnFunctions, own_router
 from corral.models.prices import Price, PriceFile, PriceTable, hosts_of, price_table
 from corral.models.provider import ModelInfo, Provider
 from corral.models.providers import SIM, build_providers, first_model
@@ -60,9 +63,16 @@ class Modelling:
     """Answers questions to models, for agents of this process and for the gateway. Each step of its life may come twice."""
 
     def __init__(
-        self, settings: Settings, stores: Stores, metrics: Metrics, *, env: Mapping[str, str] | None = None
+        self,
+        settings: Settings,
+        stores: Stores,
+        metrics: Metrics,
+        *,
+        own: OwnFunctions | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """Raises `ConfigError` for what cannot work; nothing is opened yet."""
+        """`own` goes before the settings. Raises `ConfigError` for what cannot work; nothing is opened yet."""
+        own = own or OwnFunctions()
         models = settings.models
         self._settings = models
         self._server = settings.server
@@ -82,8 +92,9 @@ class Modelling:
             models, headroom=self.pace.headroom, cost=self._typical_cost, context_tokens=self._context_tokens
         )
         self.router = Router(
-            models.router,
+            own_router(own, models.router),
             fallback_model=first_model(models),
+            classifier=own.complexity_classifier if callable(own.complexity_classifier) else None,
             surroundings=Surroundings(
                 abilities=abilities_of(models.names, self.deployed.naming),
                 tokens=self.tokens.input_tokens,
@@ -94,7 +105,8 @@ class Modelling:
         counting = CacheCounting(metrics)
         self._shelf = Shelf(stores.cache, settings.cache, counting=counting)
         self.semantic = self._semantic(settings.cache, stores, SemanticCounting(metrics, counting))
-        self.cached = Cached(self._shelf)
+        self._key = own.cache_key_generator or _key_generator(settings.cache)
+        self.cached = Cached(self._shelf, generate=self._key)
         self._gathered = MicroBatching(size_max=models.embed_batch_max, wait_s=models.embed_wait_s)
         self.ledger = Ledger(stores.ledger, settings.limits) if settings.limits.ledger else None
         self._ledger_store = stores.ledger
@@ -107,7 +119,7 @@ class Modelling:
         retried = Retried(
             attempts_max=models.attempts_max, pause_s=models.retry_initial_s, pause_max_s=models.retry_max_s
         )
-        shared = Coalesced(self._shelf, cached=self.cached, sharing=self._sharing())
+        shared = Coalesced(self._shelf, cached=self.cached, sharing=self._sharing(), generate=self._key)
         vectors = CachedEmbeddings(self._shelf)
         billed = Billed(self._over, cost_of=self._cost_of, estimate=estimate_usage)
         layers: list[ModelLayer] = [
@@ -207,6 +219,14 @@ class Modelling:
         self._connected = Models(self.call, self.embed, default=self._settings.default)
         use(self._connected)
 
+    async def drain(self) -> None:
+        """Begin nothing in the background any more; questions are still answered."""
+        await self.cached.drain()
+        if self.semantic is not None:
+            await self.semantic.drain()
+        if self.ledger is not None:
+            await self.ledger.drain()
+
     async def stop(self) -> None:
         """Nobody asks any more: close every connection."""
         connected, self._connected = self._connected, None
@@ -262,6 +282,10 @@ class Modelling:
         """What a tenant's calls of the last so many seconds took, added up."""
         query = SpendQuery(since=SYSTEM_CLOCK.now() - since_s, by=by, tag=tag, limit=limit)
         return await self._ledger_store.spend(tenant, query)
+
+
+def _key_generator(settings: CacheSettings) -> KeyGenerator | None:
+    return function_at(settings.key_generator, "cache.key_generator") if settings.key_generator else None
 
 
 def _simulated(settings: ModelSettings) -> PriceFile:

@@ -27,6 +27,7 @@ from corral.jobs.scheduler import Scheduler
 from corral.jobs.worker import Worker
 from corral.learning import LEARNER, Learning
 from corral.modelling import Modelling
+from corral.models.own import OwnFunctions
 from corral.observing import Observing
 from corral.remembering import KEEPER, Remembering
 from corral.runtime.ending import Ended
@@ -83,6 +84,7 @@ class Hosted(Protocol):
     compatible: bool
     agents: Agents
     tools: Toolbox
+    models: OwnFunctions
     health: Health
     on_error_hook: Callable[..., Any] | None
     websocket_handler: Callable[..., Any] | None
@@ -143,7 +145,7 @@ class Service:
             run_folder=run_folder,
             development=development,
         )
-        self.modelling = Modelling(settings, self.stores, self.observing.metrics)
+        self.modelling = Modelling(settings, self.stores, self.observing.metrics, own=app.models)
         self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
         self.remembering = Remembering(settings, self.stores, self.observing.metrics, self.modelling.embed)
         self.tooling = Tooling(
@@ -160,6 +162,7 @@ class Service:
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
+        self._drained: asyncio.Task[None] | None = None
         self.warmups = Warmups(app.agents, app.warmups, self.observing.unexpected)
         if settings.runtime.ping_busy_while_invoking:
             app.health.invocations = self.invocations
@@ -418,6 +421,7 @@ class Service:
         self.door.draining = True
         self.hub.drain()
         self.working.begin_drain()
+        self._drained = asyncio.get_running_loop().create_task(self.modelling.drain())
         self.observing.draining()
         self._http.closing = True
 
@@ -459,6 +463,8 @@ class Service:
         await self.agentic.stop()
         await self.tooling.stop()
         await self.remembering.stop()
+        if self._drained is not None:
+            await self._drained
         await self.modelling.stop()
         if self.audit is not None:
             await self.audit.stop()

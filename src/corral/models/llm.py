@@ -26,6 +26,7 @@ from corral.messages import (
 from corral.models.batching import Progress, answered_all
 from corral.models.connected import Models, connected, use, using
 from corral.models.journaled import asked_once, run_once, streamed_once
+from corral.models.own import OwnFunctions, own_router
 from corral.models.routing import AUTO, Router
 from corral.models.stack import wrap
 from corral.models.structured import AnswerMisfit, Shape
@@ -300,7 +301,5 @@ def _read_or_misfit(shape: Shape[T], reply: ModelReply) -> T:
 def _router(classes: Mapping[str, str] | RouterSettings | None, classifier: str | Callable[..., Any] | None) -> Router:
     if not classes:
         raise TypeError("`complexity_classifier` decides between the classes of `model_router`: give both.")
-    settings = classes if isinstance(classes, RouterSettings) else RouterSettings(classes=dict(classes))
-    if isinstance(classifier, str):
-        return Router(msgspec.structs.replace(settings, classifier=classifier))
-    return Router(settings, classifier=classifier)
+    own = OwnFunctions(model_router=classes, complexity_classifier=classifier)
+    return Router(own_router(own, RouterSettings()), classifier=classifier if callable(classifier) else None)

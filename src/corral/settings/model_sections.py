@@ -169,6 +169,8 @@ class CacheSettings(Section, frozen=True):
     """Calls hotter than this are not kept."""
     coalesce: Literal["auto", "always", "never"] = "auto"
     """Ask once for identical calls at the same time: `auto`, where answers may be kept or chance plays no part."""
+    key_generator: str = ""
+    """`module:function` that says what makes two questions the same: the same text for both. Empty: all that is asked."""
     embeddings: bool = True
     """Keep vectors of texts."""
     semantic: SemanticCacheSettings = SemanticCacheSettings()
