@@ -13,6 +13,9 @@ security:
   api_keys: [{key: hunter2, tenant: shop}]
 agentcore:
   identity_providers: [{name: google, client_id: abc, client_secret: hunter2}]
+tools:
+  mcp: {crm: {url: https://crm, headers: {Authorization: Bearer hunter2}}, own: {command: [x], env: {PASS: hunter2}}}
+  openapi: {shop: {document: shop.yaml, query: {appid: hunter2}}}
 """
 
 

@@ -78,11 +78,13 @@ def _check_settings(file: str | None, config: Path | None, store: str | None, fi
 
 
 def _check_meaning(loaded: Loaded, findings: Findings) -> None:
-    """What the types do not say: exposure, and the engine that a store URL needs."""
+    """What the types do not say: exposure, the engine that a store URL needs, what tools may do."""
     from corral.backends.open import open_stores  # noqa: PLC0415 - loaded when it is asked
     from corral.jobs.signing import keys_of  # noqa: PLC0415 - as above
     from corral.outbound.addresses import Reach  # noqa: PLC0415 - as above
     from corral.server.listener import check_exposure  # noqa: PLC0415 - as above
+    from corral.tools.elsewhere import Elsewhere  # noqa: PLC0415 - as above
+    from corral.tools.policy import policy_of  # noqa: PLC0415 - as above
 
     settings = loaded.settings
     try:
@@ -99,6 +101,9 @@ def _check_meaning(loaded: Loaded, findings: Findings) -> None:
     checks: dict[str, Callable[[], object]] = {
         "jobs.callback_secret": lambda: keys_of(settings.jobs.callback_secret),
         "jobs.callback_allow": lambda: Reach(settings.jobs.callback_allow),
+        "tools.policy": lambda: policy_of(settings.tools.policy),
+        "tools.mcp": lambda: Elsewhere(msgspec.structs.replace(settings.tools, openapi={})),
+        "tools.openapi": lambda: Elsewhere(msgspec.structs.replace(settings.tools, mcp={})),
     }
     for key, check in checks.items():
         try:

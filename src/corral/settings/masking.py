@@ -8,11 +8,15 @@ from typing import Any
 MASK = "[redacted]"
 
 _SECRET = re.compile(r"(?i)(^|[_\-])(api_?key|key|secret|password|token)$")
+_WHOLE = frozenset({"headers", "query", "env"})
+"""Whose every value may be a credential, whatever its name."""
 _IN_URL = re.compile(r"(?i)(://[^:/?#\s@]*:)\S*(?=@)|([?&]password=)[^&\s]*")
 
 
 def masked(key: str, value: Any) -> Any:
     """The value as it may be shown."""
+    if isinstance(value, dict) and key in _WHOLE:
+        return dict.fromkeys(value, MASK)
     if isinstance(value, dict):
         return {name: masked(str(name), part) for name, part in value.items()}
     if isinstance(value, list):

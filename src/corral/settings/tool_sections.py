@@ -43,6 +43,7 @@ class ToolSettings(Section, frozen=True):
     effect_lease_s: Annotated[float, Meta(ge=0.5, le=1e6)] = 10.0
     """A worker that died in the middle of a call gives it up after this long."""
     policy: PolicySettings = PolicySettings()
+    """What tools may do."""
     mcp: dict[str, McpSettings] = {}
     """Servers of tools that speak MCP, by name; agents take their tools with `tools=["mcp:NAME"]`."""
     openapi: dict[str, OpenApiSettings] = {}
