@@ -8,7 +8,7 @@ export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench bench-jobs bench-models chaos docs dev ci test-frameworks test-reference test-all clean
+.PHONY: help demo test check fmt bench bench-jobs bench-models bench-agents chaos docs dev ci test-frameworks test-reference test-all clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,11 @@ bench-models: .venv/.synced ## Compare the gateway with LiteLLM, SMG and Portkey
 	@$(UV) pip install --quiet --python .venv-gateways/bin/python -r bench/peers/gateways.txt
 	@test ! -x "$$(command -v npm)" || test -d .node-gateways || npm install --silent --prefix .node-gateways @portkey-ai/gateway@1.15.2
 	@$(RUN)/python bench/models.py
+
+bench-agents: .venv/.synced ## Compare the agent's loop with pydantic-ai and Strands
+	@test -d .venv-agents || $(UV) venv --quiet .venv-agents
+	@$(UV) pip install --quiet --python .venv-agents/bin/python -r bench/peers/agents.txt
+	@$(RUN)/python bench/agents.py
 
 docs: .venv/.synced ## Check the documentation: every link leads somewhere
 	@$(RUN)/pytest tests/test_docs.py

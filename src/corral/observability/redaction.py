@@ -35,6 +35,9 @@ _HINTS = (
     *("bearer", "basic", "key", "pass", "secret", "token", "authorization", "sk-", "pk-", "rk-", "akia", "eyj", "://"),
     *("gho_", "ghp_", "ghu_", "ghs_", "ghr_"),
 )
+_harmless: set[str] = set()
+"""Short texts in which there was not even a hint: names of models, of tools, of agents come again and again."""
+_SHORT, _HARMLESS_MAX = 40, 4096
 _PLAIN = frozenset({int, float, bool, type(None), date, time, timedelta, Decimal, UUID})
 
 
@@ -69,12 +72,18 @@ def _redacted_inside(value: Any, depth: int) -> Any:
 
 def redacted_text(text: str) -> str:
     """The text with credentials masked, and cut when it is very long."""
+    if text in _harmless:
+        return text
     if len(text) > TEXT_MAX:
         text = f"{text[:TEXT_MAX]}… ({len(text)} characters)"
     lower = text.lower()
     for hint in _HINTS:  # a search for plain words is ten times cheaper than the expression, which most texts then skip
         if hint in lower:
             return _CREDENTIAL.sub(_mask, text)
+    if len(lower) <= _SHORT:
+        if len(_harmless) >= _HARMLESS_MAX:
+            _harmless.clear()
+        _harmless.add(text)
     return text
 
 
