@@ -58,7 +58,7 @@ class Tooling:
         self._counting = ToolCounting(metrics)
         self._capture = settings.models.capture
         self._permitted = permitted
-        self._threads = ToolThreads(self._settings.threads_max)
+        self._threads = ToolThreads(self._settings.threads_max, changed=self._counting.hung)
         self._results = KeptResults(shelf)
         self.artefacts = Artefacts(stores.tool_artefacts, ttl_s=self._settings.artefact_ttl_s)
         self._idempotent = Idempotent(stores.tool_effects, self._settings)

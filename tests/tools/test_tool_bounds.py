@@ -68,7 +68,8 @@ async def test_one_that_does_not_let_itself_be_cancelled_costs_no_more():
 
 
 async def test_a_hung_function_costs_exactly_its_timeout_and_its_thread_is_replaced():
-    held, watch, threads = Held(), Watch(), ToolThreads(1)
+    told: list[int] = []
+    held, watch, threads = Held(), Watch(), ToolThreads(1, changed=told.append)
     box = box_of(
         tool(name="held", timeout_s=0.3)(held), tool(name="quick")(lambda: "here"), threads=threads, watching=watch
     )
@@ -81,6 +82,7 @@ async def test_a_hung_function_costs_exactly_its_timeout_and_its_thread_is_repla
     held.go.set()
     await asyncio.to_thread(held.thread.join)
     assert threads.given_up == 0
+    assert told == [1, 0]
     assert (await box.use("quick")).value == "here"
     threads.close()
 

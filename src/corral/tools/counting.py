@@ -24,6 +24,7 @@ class ToolCounting:
             "corral_tools_abandoned_total", "Calls that were given up and went on all the same.", "tool"
         )
         self._spilled = m.counter("corral_tools_spilled_total", "Results too long for a conversation.", "tool")
+        self._hung = m.gauge("corral_tools_hung_threads", "Threads in the middle of calls that were given up.").value()
         self._cost = m.counter("corral_tools_cost_usd_total", "What tools cost, where they say.", "tool")
 
     def over(self, use: Use, reply: ToolReply | None, seconds: float) -> None:
@@ -53,3 +54,7 @@ class ToolCounting:
     def spilled(self, tool: str) -> None:
         """A result was too long."""
         self._spilled.value(tool).value += 1
+
+    def hung(self, threads: int) -> None:
+        """So many threads are in the middle of calls that nobody waits for."""
+        self._hung.set(threads)

@@ -64,8 +64,11 @@ class Errand:
 class ToolThreads:
     """At most so many threads at work, and at most so many given up. They are daemons: none of them keeps a process alive."""
 
-    def __init__(self, threads_max: int = 40, *, given_up_max: int = 100) -> None:
-        """Threads start when they are needed."""
+    def __init__(
+        self, threads_max: int = 40, *, given_up_max: int = 100, changed: Callable[[int], None] | None = None
+    ) -> None:
+        """Threads start when they are needed. `changed` is told how many are given up; any thread may call it."""
+        self._changed = changed
         self._threads_max = threads_max
         self._given_up_max = given_up_max
         self._errands: SimpleQueue[Errand | None] = SimpleQueue()
@@ -99,7 +102,7 @@ class ToolThreads:
         if not errand.give_up():
             return False
         with self._lock:
-            self.given_up += 1
+            self._count(1)
             self._threads -= 1
             if self._idle < self._errands.qsize():
                 self._start()
@@ -110,6 +113,11 @@ class ToolThreads:
         with self._lock:
             for _ in range(self._threads):
                 self._errands.put(None)
+
+    def _count(self, more: int) -> None:
+        self.given_up += more
+        if self._changed is not None:
+            self._changed(self.given_up)
 
     def _start(self) -> None:
         self._threads += 1
@@ -129,6 +137,6 @@ class ToolThreads:
                 errand.run()
                 with self._lock:
                     if errand.given_up:  # another thread has this one's place
-                        self.given_up -= 1
+                        self._count(-1)
                         return
             del errand  # an idle thread must not keep the last call's values alive
