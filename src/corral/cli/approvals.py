@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -16,14 +16,14 @@ from corral.cli.output import note, show, show_json, show_table
 app = new_app("What agents may not do without a person: see it, allow it, refuse it.")
 
 Approval = Annotated[str, typer.Argument(metavar="APPROVAL", help="The approval's id.")]
-Status = Literal["waiting", "approved", "refused", "expired", "withdrawn"]
+_STATES = "waiting, approved, refused, expired, withdrawn"
 User = Annotated[str | None, typer.Option("--user", "-u", help="Who answers; else your name on this machine.")]
 
 
 @app.command("list")
 def list_approvals(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     status: Annotated[
-        list[Status] | None, typer.Option("--status", help="Only these; repeatable. Else what waits.")
+        list[str] | None, typer.Option("--status", help=f"Only in this state ({_STATES}); repeatable. Else what waits.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what was answered.")] = False,
     agent: Annotated[str | None, typer.Option("--agent", "-a", help="Only of this agent.")] = None,

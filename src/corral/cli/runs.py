@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -18,13 +18,15 @@ from corral.cli.output import bold, dim, note, show, show_json, show_table
 app = new_app("What agents did, are doing, and wait for.")
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")]
-Status = Literal["running", "interrupted", "paused", "done", "failed", "cancelled"]
+_STATES = "running, interrupted, paused, done, failed, cancelled"
 _SHORT = 200
 
 
 @app.command("list")
 def list_runs(  # noqa: PLR0913, PLR0917 - one parameter for each flag
-    status: Annotated[list[Status] | None, typer.Option("--status", help="Only these; repeatable.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help=f"Only in this state ({_STATES}); repeatable.")
+    ] = None,
     agent: Annotated[str | None, typer.Option("--agent", "-a", help="Only of this agent.")] = None,
     session: Annotated[str | None, typer.Option("--session", "-s", help="Only in this session.")] = None,
     job: Annotated[str | None, typer.Option("--job", help="Only in this job.")] = None,
