@@ -131,14 +131,14 @@ async def test_scopes_say_who_sees_it(client_of):
     for body in (
         {"text": "note of ada", "scope": "user"},
         {"text": "note of the session", "scope": "session"},
-        {"text": "note of the team", "team": "support"},
+        {"text": "note of the team", "scope": "team:support"},
         {"text": "note of the tenant", "scope": "tenant"},
     ):
         assert (await ada.post("/v1/memory/records", json=body)).status_code == 201
     house = client_of("house")
     assert (await house.post("/v1/memory/records", json={"text": "note of all", "scope": "public"})).status_code == 201
     assert (await ada.post("/v1/memory/records", json={"text": "x", "scope": "public"})).status_code == 403
-    assert (await eve.post("/v1/memory/records", json={"text": "x", "team": "support"})).status_code == 403
+    assert (await eve.post("/v1/memory/records", json={"text": "x", "scope": "team:support"})).status_code == 403
 
     async def seen(client):
         return {text.removeprefix("note of ").removeprefix("the ") for text in await texts(client, "note")}
@@ -167,10 +167,10 @@ async def test_everything_can_be_listed_exported_and_erased(ada, client_of):
     assert lines[1]["content"][1] == {"place": "Guide > Phones", "text": "Phones take a minute to start."}
     assert (await client_of("acme", "bob").get("/v1/memory/export")).text == ""
     assert (await ada.delete("/v1/memory")).status_code == 400
-    assert (await ada.delete("/v1/memory", params={"users": "ada"})).status_code == 400
-    assert (await ada.delete("/v1/memory", params={"user": "ada"})).json() == {"deleted_items": 2}
+    assert (await ada.delete("/v1/memory", params={"of": "ada"})).status_code == 400
+    assert (await ada.delete("/v1/memory", params={"of": "user:ada"})).json() == {"deleted_items": 2}
     assert (await ada.get("/v1/memory/items")).json()["items"] == []
-    assert (await ada.delete("/v1/memory", params={"confirm": "all"})).json() == {"deleted_items": 0}
+    assert (await ada.delete("/v1/memory", params={"of": "all"})).json() == {"deleted_items": 0}
 
 
 @pytest.mark.parametrize(
@@ -187,18 +187,21 @@ async def test_everything_can_be_listed_exported_and_erased(ada, client_of):
         ("POST", "/v1/memory/records", {"text": 1}, "/text"),
         ("POST", "/v1/memory/records", {"text": "x", "ttl_s": 0}, "/ttl_s"),
         ("POST", "/v1/memory/records", {"text": "x", "scope": "moon"}, "/scope"),
-        ("POST", "/v1/memory/records", {"text": "x", "team": "a", "scope": "user"}, "/team"),
+        ("POST", "/v1/memory/records", {"text": "x", "scope": "team"}, "/scope"),
+        ("POST", "/v1/memory/records", {"text": "x", "scope": "user:ada"}, "/scope"),
+        ("POST", "/v1/memory/records", {"text": "x", "team": "a"}, "/team"),
         ("POST", "/v1/memory/records", {"text": "x", "metadata": []}, "/metadata"),
         ("POST", "/v1/memory/records", {"text": "x", "events": "e"}, "/events"),
         ("POST", "/v1/memory/records", {"text": "x", "namespace": "a\nb"}, "/namespace"),
         ("POST", "/v1/memory/search", {"query": ""}, "/query"),
-        ("POST", "/v1/memory/search", {"query": "x", "k": 1000}, None),
+        ("POST", "/v1/memory/search", {"query": "x", "k": 1000}, "/k"),
         ("POST", "/v1/memory/search", {"query": "x", "k": True}, "/k"),
         ("POST", "/v1/memory/search", {"query": "x", "kinds": ["tale"]}, "/kinds"),
         ("POST", "/v1/memory/search", {"query": "x", "filters": {}}, "/filters"),
         ("POST", "/v1/memory/search", {"query": "x", "filters": [{"key": "a", "op": "~"}]}, "/filters/0"),
         ("POST", "/v1/memory/search", {"query": "x", "filters": [{"key": "a", "value": []}]}, "/filters/0/value"),
         ("POST", "/v1/memory/jobs", {"do": "dance"}, "/do"),
+        ("POST", "/v1/memory/jobs", {"do": {}}, "/do"),
         ("POST", "/v1/memory/jobs", {"do": "refresh", "ids": [1]}, "/ids"),
         ("GET", "/v1/memory/items?limit=0", None, None),
         ("GET", "/v1/memory/items?kind=tale", None, None),
@@ -214,9 +217,9 @@ async def test_what_is_wrong_is_said(ada, method, path, body, pointer):
 
 async def test_what_has_no_owner_is_not_kept_for_somebody(client_of):
     nobody = client_of("acme")
-    for scope, hint in (("user", "X-User-Id"), ("session", "X-Session-Id"), ("team", "team")):
+    for scope, hint in (("user", "X-User-Id"), ("session", "X-Session-Id"), ("team:support", "may not")):
         answer = await nobody.post("/v1/memory/records", json={"text": "x", "scope": scope})
-        assert answer.status_code == 400
+        assert answer.status_code == 403
         assert hint in answer.text
     answer = await nobody.post("/v1/memory/records", json={"text": "x"})
     assert answer.json()["namespace"] == {"name": "main", "scope": "tenant"}
@@ -293,7 +296,7 @@ STRANGERS = {
     "GET /v1/memory/namespaces": ({}, 200),
     "GET /v1/memory/export": ({}, 200),
     "POST /v1/memory/jobs": ({"json": {"do": "refresh"}}, 202),
-    "DELETE /v1/memory": ({"params": {"user": "ada"}}, 200),
+    "DELETE /v1/memory": ({"params": {"of": "user:ada"}}, 200),
 }
 
 

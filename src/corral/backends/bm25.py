@@ -19,23 +19,22 @@ _B = 0.5
 _TIMES = {ONCE: 1.0, TWICE: 2.0, OFTEN: 5.0}
 """How often a word is taken to stand there."""
 
-POSTINGS_MAX = 1500
+POSTINGS_MAX = 1000
 """Candidates are taken from the rarest words until there are about so many; one word's at least."""
 MATCHES_MAX = 20_000
 """So many chunks that have a word are looked at, however common it is."""
-PLACED_MAX = 400
+PLACED_MAX = 250
 """So many of the best candidates are looked at more closely; where there are filters, all are."""
 
 
 class Term:
     """A word of a question: in how many chunks it stands, and what it weighs."""
 
-    __slots__ = ("count", "levels", "term", "weight")
+    __slots__ = ("count", "term", "weight")
 
-    def __init__(self, term: str, chunks: int, count: int, levels: Sequence[str]) -> None:
+    def __init__(self, term: str, chunks: int, count: int) -> None:
         self.term = term
         self.count = count
-        self.levels = levels
         self.weight = math.log(1 + (chunks - count + 0.5) / (count + 0.5))
 
 
@@ -52,10 +51,7 @@ class Ranking:
         for term in terms:
             count = sum(counts.get(token(one, term), 0) for one in namespaces)
             if count:
-                levels = [
-                    level for level in (ONCE, TWICE, OFTEN) if any(token(n, term, level) in counts for n in namespaces)
-                ]
-                found.append(Term(term, max(chunks, count), count, levels))
+                found.append(Term(term, max(chunks, count), count))
         found.sort(key=lambda one: one.count)
         self.rare: list[Term] = []
         total = 0
@@ -71,10 +67,13 @@ class Ranking:
     @staticmethod
     def tokens(terms: Iterable[str], namespaces: Sequence[int]) -> list[str]:
         """What is to be counted."""
-        levels = (ONCE, TWICE, OFTEN)
-        return [token(one, term, level) for term in terms for one in namespaces for level in levels]
+        return [token(one, term) for term in terms for one in namespaces]
 
-    def asked(self, term: Term, level: str) -> list[str]:
+    def questions(self) -> list[tuple[Term, str]]:
+        """What to ask of the rare words: who has them, and who has them more than once. Of common ones the first is enough."""
+        return [(term, level) for term in self.rare for level in (ONCE, TWICE, OFTEN)]
+
+    def asked(self, term: Term, level: str = ONCE) -> list[str]:
         """A word in all namespaces: any of these tokens."""
         return [token(one, term.term, level) for one in self._namespaces]
 

@@ -60,8 +60,6 @@ def row_of(view: View, draft: ItemDraft) -> ItemRow:
         if not findable(text):
             raise ValidationFailed("What is to be remembered contains a NUL character or half a surrogate pair.")
     metadata = encode(draft.metadata, "Metadata").decode()
-    if "\\u0000" in metadata:
-        raise ValidationFailed("Metadata contains a NUL character.")
     return ItemRow(tenant_of(view, namespace), metadata, encode(list(draft.events), "Events").decode())
 
 

@@ -202,8 +202,6 @@ class Library:
             overlap=settings.overlap_tokens,
             count=self._count,
         )
-        if not chunks:
-            raise ValidationFailed("There is no text in this document.")
         if len(chunks) > settings.chunks_max:
             raise PayloadTooLarge(
                 f"This document makes {len(chunks)} chunks, and at most {settings.chunks_max} are kept "

@@ -57,12 +57,7 @@ def read(data: bytes, media_type: str) -> Reading:
     kind = media_type.partition(";")[0].strip().lower()
     if kind == "application/pdf":
         return _pdf(data)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValidationFailed(
-            f"This document is not UTF-8 (byte {error.start}): convert it, or name its media type: {', '.join(MEDIA_TYPES)}."
-        ) from None
+    text = _decoded(data)
     readers: dict[str, Callable[[str], Reading]] = {
         "text/markdown": _markdown,
         "text/html": _html,
@@ -72,6 +67,16 @@ def read(data: bytes, media_type: str) -> Reading:
     if reader is None:
         raise ValidationFailed(f"Documents of the type {kind[:100]!r} cannot be read: send {', '.join(MEDIA_TYPES)}.")
     return reader(text.replace("\r\n", "\n").replace("\0", "\ufffd"))
+
+
+def _decoded(data: bytes) -> str:
+    """Text as most programs write it; what is not UTF-8 is taken for what Windows long wrote."""
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return data.decode("utf-16", "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _plain(text: str) -> Reading:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast, get_args
 
 import msgspec
 
 from corral.clock import new_time_id
-from corral.errors import MemoryNotFound, ValidationFailed
+from corral.errors import MemoryForbidden, MemoryNotFound, ValidationFailed
 from corral.jobs.drafting import Caller
 from corral.jobs.job import Enqueued
 from corral.jobs.request import JobRequest, check_fields
@@ -25,7 +26,7 @@ from corral.memory.store import Filter, Item, Kind, Namespace, Operator, Scope, 
 from corral.observability.traces import traceparent
 from corral.runtime.payload import is_id
 from corral.server.http import Request
-from corral.server.memory_api import DESCRIPTIONS, IDS_MAX, NAME_MAX, SECONDS_MAX
+from corral.server.memory_api import DESCRIPTIONS, IDS_MAX, NAME_MAX, SECONDS_MAX, URL_PATTERN
 from corral.server.routes import Route
 
 Submit = Callable[[Caller, JobRequest], Awaitable[Enqueued]]
@@ -109,11 +110,11 @@ class MemoryRoutes:
         """`POST /v1/memory/jobs`."""
         body = _body(request, await request.json())
         ids = body.get("ids", [])
-        if body.get("do") not in {"refresh", "reindex"}:
+        if body.get("do") not in ("refresh", "reindex"):
             raise _fault("/do", "Say `refresh` or `reindex`.")
         if not isinstance(ids, list) or len(ids) > IDS_MAX or not all(is_id(one, NAME_MAX) for one in ids):
             raise _fault("/ids", f"Ids are a list of at most {IDS_MAX}.")
-        prefix = _text(body, "prefix", NAME_MAX)
+        prefix = _line(body, "prefix", NAME_MAX)
         job = await self._begin(request, {"do": body["do"], "ids": ids, "prefix": prefix})
         await request.respond_json({"job_id": job}, 202)
 
@@ -158,9 +159,7 @@ class MemoryRoutes:
         body = _body(request, await request.json(), "PATCH /v1/memory/records/{id}")
         if not body:
             raise ValidationFailed("Say what is to be corrected: `text`, `metadata`, or both.")
-        version = body.get("version")
-        if version is not None and not (type(version) is int and 1 <= version <= _VERSION_MAX):
-            raise _fault("/version", "A version is a whole number, 1 or above.")
+        version = None if body.get("version") is None else _number(body, "version", 1, _VERSION_MAX)
         item = await self._found(view, request.params["id"])
         if item.kind != "record":
             raise MemoryNotFound("This is a document: take it in again, from the same source, to correct it.")
@@ -185,11 +184,9 @@ class MemoryRoutes:
         """`POST /v1/memory/search`."""
         view = self._view(request)
         body = _body(request, await request.json())
-        query, k = body.get("query"), body.get("k", 10)
+        query, k = body.get("query"), _number(body, "k", 10, self._shelves.settings.results_max)
         if not isinstance(query, str) or not query:
             raise _fault("/query", "Say what to look for.")
-        if type(k) is not int:
-            raise _fault("/k", "How many results is a whole number.")
         selection = Selection(
             name=_name(body, "namespace", "") or None,
             prefix=_name(body, "prefix", "") or None,
@@ -205,11 +202,13 @@ class MemoryRoutes:
         """`GET /v1/memory/items`."""
         query = request.query
         kind = _one_of(query, "kind", get_args(Kind))
+        if query.get("source") == "":
+            raise ValidationFailed("`source` is the path or the address that documents came from.")
         selection = msgspec.structs.replace(
             _selection(query),
             prefix=_asked(query, "prefix"),
             kinds=(kind,) if kind else (),
-            source=query.get("source") or None,
+            source=query.get("source"),
         )
         page = await self._store.items(
             self._view(request),
@@ -275,21 +274,14 @@ class MemoryRoutes:
     async def erase(self, request: Request) -> None:
         """`DELETE /v1/memory`. A misspelt parameter must not forget more than was meant."""
         query = request.query
-        unknown = sorted(set(query) - {"user", "session", "team", "confirm"})
-        if unknown:
-            raise ValidationFailed(f"There is no parameter {unknown[0][:100]!r} here; say `user`, `session` or `team`.")
-        named = [(scope, query[scope]) for scope in ("user", "session", "team") if scope in query]
-        whole = query.get("confirm") == "all"
-        if len(named) + whole != 1 or ("confirm" in query and not whole):
+        unknown = sorted(set(query) - {"of"})
+        whose = query.get("of", "")
+        scope, _, owner = whose.partition(":")
+        if unknown or (whose != "all" and not (scope in {"user", "session", "team"} and is_id(owner, NAME_MAX))):
             raise ValidationFailed(
-                "Say whose memory is to be forgotten: `?user=`, `?session=` or `?team=`; of the whole tenant: `?confirm=all`."
+                "Say whose memory is to be forgotten: `?of=user:ada`, `?of=session:…` or `?of=team:…`; of the whole tenant: `?of=all`."
             )
-        audience: str | None = None
-        for scope, owner in named:
-            if not is_id(owner, NAME_MAX):
-                raise ValidationFailed(f"{owner[:100]!r} is no id.")
-            audience = f"{scope}:{owner}"
-        tenant = request.context.tenant
+        tenant, audience = request.context.tenant, None if whose == "all" else whose
         await self._forget_aside(tenant, audience)
         await request.respond_json({"deleted_items": await self._store.erase(tenant, audience=audience)})
 
@@ -306,22 +298,20 @@ class MemoryRoutes:
         return item
 
     def _document(self, view: View, body: dict[str, Any]) -> Document:
-        given = [name for name in ("text", "data", "url") if body.get(name) is not None]
+        given = [name for name in ("text", "data", "url") if name in body]
         if len(given) != 1:
             raise ValidationFailed("Send one of `text`, `data` (base64) and `url`.")
-        data = b""
-        if given == ["text"]:
-            data = _text(body, "text", None).encode("utf-8", "replace")
-        elif given == ["data"]:
+        data = _text(body, "text", None).encode("utf-8", "replace")
+        if given == ["data"]:
             try:
                 data = base64.b64decode(_text(body, "data", None), validate=True)
             except (binascii.Error, ValueError):
                 raise _fault("/data", "The file is not base64.") from None
         url = _text(body, "url", _URL_MAX)
-        if url and not url.startswith(("http://", "https://")):
+        if given == ["url"] and not re.match(URL_PATTERN, url):
             raise _fault("/url", "Documents are fetched from http:// and https:// addresses.")
         kind = body.get("media_type", "")
-        if kind and kind not in MEDIA_TYPES:
+        if "media_type" in body and kind not in MEDIA_TYPES:
             raise _fault("/media_type", f"Documents are of one of these types: {', '.join(MEDIA_TYPES)}.")
         if not isinstance(body.get("wait", True), bool):
             raise _fault("/wait", "Whether to wait is true or false.")
@@ -329,8 +319,8 @@ class MemoryRoutes:
             data=data,
             namespace=_namespace(view, body),
             media_type=kind,
-            source=url or _text(body, "source", _URL_MAX),
-            title=_text(body, "title", _TITLE_MAX),
+            source=url or _line(body, "source", _URL_MAX),
+            title=_line(body, "title", _TITLE_MAX),
             metadata=_metadata(body),
             ttl_s=_ttl(body),
             fetch=bool(url),
@@ -339,18 +329,14 @@ class MemoryRoutes:
 
 def _namespace(view: View, body: Mapping[str, Any]) -> Namespace:
     """Where something is to be kept: by default for the user who is named, else for the tenant."""
-    team = _name(body, "team", "")
-    default = "team" if team else ("user" if view.user_id else "tenant")
-    scope = cast("Scope", body.get("scope", default))
-    if scope not in get_args(Scope):
-        raise _fault("/scope", f"A scope is one of {', '.join(get_args(Scope))}.")
-    if team and scope != "team":
-        raise _fault("/team", "A team has a memory of scope `team`.")
+    said = body.get("scope", "user" if view.user_id else "tenant")
+    scope, _, team = said.partition(":") if isinstance(said, str) else ("", "", "")
+    if scope not in get_args(Scope) or (scope == "team") != is_id(team, NAME_MAX) or (team == "" and said != scope):
+        raise _fault("/scope", "A scope is `public`, `tenant`, `user`, `session`, or `team:` and its name.")
     owner = {"user": view.user_id, "session": view.session_id, "team": team}.get(scope, "")
-    if not owner and scope in {"user", "session", "team"}:
-        how = {"user": "the header `X-User-Id`", "session": "the header `X-Session-Id`", "team": "`team`"}[scope]
-        raise _fault("/scope", f"Say whose it is: with {how}.")
-    return Namespace(name=_name(body, "namespace", "main"), scope=scope, owner=owner)
+    if not owner and scope in {"user", "session"}:
+        raise MemoryForbidden(f"Say whose it is, with the header `X-{scope.title()}-Id`.")
+    return Namespace(name=_name(body, "namespace", "main"), scope=cast("Scope", scope), owner=owner)
 
 
 def _shown(item: Item) -> dict[str, Any]:
@@ -360,10 +346,19 @@ def _shown(item: Item) -> dict[str, Any]:
 
 
 def _body(request: Request, body: Any, address: str = "") -> dict[str, Any]:
-    """The body, without what is null, checked for fields that are not known."""
+    """The body, checked for fields that are not known."""
     described = DESCRIPTIONS[address or f"{request.method} {request.scope['path']}"]
     known: Mapping[str, Any] = (described.body or {})["properties"]
-    return {name: value for name, value in check_fields(body, known).items() if value is not None}
+    return check_fields(body, known)
+
+
+def _number(body: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    """A whole number from 1 on; `2.0` is one."""
+    value = body.get(name, default)
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or not 1 <= value <= most:
+        raise _fault(f"/{name}", f"{name} is a whole number from 1 to {most}.")
+    return int(value)
 
 
 def _text(body: Mapping[str, Any], name: str, most: int | None) -> str:
@@ -371,6 +366,13 @@ def _text(body: Mapping[str, Any], name: str, most: int | None) -> str:
     if not isinstance(value, str) or (most is not None and len(value) > most):
         raise _fault(f"/{name}", f"{name} is text{'' if most is None else f' of at most {most} characters'}.")
     return value
+
+
+def _line(body: Mapping[str, Any], name: str, most: int) -> str:
+    text = _text(body, name, most)
+    if text and not is_id(text, most):
+        raise _fault(f"/{name}", f"{name} contains a control character.")
+    return text
 
 
 def _name(body: Mapping[str, Any], name: str, default: str) -> str:
@@ -386,7 +388,7 @@ def _record(body: Mapping[str, Any]) -> str:
     if not isinstance(text, str):
         raise _fault("/text", "A fact is text.")
     check_record(text)
-    return text
+    return text.replace("\0", "\ufffd")
 
 
 def _metadata(body: Mapping[str, Any]) -> dict[str, Any]:

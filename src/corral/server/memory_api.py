@@ -15,10 +15,19 @@ from corral.server.session_api import Described
 NAME_MAX = 256
 IDS_MAX = 1000
 SECONDS_MAX = 1e9
+URL_PATTERN = "^https?://[!-~]+$"
+BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _NAME: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": NAME_MAX, "pattern": ID_PATTERN}
 _SCOPE: dict[str, Any] = {"enum": list(get_args(Scope))}
+_OWNED = "[^\\x00-\\x1f\\x7f-\\x9f]{1,256}"
+_PLACE: dict[str, Any] = {
+    "type": "string",
+    "pattern": f"^(public|tenant|user|session|team:{_OWNED})$",
+    "description": "For whom it is kept: `team:support`; by default the user whom `X-User-Id` names, else the tenant.",
+}
+_LINE: dict[str, Any] = {"type": "string", "pattern": ID_PATTERN}
 _TIME: dict[str, Any] = {"type": "number", "description": "Seconds since 1970."}
 _TTL: dict[str, Any] = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": SECONDS_MAX}
 _METADATA: dict[str, Any] = {"type": "object", "description": "Text, numbers and lists of text can be filtered by."}
@@ -108,11 +117,10 @@ _PAGING = (
         description="`next_cursor` of the page before.",
     ),
 )
+_HEADER_ID = {"type": "string", "maxLength": 256, "pattern": ID_PATTERN}
 _WHO = (
-    Param(
-        "x-user-id", "header", "Whose memory is meant, besides the tenant's own.", {"type": "string", "maxLength": 256}
-    ),
-    Param("x-session-id", "header", "The session whose memory is meant as well.", {"type": "string", "maxLength": 256}),
+    Param("x-user-id", "header", "Whose memory is meant, besides the tenant's own.", _HEADER_ID),
+    Param("x-session-id", "header", "The session whose memory is meant as well.", _HEADER_ID),
 )
 _WHERE = (
     Param("namespace", description="Only in this namespace.", schema=_NAME),
@@ -122,7 +130,7 @@ _ID = Param("id", "path", "The id, percent-encoded.", _NAME, required=True)
 _NONE = Answer("There is nothing like this among what you may see.")
 _FORBIDDEN = Answer("You may not write there.")
 
-_DOCUMENT = _object(
+_DOCUMENT_FIELDS = _object(
     "text",
     "data",
     "url",
@@ -131,45 +139,42 @@ _DOCUMENT = _object(
     "title",
     "namespace",
     "scope",
-    "team",
     "metadata",
     "ttl_s",
     "wait",
     text={"type": "string", "description": "What it says; one of `text`, `data` and `url`."},
-    data={"type": "string", "description": "The file, base64."},
+    data={"type": "string", "pattern": BASE64, "description": "The file, base64."},
     url={
         "type": "string",
-        "minLength": 1,
         "maxLength": 2048,
+        "pattern": URL_PATTERN,
         "description": "Where it is to be fetched from, by a job.",
     },
     media_type={"enum": list(MEDIA_TYPES), "description": "Else as the source's name says."},
     source={
-        "type": "string",
+        **_LINE,
         "maxLength": 2048,
         "description": "The same source again takes the place of what there is.",
     },
-    title={"type": "string", "maxLength": 500},
+    title={**_LINE, "maxLength": 500},
     namespace=_NAME,
-    scope=_SCOPE,
-    team={"type": "string", "minLength": 1, "maxLength": NAME_MAX},
+    scope=_PLACE,
     metadata=_METADATA,
     ttl_s=_TTL,
     wait={"type": "boolean", "description": "false: by a job, however small it is."},
 )
+_DOCUMENT = {**_DOCUMENT_FIELDS, "oneOf": [{"required": [name]} for name in ("text", "data", "url")]}
 _RECORD = _object(
     "id",
     "namespace",
     "scope",
-    "team",
     "metadata",
     "events",
     "ttl_s",
-    text={"type": "string", "minLength": 1, "maxLength": RECORD_CHARS_MAX},
+    text={"type": "string", "maxLength": RECORD_CHARS_MAX, "pattern": "[!-~]"},
     id=_NAME,
     namespace=_NAME,
-    scope=_SCOPE,
-    team={"type": "string", "minLength": 1, "maxLength": NAME_MAX},
+    scope=_PLACE,
     metadata=_METADATA,
     events={"type": "array", "items": _NAME, "maxItems": 100},
     ttl_s=_TTL,
@@ -296,10 +301,12 @@ DESCRIPTIONS: dict[str, Described] = {
         "Forget everything of a user, a session or a team, or of your whole tenant",
         {200: Answer("How many items", _object(deleted_items={"type": "integer", "minimum": 0}))},
         (
-            Param("user", description="Of this user.", schema=_NAME),
-            Param("session", description="Of this session.", schema=_NAME),
-            Param("team", description="Of this team.", schema=_NAME),
-            Param("confirm", description="`all`: of the whole tenant.", schema={"enum": ["all"]}),
+            Param(
+                "of",
+                description="`user:ada`, `session:…`, `team:…`, or `all`.",
+                schema={"type": "string", "pattern": f"^(all|(user|session|team):{_OWNED})$"},
+                required=True,
+            ),
         ),
     ),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from corral.backends.bm25 import MATCHES_MAX, Ranking
 from corral.backends.encoding import decode, findable
-from corral.backends.memory_rows import NAMESPACES_MAX, askable, found_of, holds
+from corral.backends.memory_rows import NAMESPACES_MAX, ONCE, askable, found_of, holds
 from corral.backends.nearness import Matrices
 from corral.backends.queries import read_queries
 from corral.memory.store import Found, Hit
@@ -55,12 +55,8 @@ class PostgresMemorySearch:
         if not ranking.rare:
             return []
         any_rare = _any_of(ranking.candidates())
-        asked = [(term, level, _any_of(ranking.asked(term, level))) for term in ranking.rare for level in term.levels]
-        asked += [
-            (term, level, f"({any_rare}) & ({_any_of(ranking.asked(term, level))})")
-            for term in ranking.common
-            for level in term.levels
-        ]
+        asked = [(term, level, _any_of(ranking.asked(term, level))) for term, level in ranking.questions()]
+        asked += [(term, ONCE, f"({any_rare}) & ({_any_of(ranking.asked(term))})") for term in ranking.common]
         rows = await self._engine.fetch(_SQL["matching"], [text for *_, text in asked], MATCHES_MAX)
         for (term, level, _), (found,) in zip(asked, rows, strict=True):
             ranking.add(term, level, found)

@@ -9,7 +9,7 @@ import msgspec
 
 from corral.backends.bm25 import MATCHES_MAX, Ranking
 from corral.backends.encoding import decode, encode, findable
-from corral.backends.memory_rows import askable, bound_of, found_of, holds, seen_by
+from corral.backends.memory_rows import ONCE, askable, bound_of, found_of, holds, seen_by
 from corral.backends.nearness import Matrices
 from corral.backends.queries import read_queries
 from corral.memory.store import Found, Hit
@@ -17,7 +17,6 @@ from corral.memory.store import Found, Hit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from corral.backends.bm25 import Term
     from corral.backends.sqlite.engine import Engine
     from corral.backends.sqlite.reader import View as Reading
     from corral.memory.store import Selection, VectorQuery, View, WordQuery
@@ -104,22 +103,19 @@ def _search(reading: Reading, view: View, query: WordQuery) -> list[Hit]:
     candidates = ranking.candidates()
     if not candidates:
         return []
-    for term in ranking.rare:
-        _add(reading, ranking, term, [])
+    for term, level in ranking.questions():
+        ranking.add(term, level, _matching(reading, _any_of(ranking.asked(term, level))))
     for term in ranking.common:
-        _add(reading, ranking, term, candidates)
+        asked = f"({_any_of(candidates)}) AND ({_any_of(ranking.asked(term))})"
+        ranking.add(term, ONCE, _matching(reading, asked))
     narrowed = _narrowed(query.selection)
     places = _places(reading, query.selection, numbers, ranking.best(filtered=narrowed))
     return ranking.hits(places, query.limit, query.selection.filters, decode)
 
 
-def _add(reading: Reading, ranking: Ranking, term: Term, among: list[str]) -> None:
-    for level in term.levels:
-        asked = _any_of(ranking.asked(term, level))
-        if among:
-            asked = f"({_any_of(among)}) AND ({asked})"
-        (found,) = reading.execute(_SQL["matching"], (asked, MATCHES_MAX)).fetchone()
-        ranking.add(term, level, _numbers(found))
+def _matching(reading: Reading, asked: str) -> list[int]:
+    (found,) = reading.execute(_SQL["matching"], (asked, MATCHES_MAX)).fetchone()
+    return _numbers(found)
 
 
 def _any_of(tokens: Sequence[str]) -> str:

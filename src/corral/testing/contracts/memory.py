@@ -333,7 +333,6 @@ class MemoryContract(Contract):
             record("a\0b", "x"),
             record("x" * 600, "x"),
             record("a", "nul \0 here"),
-            record("a", "x", metadata={"k": "nul \0"}),
             record("a", "x", Namespace(name="n", scope="user")),
             record("a", "x", Namespace(name="n", scope="tenant", owner="ada")),
         ],
