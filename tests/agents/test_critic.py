@@ -136,6 +136,10 @@ async def test_what_nobody_could_read_is_not_believed() -> None:
     assert events[-1].code == "unsupported"
 
 
+async def test_a_judge_that_is_not_set_up_is_no_objection() -> None:
+    assert (await all_of(Critic(Member("worker", "Yes."), by="judge").stream("?")))[-1].code == "config_error"
+
+
 @pytest.mark.parametrize("said", [None, True, [], "", {"objections": []}])
 async def test_code_lets_an_answer_stand(said: object) -> None:
     events = await all_of(Critic(Member("worker", "Yes."), checks=(), by=lambda text: said).stream("?"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from team_scene import Member, all_of, scripted, written
 
 from corral.agents.event import Failed, Finished, HandOff, Reasoning, Text
+from corral.agents.places import current_place
 from corral.agents.roles import Plan, Planner, Presenter, Step
 from corral.errors import ModelUnavailable
 
@@ -196,3 +197,34 @@ async def test_closing_the_stream_stops_the_steps() -> None:
             break
     await stream.aclose()  # type: ignore[attr-defined]  # a generator
     assert alpha.closed == 1
+
+
+async def test_each_step_has_its_place_whoever_is_quicker() -> None:
+    """A later attempt of a job finds the run of each step by it."""
+    slow = asyncio.Event()
+    places: dict[str, str] = {}
+
+    async def worker(text: str) -> str:
+        name = text.rpartition("do ")[2][:1]
+        places[name] = current_place()
+        if name == "a":
+            await slow.wait()
+        if name == "d":
+            slow.set()
+        return name
+
+    def by(text: str) -> Any:
+        needs = {"a": [], "b": [], "c": ["a"], "d": ["b"]}
+        return [{"id": name, "agent": "worker", "task": f"do {name}", "needs": of} for name, of in needs.items()]
+
+    events = await all_of(Planner([worker], by=by).stream("Go"))
+    assert isinstance(events[-1], Finished)
+    assert places == {"a": "0", "b": "1", "c": "2", "d": "3"}
+    assert current_place() == ""
+    places.clear()
+    inner = Planner([worker], by=by, name="inner")
+    slow.clear()
+    await all_of(
+        Planner({"x": lambda text: "x", "inner": inner}, by=lambda text: [("x", "1"), ("inner", "2")]).stream("?")
+    )
+    assert places == {"a": "1.0", "b": "1.1", "c": "1.2", "d": "1.3"}

@@ -206,6 +206,11 @@ async def test_whatever_a_model_cannot_tell_goes_to_the_default(line: str | Exce
     assert (choice.name, choice.by_default) == ("small_talk", True)
 
 
+async def test_what_is_not_set_up_is_not_hidden_by_the_default() -> None:
+    (end,) = await all_of(Router(DESK, by="small").stream("?"))
+    assert end.code == "config_error"
+
+
 async def test_an_agent_chooses() -> None:
     judge = Member("judge", '{"name": "billing", "reason": "money"}')
     events = await all_of(Router(DESK, by=judge).stream("Pay"))

@@ -467,3 +467,44 @@ async def test_what_came_from_outside_is_known_to_come_from_there_in_every_membe
     (source,) = events[-1].notes["tainted"]
     assert "web" in source
     assert given[0].tainted == (source,)
+
+
+# -- whatever happens --------------------------------------------------------------------------------------------------
+
+ANSWERS = st.one_of(
+    st.text("ab ", max_size=4),
+    st.lists(st.text("ab ", max_size=3), max_size=3),
+    st.just(ValueError("broken")),
+    st.just(ModelUnavailable("down")),
+    st.just(Failed(agent="m", code="x", message="No.", usage=Usage(input=1), cost_usd=0.5)),
+    st.just(Finished(agent="m", reason="paused", run_id="r")),
+    st.just(Finished(agent="m", output={"a": 1}, usage=Usage(input=1))),
+)
+
+
+@given(
+    st.sampled_from(["sequential", "parallel", "supervisor", "hand_off"]),
+    st.lists(st.lists(ANSWERS, min_size=1, max_size=2), min_size=1, max_size=4),
+    st.integers(1, 4),
+)
+def test_a_team_always_ends_once_and_text_is_the_answer(pattern: Any, answers: list[Any], at_once: int) -> None:
+    async def run() -> None:
+        members = [Member(f"m{number}", *several) for number, several in enumerate(answers)]
+
+        def lead(text: str, results: list[Result], left: int) -> Any:
+            return [(member.name, "go") for member in members[:left]] if not results else "That is all."
+
+        by = lead if pattern == "supervisor" else None
+        team = Team("desk", pattern=pattern, members=members, by=by, at_once=at_once)
+        events = await all_of(team.stream("?"))
+        assert [isinstance(event, Finished | Failed) for event in events] == [False] * (len(events) - 1) + [True]
+        end = events[-1]
+        assert end.agent == "desk"
+        asked = [member for member in members if member.asked]
+        assert all(member.closed == len(member.asked) for member in asked)
+        if isinstance(end, Finished) and end.reason == "done":
+            said = end.output if isinstance(end.output, str) else ""
+            assert written(events) == said
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(run())

@@ -19,7 +19,7 @@ from corral.agents.saying import said
 from corral.agents.tally import Tally, is_end, text_of
 from corral.agents.watched import Watched
 from corral.agents.working import Working, open_variables, variables_of
-from corral.errors import CorralError
+from corral.errors import ConfigError, CorralError
 from corral.messages import Message, closing
 
 CHECKS: tuple[Check, ...] = (unsupported_numbers, unsupported_names)
@@ -132,7 +132,11 @@ class Critic(Working):
             draft = Draft(
                 question=_asked_of(prompt), answer=text_of(run.end), findings=evidence.findings, known=self._known
             )
-            objections, more = await self._objections(draft, tally)
+            try:
+                objections, more = await self._objections(draft, tally)
+            except ConfigError as error:
+                yield tally.failed(error)
+                return
             for event in more:
                 yield event
             if not objections or revisions >= self._revisions_max:
@@ -160,6 +164,8 @@ class Critic(Working):
         )
         try:
             verdict, events = await self._mind.decide(prompt, tally, draft.question, {"draft": draft})
+        except ConfigError:
+            raise
         except CorralError as error:
             # Nobody could read it: that is no reason to believe it.
             return [Objection(claim="the whole answer", why=f"It could not be checked: {error.message}")], []

@@ -111,7 +111,11 @@ class Router(Working):
     async def stream(self, prompt: Asked, *, session: str | None = None, **variables: Any) -> AsyncIterator[AgentEvent]:
         """A hand-off to the one that was chosen, and what that one does."""
         tally = Tally(self.name)
-        choice, events = await self._chosen(question_of(prompt), tally)
+        try:
+            choice, events = await self._chosen(question_of(prompt), tally)
+        except ConfigError as error:
+            yield tally.failed(error)
+            return
         for event in events:
             yield event
         yield HandOff(agent=self.name, to=choice.name, reason=choice.reason)
@@ -131,6 +135,8 @@ class Router(Working):
         about = {"members": list(self._members)}
         try:
             intent, events = await self._mind.decide(prompt, tally, question, about)
+        except ConfigError:
+            raise  # a mistake of whoever set it up, and not one that a default should hide
         except CorralError as error:
             return self._by_default(f"{self._mind.by} could not tell: {error.message}"), []
         if isinstance(intent, Scored):
