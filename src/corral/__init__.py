@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corral.app import App
     from corral.context import Context, current_context
     from corral.errors import CorralError
+    from corral.memory.remembered import Memory
     from corral.messages import Message
     from corral.models.llm import LLM
     from corral.observability.traces import span
@@ -33,6 +34,7 @@ _WHERE = {
     "CorralError": "corral.errors",
     "LLM": "corral.models.llm",
     "Limits": "corral.agents.limits",
+    "Memory": "corral.memory.remembered",
     "Message": "corral.messages",
     "ParallelToolExecutor": "corral.tools.parallel",
     "Team": "corral.agents.team",
@@ -52,6 +54,7 @@ __all__ = [
     "Context",
     "CorralError",
     "Limits",
+    "Memory",
     "Message",
     "ParallelToolExecutor",
     "Team",

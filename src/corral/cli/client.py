@@ -63,6 +63,15 @@ class Answer:
         except msgspec.DecodeError:
             raise _not_corral(self._url) from None
 
+    def lines(self) -> Iterator[bytes]:
+        """The body line by line, each as soon as it came."""
+        rest = b""
+        while chunk := self._chunk(None):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+        if rest:
+            yield rest
+
     def events(self, within_s: Callable[[], float] | None = None) -> Iterator[ServerEvent]:
         """The events, each as soon as it came. A stream that breaks off raises, and so does one that says nothing.
 

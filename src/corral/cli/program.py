@@ -28,6 +28,7 @@ VERBS = {
     "cache": "corral.cli.cache:app",
     "schedules": "corral.cli.schedules:app",
     "tools": "corral.cli.tools:app",
+    "memory": "corral.cli.memory:app",
     "audit": "corral.cli.audit:app",
     "bridge": "corral.cli.bridge:app",
     "models": "corral.cli.models:app",
