@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from corral.agents.connected import House, use
@@ -11,6 +11,12 @@ from corral.agents.keeping import StoredRuns
 from corral.agents.speculating import SpeculationCounting
 from corral.backends.stores import Stores
 from corral.context import Context
+from corral.memory.report import Fitted
+from corral.memory.summarising import KeptInStore, Summariser
+from corral.memory.window import ContextWindow
+from corral.messages import Caller, Message, ModelCall, ToolSpec
+from corral.modelling import Modelling
+from corral.models.tokens import Tokens
 from corral.observability.metrics import Metrics
 from corral.sessions.event import SessionKey
 from corral.sessions.home import Home
@@ -26,7 +32,9 @@ _NOBODY = Context("")
 class Agentic:
     """What a service does for its agents. Each step of its life may come twice."""
 
-    def __init__(self, settings: Settings, stores: Stores, turns: Turns, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, stores: Stores, turns: Turns, metrics: Metrics, modelling: Modelling
+    ) -> None:
         """Nothing is opened yet."""
         self._settings = settings
         self._stores = stores
@@ -34,8 +42,21 @@ class Agentic:
         self._counting = AgentCounting(metrics)
         self._speculating = SpeculationCounting(metrics)
         self.runs = StoredRuns(stores.agent_runs, settings.agents)
+        self._summariser = self._new_summariser(modelling)
+        self._window = ContextWindow(
+            settings.agents.context_tokens,
+            recent=settings.agents.context_recent,
+            summariser=self._summariser,
+            count=_counter(modelling.tokens) if settings.models.exact_tokens else None,
+        )
         self._house: House | None = None
         self._home: Home
+
+    def _new_summariser(self, modelling: Modelling) -> Summariser | None:
+        model = self._settings.agents.summary_model
+        if not model:
+            return None
+        return Summariser(modelling.call, model=model, summaries=KeptInStore(self._stores.summaries))
 
     async def start(self) -> None:
         """Agents of this process live here from now on."""
@@ -47,6 +68,7 @@ class Agentic:
             settings=self._settings.agents,
             keeping=self.runs,
             open_session=self._open_session,
+            window=AtHome(self._window, self._home),
             executor=ParallelToolExecutor(self._settings.tools.at_once, None),
             counting=self._counting,
             speculating=self._speculating,
@@ -58,6 +80,8 @@ class Agentic:
         house, self._house = self._house, None
         if house is None:
             return
+        if self._summariser is not None:
+            await self._summariser.stop()
         await self.runs.stop()
         before = use(None)
         if before is not house:  # another service of this process has taken over
@@ -78,3 +102,30 @@ class Agentic:
         sessions = self._settings.sessions
         turn = await self._turns.take(key, policy=sessions.on_conflict, deadline=context.deadline)
         return turn, Session(self._stores.sessions, key, turn=turn, actor=context.user_id or "", ttl_s=sessions.ttl_s)
+
+
+class AtHome:
+    """The window, from whatever loop an agent runs on."""
+
+    def __init__(self, window: ContextWindow, home: Home) -> None:
+        """`home` is the loop that the window and its summaries live on."""
+        self._window = window
+        self._home = home
+
+    async def fit(
+        self,
+        messages: Sequence[Message],
+        *,
+        model: str = "",
+        caller: Caller | None = None,
+        tools: Sequence[ToolSpec] = (),
+        reserve: int = 0,
+    ) -> Fitted:
+        """See `ContextWindow.fit`."""
+        return await self._home.run(
+            self._window.fit(messages, model=model, caller=caller, tools=tools, reserve=reserve)
+        )
+
+
+def _counter(tokens: Tokens) -> Callable[[Message, str], int]:
+    return lambda message, model: tokens.input_tokens(ModelCall(model=model, messages=[message]))

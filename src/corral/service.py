@@ -49,6 +49,7 @@ from corral.server.audit import AuditRoutes
 from corral.server.aws import AwsRoutes
 from corral.server.cache import CacheRoutes
 from corral.server.cancelling import CancelNotes
+from corral.server.costs import CostRoutes
 from corral.server.gateway.routes import GatewayRoutes
 from corral.server.health import HealthRoutes
 from corral.server.http import Receive, Scope, Send
@@ -157,7 +158,7 @@ class Service:
             agents=app.agents,
             permitted=Permitted(policy_of(settings.tools.policy, app.rules), self.audit),
         )
-        self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics)
+        self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics, self.modelling)
         self.learning = self._learning()
         app.health.warn = _log.warning
         self._started_at = 0.0
@@ -313,6 +314,7 @@ class Service:
             *AuditRoutes(self.stores.audit).routes(),
             *CacheRoutes(self.modelling.cached.shelf, by_meaning=self.stores.semantic).routes(),
             *SemanticRoutes(self.stores.semantic, settings.cache.semantic).routes(),
+            *CostRoutes(self.modelling.spend).routes(),
             *self._model_routes(),
             *health.routes(with_metrics=settings.observability.metrics),
             about.route(),
@@ -403,7 +405,7 @@ class Service:
         return await self.desk.queues()
 
     async def _metrics(self) -> bytes:
-        self.modelling.pace.status()  # sets its gauges
+        self.modelling.gauge()
         return await self.observing.render_metrics()
 
     def _expire_spans(self) -> Awaitable[int]:

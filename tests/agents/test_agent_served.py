@@ -260,3 +260,18 @@ async def test_the_trace_has_a_span_for_the_run_and_each_step_with_tools_below(s
     assert run.attributes["corral.agent.steps"] == 2
     assert run.attributes["corral.agent.tool_calls"] == 1
     assert by_name["step 1"].attributes["corral.agent.tools"] == ["look"]
+
+
+async def test_a_conversation_that_no_longer_fits_is_read_in_part_and_that_is_noted(serve):
+    long = "word " * 600
+    model = ScriptedModel(lambda call: says(f"{len(call.messages)} {long}"))
+    server = await serve(app_of(Agent("a", "You help.", model=model)), agents={"context_tokens": 2_000})
+    for number in range(5):
+        await server.invoke({"prompt": f"{number} {long}"}, x_session_id="s1")
+    answer = await server.invoke({"prompt": "and now?", "stream": True}, x_session_id="s1")
+    end = pieces(answer)[-1]
+    assert end["type"] == "finished"
+    assert end["notes"]["window"]["tokens"] <= 2_000
+    assert len(model.last.messages) < 10
+    assert model.last.messages[0].text == "You help."
+    assert model.last.messages[-1].text == "and now?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -128,7 +129,8 @@ class Asking:
                 tools=template.tools,
                 reserve=template.max_tokens or 0,
             )
-            messages, self.report = fitted.messages, fitted.report
+            if len(fitted.messages) != len(messages) or any(map(operator.is_not, fitted.messages, messages)):
+                messages, self.report = fitted.messages, fitted.report
         return msgspec.structs.replace(self._template, messages=messages, notes={})
 
     def _happening(self, step: int, delta: Any) -> AgentEvent | None:

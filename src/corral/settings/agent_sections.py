@@ -31,6 +31,12 @@ class AgentSettings(Section, frozen=True):
     """How often a model may mend an answer that does not have the shape that was asked for."""
     history_max: Count = 200
     """Newest messages of a session that a run reads."""
+    context_tokens: Annotated[int, Meta(ge=1000)] = 100_000
+    """What a model reads at most; of a longer conversation it reads the newest part and a summary of the rest."""
+    context_recent: Count = 20
+    """Newest messages that it then reads word for word, as far as there is room for them."""
+    summary_model: str = ""
+    """The model that writes the summary, such as `auto:simple_query`; empty: an extract, made without a model."""
     record_tools: bool = True
     """Append calls of tools and their results to the session as well, not only what was asked and answered."""
     keep: Literal["auto", "always"] = "auto"
