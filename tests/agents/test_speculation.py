@@ -180,6 +180,23 @@ async def test_arguments_begin_their_call_when_they_are_complete() -> None:
     assert scene.speculation.misses == 1
 
 
+async def test_a_name_makes_its_likely_arguments_likelier() -> None:
+    scene = Scene()
+    for number in range(1, 6):  # an order follows two times out of five: not likely enough before the model says so
+        lines = chain(number) if number > 3 else [wants(("ticket", {"key": f"T-{number}"})), says("Done.")]
+        await scene.run(*lines).all()
+    written = [Delta("tool_use", index=0, id="c0", name="order"), wants(("order", {"key": "OT-7"}))]
+    run = scene.run(wants(("ticket", {"key": "T-7"})), written)
+    await run.step()
+    await run.ahead.call(ToolCall(name="ticket", input={"key": "T-7"}, id="x", caller=Caller(agent="support")))
+    scene.made.clear()
+    run.seen_at.clear()
+    await run.step()
+    assert scene.ahead == [("order", "OT-7")]
+    assert run.seen_at == [1, 1]  # begun before the answer was there
+    await run.ahead.close()
+
+
 async def test_what_changes_something_is_never_called_ahead() -> None:
     scene = Scene(chance_min=0.0)
     for number in (1, 2, 3, 4):

@@ -11,7 +11,7 @@ import msgspec
 from corral.agents.payback import Outcome
 from corral.agents.saying import question_of
 from corral.agents.speculating import SpeculationCounting
-from corral.agents.transitions import Done, canonical
+from corral.agents.transitions import Done, Likely, canonical
 from corral.clock import Clock
 from corral.messages import (
     Caller,
@@ -78,6 +78,7 @@ class Ahead:
         self._calls: dict[bytes, _Call] = {}
         self._written: dict[int, list[str]] = {}
         self._deadline: float | None = None
+        self._likely: list[Likely] = []
         self._asked = False
         self._expects = True
         self._stopping: set[asyncio.Task[ToolReply]] = set()
@@ -90,6 +91,7 @@ class Ahead:
         self._question = question_of(call.messages)
         self._before, self._now = self._now, []
         self._written.clear()
+        self._likely = []
         self._expects = bool(self._before) or not self._asked  # not where it is only to mend what it said
         self._asked = True
         if self._expects:
@@ -104,17 +106,21 @@ class Ahead:
 
     def _begin_likely(self) -> None:
         speculation = self._speculation
-        for one in speculation.transitions.likely(
+        self._likely = speculation.transitions.likely(
             self._scope, self._before, self._question, seen_min=speculation.seen_min
-        ):
+        )
+        for one in self._likely:
             if one.chance < speculation.chance_min:
                 break
             self._begin(one.name, one.input)
 
     def _heard(self, delta: Delta) -> None:
-        """Arguments that are complete begin their call, although the answer is not."""
+        """A name makes its likely arguments likelier; ones that are complete begin their call, although the answer is not."""
         if delta.kind == "tool_use":
             self._written[delta.index] = [delta.name]
+            for one in self._likely:
+                if one.name == delta.name and one.given >= self._speculation.chance_min:
+                    self._begin(one.name, one.input)
         elif delta.kind == "tool_input" and (written := self._written.get(delta.index)) is not None:
             written.append(delta.text)
             if delta.text.rstrip().endswith("}") and sum(map(len, written)) <= _WRITTEN_MAX:

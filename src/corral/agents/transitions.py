@@ -39,6 +39,8 @@ class Likely(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     input: dict[str, Any]
     chance: float
+    given: float
+    """How likely it is once it is known that this tool is called."""
 
 
 class _Edge:
@@ -120,6 +122,7 @@ class _Scope:
 def _made(name: str, edge: _Edge, chance: float, before: Done, question: str, seen_min: int) -> Iterator[Likely]:
     """The call with arguments from where they came most often; from a list, one call for each of its first items."""
     values: dict[str, list[Any]] = {}
+    given = 1.0
     for argument, sources in edge.arguments.items():
         if edge.given[argument] * 2 < edge.count:
             continue  # mostly left out
@@ -127,7 +130,7 @@ def _made(name: str, edge: _Edge, chance: float, before: Done, question: str, se
             found = list(_resolved(source, before, question)) if hits >= seen_min else []
             if found:
                 values[argument] = found
-                chance *= hits / edge.count
+                given *= hits / edge.count
                 break
         else:
             return
@@ -136,7 +139,8 @@ def _made(name: str, edge: _Edge, chance: float, before: Done, question: str, se
         yield Likely(
             name=name,
             input={argument: found[min(number, len(found) - 1)] for argument, found in values.items()},
-            chance=chance,
+            chance=chance * given,
+            given=given,
         )
 
 
