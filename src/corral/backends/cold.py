@@ -80,6 +80,12 @@ def kept_event(row: Sequence[Any]) -> KeptEvent:
         branch=branch,
         turn=turn,
         labels=labels,
-        metadata=msgspec.Raw(metadata) if metadata else None,
+        metadata=msgspec.Raw(metadata or b"null"),
         content=msgspec.Raw(content),
     )
+
+
+def metadata_of(event: KeptEvent) -> bytes | None:
+    """An event's metadata as engines write it."""
+    raw = bytes(event.metadata)
+    return None if raw == b"null" else raw

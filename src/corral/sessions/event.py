@@ -139,6 +139,8 @@ class Stamp(msgspec.Struct, frozen=True):
     last_seq: int
     cold_seq: int
     """Events up to this place lie in the archive."""
+    at: float
+    """When this was so, by the store's clock."""
 
 
 class Idle(msgspec.Struct, frozen=True):
@@ -162,7 +164,8 @@ class KeptEvent(msgspec.Struct, frozen=True, array_like=True):
     branch: str
     turn: str | None
     labels: str | None
-    metadata: msgspec.Raw | None
+    metadata: msgspec.Raw
+    """JSON; `null` for none."""
     content: msgspec.Raw
 
 

@@ -178,6 +178,10 @@ class TierStore(Protocol):
         """The numbers of a live session; none: there is no such session."""
         ...
 
+    def cursor_at(self, seq: int) -> str:
+        """The cursor of a page of events that ended with the one at this place."""
+        ...
+
     async def idle(
         self, after: int, *, idle_s: float, events_max: int, limit: int = 100
     ) -> tuple[list[Idle], int | None]:

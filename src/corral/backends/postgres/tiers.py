@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corral.backends.cold import kept_event, segment_of
+from corral.backends.cold import kept_event, metadata_of, segment_of
+from corral.backends.cursor import write_cursor
 from corral.backends.encoding import findable
 from corral.backends.queries import read_queries
 from corral.sessions.event import Batch, Idle, SessionKey, Stamp, TierCounts
@@ -34,6 +35,10 @@ class PostgresTiers:
             return None
         row = await self._engine.fetch_one(_SQL["stamp"], key.tenant, key.session_id)
         return Stamp(*row) if row else None
+
+    def cursor_at(self, seq: int) -> str:
+        """The cursor behind a place."""
+        return write_cursor(seq)
 
     async def idle(
         self, after: int, *, idle_s: float, events_max: int, limit: int = 100
@@ -89,7 +94,7 @@ class PostgresTiers:
             [one.branch for one in events],
             [one.turn for one in events],
             [one.labels for one in events],
-            [None if one.metadata is None else bytes(one.metadata) for one in events],
+            [metadata_of(one) for one in events],
             [bytes(one.content) for one in events],
         )
         (done,) = await self._engine.fetch_one(_SQL["restore"], segment.number, segment.object, *columns, again=False)

@@ -1,6 +1,6 @@
 -- name: stamp
 -- The numbers of a live session.
-SELECT number, created_at, erased, last_seq, cold_seq FROM corral.sessions
+SELECT number, created_at, erased, last_seq, cold_seq, corral.now() FROM corral.sessions
 WHERE tenant = $1 AND session_id = $2 AND (expires_at IS NULL OR expires_at > corral.now());
 
 -- name: last_number

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from corral.backends.cold import kept_event, segment_of
+from corral.backends.cold import kept_event, metadata_of, segment_of
+from corral.backends.cursor import write_cursor
 from corral.backends.encoding import findable
 from corral.backends.queries import read_queries
 from corral.sessions.event import Batch, Idle, SessionKey, Stamp, TierCounts
@@ -40,6 +41,10 @@ class SqliteTiers:
             lambda view: view.execute(_SQL["stamp"], (key.tenant, key.session_id, view.now)).fetchone()
         )
         return Stamp(*row) if row else None
+
+    def cursor_at(self, seq: int) -> str:
+        """The cursor behind a place."""
+        return write_cursor(seq)
 
     async def idle(
         self, after: int, *, idle_s: float, events_max: int, limit: int = 100
@@ -204,8 +209,7 @@ def _oldest(transaction: Transaction, idle: Idle, *, events_max: int, bytes_max:
 
 
 def _row(number: int, one: KeptEvent) -> tuple[Any, ...]:
-    metadata = bytes(one.metadata) if one.metadata is not None else None
     return (
         number << 32 | one.seq, one.created_at, one.expires_at, one.role, one.actor, one.branch, one.turn, one.labels,
-        metadata, bytes(one.content),
+        metadata_of(one), bytes(one.content),
     )  # fmt: skip

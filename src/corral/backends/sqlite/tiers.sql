@@ -1,6 +1,6 @@
 -- name: stamp
 -- The numbers of a live session.
-SELECT number, created_at, erased, last_seq, cold_seq FROM sessions
+SELECT number, created_at, erased, last_seq, cold_seq, ?3 FROM sessions
 WHERE tenant = ?1 AND session_id = ?2 AND (expires_at IS NULL OR expires_at > ?3);
 
 -- name: last_number
