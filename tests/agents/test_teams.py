@@ -200,6 +200,26 @@ async def test_who_leads_is_told_when_nobody_is_left_and_cannot_wake_more() -> N
     assert woken(events) == ["a", "a"]
 
 
+async def test_who_leads_is_told_of_members_that_are_none_and_reads_the_whole_conversation() -> None:
+    both = '{"assignments": [{"agent": "a", "task": "x"}, {"agent": "nobody", "task": "y"}], "answer": ""}'
+    said = [
+        Message(role=role, content=as_parts(text)) for role, text in (("user", "A"), ("assistant", "B"), ("user", "C"))
+    ]
+    with scripted(both, '{"assignments": [], "answer": "D"}') as model:
+        team = Team("desk", pattern="supervisor", by="smart", members=[Member("a")])
+        assert (await all_of(team.stream(said)))[-1].output == "D"
+    assert "user: A\n\nassistant: B\n\nuser: C" in model.prompts[0]
+    assert '<failure from="nobody">' in model.prompts[1]
+
+
+async def test_members_are_known_by_their_names_in_the_team() -> None:
+    a = Agent("one", model=ScriptedModel(wants(("hand_off", {"to": "second", "reason": "?"}))))
+    b = Agent("two", model=ScriptedModel(says("Me.")))
+    events = await all_of(Team("desk", pattern="hand_off", members={"first": a, "second": b}).stream("?"))
+    assert [event.to for event in events if isinstance(event, HandOff)] == ["first", "second"]
+    assert events[-1].output == "Me."
+
+
 async def test_somebody_unknown_ends_it_and_a_leader_that_fails_too() -> None:
     team = Team("desk", pattern="supervisor", by=lambda text: [("nobody", "x")], members=[Member("a")])
     assert (await all_of(team.stream("?")))[-1].code == "unknown_member"

@@ -77,7 +77,7 @@ def scratchpad() -> list[Tool]:
     return [_note, _read_artefact]
 
 
-@tool(name="note", idempotent=True)
+@tool(name="note", read_only=True)  # it changes nothing but this run's own paper
 def _note(name: str, value: Any, call: ToolCall) -> str:
     """Write something down for the other members of the team, under a short name; over what was there.
 

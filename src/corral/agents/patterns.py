@@ -12,6 +12,7 @@ from corral.agents.failing import AllFailed, HandOffCycle, UnknownMember
 from corral.agents.roles.mind import Mind, shown
 from corral.agents.roles.plan import Result, as_shown
 from corral.agents.roles.presenter import Presenter
+from corral.agents.saying import conversation_of
 from corral.agents.shift import Shift, Task, failures
 from corral.agents.tally import Ending
 from corral.agents.watched import Watched
@@ -31,14 +32,13 @@ class Sequential:
 
     async def __call__(self, shift: Shift) -> AsyncIterator[AgentEvent]:
         """A member that fails ends it: those after it would work on nothing."""
-        *before, last = shift.members
+        before, last = "", list(shift.members)[-1]
         for name in shift.members:
-            task = Task(
-                agent=name, messages=shift.found, reason=f"after {before[-1]}" if name == last and before else ""
-            )
+            task = Task(agent=name, messages=shift.found, reason=f"after {before}" if before else "")
             async with closing(shift.work(task, answers=name == last and self._presenter is None)) as events:
                 async for event in events:
                     yield event
+            before = name
             if isinstance(shift.last, Failed) or shift.paused is not None:
                 yield shift.ended(shift.paused or shift.last)
                 return
@@ -126,9 +126,10 @@ class Supervised:
             if not turn.assignments:
                 break
             known = [one for one in turn.assignments if one.agent in shift.members]
+            unknown = list(dict.fromkeys(one.agent for one in turn.assignments if one.agent not in shift.members))
             if not known:
-                names = ", ".join(dict.fromkeys(one.agent for one in turn.assignments))
-                raise UnknownMember(f"The team was to have {names} work, and has no such member.")
+                raise UnknownMember(f"The team was to have {', '.join(unknown)} work, and has no such member.")
+            shift.results += [Result(author=name, text="There is no such member.", failed=True) for name in unknown]
             tasks = [
                 Task(agent=one.agent, messages=_assigned(one, shift), task=one.task, reason=one.task) for one in known
             ]
@@ -138,7 +139,8 @@ class Supervised:
             if shift.paused is not None:
                 yield shift.ended(shift.paused)
                 return
-        yield Text(agent=shift.tally.name, text=turn.answer)
+        if turn.answer:
+            yield Text(agent=shift.tally.name, text=turn.answer)
         yield shift.tally.finished(turn.answer, members=shift.worked)
 
     def _prompt(self, shift: Shift, left: int) -> str:
@@ -146,7 +148,7 @@ class Supervised:
             members="\n".join(f"- {name}: {one.description or name}" for name, one in shift.members.items()),
             found=as_shown(shift.results) or "Nothing yet.",
             left=f"At most {left} more can be woken." if left else _NONE_LEFT,
-            question=shown(shift.question),
+            question=shown(conversation_of(shift.asked), 8_000),
         )
 
 
@@ -167,15 +169,16 @@ class HandedOn:
 
     async def __call__(self, shift: Shift) -> AsyncIterator[AgentEvent]:
         """The same hand-off a second time is a circle: whoever gets it knows nothing that was not known before."""
-        name, reason = self._start, ""
+        name, reason = self._start, ""  # a member's name in the team, which may not be its own
         made: list[tuple[str, str]] = []
         while True:
             task = Task(agent=name, messages=_handed(shift, made, reason), reason=reason)
             async with closing(shift.work(task, answers=True)) as events:
                 async for event in events:
-                    if not (isinstance(event, HandOff) and event.agent == name):  # said once, when the other is woken
+                    own = isinstance(event, HandOff) and event.agent == shift.members[name].name
+                    if not own:  # it is said when the other one is woken
                         yield event
-            hand = _hand(shift.last)
+            hand = _hand(name, shift.last)
             if hand is None or shift.paused is not None:
                 yield shift.ended(shift.paused or shift.last)
                 return
@@ -193,10 +196,10 @@ class HandedOn:
             raise HandOffsExceeded(f"It was handed on {len(made)} times, and may be no more: {trail}.")
 
 
-def _hand(end: Ending) -> HandOff | None:
+def _hand(name: str, end: Ending) -> HandOff | None:
     """To whom a member has handed on. Its last event says so: that comes again when a job replays what was done."""
     noted = end.notes.get("hand_off") if isinstance(end, Finished) else None
-    return None if not noted else HandOff(agent=end.agent, to=str(noted["to"]), reason=str(noted["reason"]))
+    return None if not noted else HandOff(agent=name, to=str(noted["to"]), reason=str(noted["reason"]))
 
 
 def _handed(shift: Shift, made: list[tuple[str, str]], reason: str) -> list[Message]:

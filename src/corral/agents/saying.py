@@ -23,6 +23,14 @@ def question_of(asked: Asked) -> str:
     return next((one.text for one in reversed(messages_of(asked)) if one.role == "user" and one.text), "")
 
 
+def conversation_of(asked: Asked) -> str:
+    """All of it as text: who decides by a prompt of its own is shown it so."""
+    messages = [one for one in messages_of(asked) if one.text and one.role in {"user", "assistant"}]
+    if len(messages) == 1:
+        return messages[0].text
+    return "\n\n".join(f"{one.role}: {one.text}" for one in messages)
+
+
 def said(text: str, role: Role = "user", *, tainted: Iterable[str] = ()) -> Message:
     """A message of nothing but text; `tainted` is where words in it came from that nobody of ours wrote."""
     sources = list(dict.fromkeys(tainted))

@@ -17,7 +17,7 @@ from corral.agents.roles.mind import By, Mind, shown
 from corral.agents.roles.plan import Plan, Result, Step, as_shown, tainted_of
 from corral.agents.roles.presenter import Presenter
 from corral.agents.roles.role import Role, by_name
-from corral.agents.saying import question_of, said
+from corral.agents.saying import conversation_of, question_of, said
 from corral.agents.tally import Ending, Tally, as_thought, is_end, text_of
 from corral.agents.watched import Watched
 from corral.agents.working import Working, open_variables, variables_of
@@ -130,7 +130,9 @@ class Planner(Working):
         """A plan that can be carried out; none: it cannot, and `work.faults` says why."""
         question = question_of(work.asked)
         listed = "\n".join(f"- {name}: {one.description or name}" for name, one in self._members.items())
-        prompt = _PROMPT.format(steps_max=self._steps_max, members=listed, question=shown(question))
+        prompt = _PROMPT.format(
+            steps_max=self._steps_max, members=listed, question=shown(conversation_of(work.asked), 8_000)
+        )
         if work.faults:
             done = as_shown(list(work.done.values())) or "Nothing."
             prompt += _AGAIN.format(faults="\n".join(work.faults), done=done)
