@@ -42,6 +42,9 @@ GROUPS = {
     "bridge": ("sqs",),
     "sessions": ("list", "show", "delete", "fork"),
     "db": ("check", "migrate"),
+    "agents": ("list", "show", "run", "chat"),
+    "runs": ("list", "show", "resume", "cancel", "fork"),
+    "approvals": ("list", "approve", "refuse"),
     "models": ("list", "call", "compare", "cost"),
     "cache": ("stats", "clear", "audit"),
 }
