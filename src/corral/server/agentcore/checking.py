@@ -94,6 +94,18 @@ def mapping(keys: Shape, values: Shape, least: int = 0, most: int | None = None)
     return shape if most is None else {**shape, "maxProperties": most}
 
 
+def outlined(shape: Shape, levels: int) -> Shape:
+    """The shape down to so many levels, for a description that people read; what is checked goes all the way."""
+    if shape.get("type") == "array":
+        return {**shape, "items": outlined(shape["items"], levels)}
+    if shape.get("type") != "object" or not shape.keys() & {"properties", "additionalProperties"}:
+        return shape
+    if levels == 0:
+        return {"type": "object"}
+    members = {name: outlined(member, levels - 1) for name, member in shape.get("properties", {}).items()}
+    return {**shape, "properties": members}
+
+
 def _faults(value: object, shape: Shape, at: str) -> Iterator[tuple[str, str]]:
     kind = shape.get("type")
     if kind is None:

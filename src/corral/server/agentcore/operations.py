@@ -8,12 +8,14 @@ from typing import Any, Protocol
 import msgspec
 
 from corral.errors import CorralError, CursorNotFound, ValidationFailed
-from corral.server.agentcore.checking import Shape, check
+from corral.server.agentcore.checking import Shape, check, outlined
 from corral.server.agentcore.shapes import PLACES, camel, described, places
 from corral.server.dialects import Dialect
 from corral.server.http import Request, parse_json
 from corral.server.routes import Answer, Param, Route
 
+_LEVELS = 1
+"""How deep bodies are described."""
 _FAULT = {"type": "object", "properties": {"message": {"type": "string"}}, "required": ["message"]}
 
 Work = Callable[["Asked"], Awaitable[Any]]
@@ -88,7 +90,7 @@ def route_of(operation: Operation) -> Route:
         summary=operation.name,
         dialect=operation.dialect,
         params=(*places(operation.path), *operation.query),
-        body=operation.shape,
+        body=None if operation.shape is None else outlined(operation.shape, _LEVELS),
         body_required=bool(operation.shape and operation.shape.get("required")),
         answers={
             operation.status: Answer(f"{operation.name} is done", described({name: {} for name in operation.answers})),
