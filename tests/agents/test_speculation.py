@@ -63,7 +63,7 @@ class Scene:
 
         @tool(read_only=True, idempotent=True, cost_usd=0.5)
         async def ticket(key: str) -> dict[str, Any]:
-            return {"order": f"O{key}"}
+            return {"order": f"X{key}"}
 
         @tool(read_only=True, idempotent=True)
         async def order(key: str) -> str:
@@ -85,7 +85,7 @@ class Scene:
             raise
         if self.faulty:
             return ToolReply(name=call.name, id=call.id, fault=ToolFault(code="failed", message="No."))
-        value: Any = {"order": f"O{call.input.get('key')}"} if call.name == "ticket" else f"{call.name} {call.input}"
+        value: Any = {"order": f"X{call.input.get('key')}"} if call.name == "ticket" else f"{call.name} {call.input}"
         return ToolReply(name=call.name, id=call.id, value=value, content=as_parts(str(value)))
 
     def run(self, *lines: ModelReply | list[ModelEvent], tainted: tuple[str, ...] = ()) -> Run:
@@ -144,7 +144,7 @@ class Run:
 
 
 def chain(number: int) -> list[ModelReply]:
-    return [wants(("ticket", {"key": f"T-{number}"})), wants(("order", {"key": f"OT-{number}"})), says("Done.")]
+    return [wants(("ticket", {"key": f"T-{number}"})), wants(("order", {"key": f"XT-{number}"})), says("Done.")]
 
 
 async def test_what_always_follows_is_called_ahead_and_given() -> None:
@@ -153,7 +153,7 @@ async def test_what_always_follows_is_called_ahead_and_given() -> None:
         await scene.run(*chain(number)).all()
     assert scene.ahead == []
     replies = await scene.run(*chain(7)).all()
-    assert scene.ahead == [("order", "OT-7")]
+    assert scene.ahead == [("order", "XT-7")]
     assert [(reply.name, reply.cached, reply.id) for reply in replies] == [
         ("ticket", "", "c0"),
         ("order", "speculated", "c0"),
@@ -185,14 +185,14 @@ async def test_a_name_makes_its_likely_arguments_likelier() -> None:
     for number in range(1, 6):  # an order follows two times out of five: not likely enough before the model says so
         lines = chain(number) if number > 3 else [wants(("ticket", {"key": f"T-{number}"})), says("Done.")]
         await scene.run(*lines).all()
-    written = [Delta("tool_use", index=0, id="c0", name="order"), wants(("order", {"key": "OT-7"}))]
+    written = [Delta("tool_use", index=0, id="c0", name="order"), wants(("order", {"key": "XT-7"}))]
     run = scene.run(wants(("ticket", {"key": "T-7"})), written)
     await run.step()
     await run.ahead.call(ToolCall(name="ticket", input={"key": "T-7"}, id="x", caller=Caller(agent="support")))
     scene.made.clear()
     run.seen_at.clear()
     await run.step()
-    assert scene.ahead == [("order", "OT-7")]
+    assert scene.ahead == [("order", "XT-7")]
     assert run.seen_at == [1, 1]  # begun before the answer was there
     await run.ahead.close()
 
@@ -200,7 +200,7 @@ async def test_a_name_makes_its_likely_arguments_likelier() -> None:
 async def test_what_changes_something_is_never_called_ahead() -> None:
     scene = Scene(chance_min=0.0)
     for number in (1, 2, 3, 4):
-        lines = [wants(("ticket", {"key": f"T-{number}"})), wants(("refund", {"key": f"OT-{number}"})), says("Done.")]
+        lines = [wants(("ticket", {"key": f"T-{number}"})), wants(("refund", {"key": f"XT-{number}"})), says("Done.")]
         await scene.run(*lines).all()
     assert {name for name, _ in scene.ahead} <= {"ticket"}
 
@@ -216,7 +216,7 @@ async def test_what_was_not_wanted_is_stopped_and_counted() -> None:
     scene.hold = asyncio.Event()
     await run.step()
     await run.ahead.close()
-    assert scene.ahead == [("order", "OT-7")]
+    assert scene.ahead == [("order", "XT-7")]
     assert scene.stopped == 1
     assert (scene.speculation.hits, scene.speculation.misses) == (0, 1)
     assert scene.speculation.running == 0
@@ -227,13 +227,13 @@ async def test_a_failure_ahead_is_no_failure_of_the_run() -> None:
     scene = Scene()
     for number in (1, 2):
         await scene.run(*chain(number)).all()
-    run = scene.run(wants(("ticket", {"key": "T-7"})), wants(("order", {"key": "OT-7"})))
+    run = scene.run(wants(("ticket", {"key": "T-7"})), wants(("order", {"key": "XT-7"})))
     await run.step()
     await run.ahead.call(ToolCall(name="ticket", input={"key": "T-7"}, id="x"))
     scene.faulty = True
     await run.step()
     scene.faulty = False
-    reply = await run.ahead.call(ToolCall(name="order", input={"key": "OT-7"}, id="y"))
+    reply = await run.ahead.call(ToolCall(name="order", input={"key": "XT-7"}, id="y"))
     assert (reply.fault, reply.cached, reply.id) == (None, "", "y")
     await run.ahead.close()
 
@@ -247,7 +247,7 @@ async def test_a_call_that_stands_under_other_rules_is_another_call(facts: dict[
     await run.step()
     await run.ahead.call(ToolCall(name="ticket", input={"key": "T-7"}, id="x"))
     await run.step()
-    reply = await run.ahead.call(ToolCall(name="order", input={"key": "OT-7"}, id="y", **facts))
+    reply = await run.ahead.call(ToolCall(name="order", input={"key": "XT-7"}, id="y", **facts))
     assert reply.cached == ""
     assert scene.speculation.misses == 1
     await run.ahead.close()
@@ -411,7 +411,7 @@ async def test_an_agent_gets_faster_by_looking_on() -> None:
     async def ticket(key: str) -> dict[str, str]:
         """A ticket."""
         made.append(key)
-        return {"order": f"O{key}"}
+        return {"order": f"X{key}"}
 
     @tool(read_only=True, idempotent=True)
     async def order(key: str) -> str:
@@ -428,6 +428,6 @@ async def test_an_agent_gets_faster_by_looking_on() -> None:
         assert isinstance(events[-1], Finished)
         cached += [event.cached for event in events if isinstance(event, ToolFinished)]
     assert cached == ["", "", "", "", "", "speculated"]
-    assert made == ["T-1", "OT-1", "T-2", "OT-2", "T-3", "OT-3"]
+    assert made == ["T-1", "XT-1", "T-2", "XT-2", "T-3", "XT-3"]
     assert speculation.running == 0
     assert msgspec.json.encode(speculation.hit_rate) == b"1.0"
