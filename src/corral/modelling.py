@@ -152,6 +152,7 @@ class Modelling:
                 f"Answers by meaning need the package {error.name}: install corral[embeddings], or set "
                 "`cache.semantic.mode: off`."
             ) from None
+        self._refuse_letters(settings.semantic.embedder)
         embedder = open_embedder(settings.semantic.embedder, self._ask_embedder)
         return Semantic(
             settings.semantic,
@@ -161,6 +162,15 @@ class Modelling:
             ttl_s=settings.ttl_s,
             judge=judge_at(settings.semantic.judge) if settings.semantic.judge else None,
         )
+
+    def _refuse_letters(self, embedder: str) -> None:
+        """The simulator under another name places texts by their letters as well."""
+        provider = self._settings.providers.get(embedder.partition("/")[0])
+        if provider is not None and provider.kind == "sim":
+            raise ConfigError(
+                f"cache.semantic.embedder: {embedder!r} is simulated: it places texts by their letters, not by what they "
+                "mean. Take a model: `onnx:FOLDER`, `package:NAME` or `provider/model`."
+            )
 
     async def _ask_embedder(self, call: EmbedCall) -> EmbedReply:
         """Through all the layers, which are not there yet when this is handed on."""
@@ -216,7 +226,7 @@ class Modelling:
             await self.semantic.start()
         if self.ledger is not None:
             await self.ledger.start()
-        self._connected = Models(self.call, self.embed, default=self._settings.default)
+        self._connected = Models(self.call, self.embed, default=self._settings.default, providers=self.providers)
         use(self._connected)
 
     async def drain(self) -> None:
@@ -247,6 +257,11 @@ class Modelling:
             await provider.stop()
 
     # -- what people ask of models
+
+    def gauge(self) -> None:
+        """Set the gauges of limits and deployments: they are looked at, not told."""
+        self.pace.status()
+        self._counting.stand(self.deployed.status(), self.deployed.hedges)
 
     async def models(self, *, ask: bool = False) -> list[ModelInfo]:
         """What can be asked: names and classes of the settings, models that providers list; `ask`: ask them as well."""

@@ -40,8 +40,6 @@ from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
 from corral.runtime.warmup import Warmups, run_hook
 from corral.security.audit import AuditWriter
-from corral.server.agentcore.routes import AgentCoreRoutes
-from corral.server.agentcore.search import WordSearch
 from corral.server.agents import AgentRunRoutes
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
@@ -66,6 +64,7 @@ from corral.server.websocket import APP_PATH, WebSocketEndpoint, WebSocketHandle
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
+from corral.tiering import tiered_stores
 from corral.tooling import Tooling
 from corral.tools.permitted import Permitted
 from corral.tools.policy import Rule, policy_of
@@ -107,7 +106,7 @@ class Service:
         """Wire everything; nothing is opened yet."""
         self.app = app
         self.settings = settings
-        self.stores = self._open_stores(settings.store.hot)
+        self.stores = tiered_stores(settings, self._open_stores(settings.store.hot), lambda: self.observing.metrics)
         self.invocations = Invocations()
         self.cancel_notes = CancelNotes(run_folder if settings.server.workers > 1 else None, self.invocations)
         self.door = Door()
@@ -159,7 +158,13 @@ class Service:
             permitted=Permitted(policy_of(settings.tools.policy, app.rules), self.audit),
         )
         self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics, self.modelling)
-        self.learning = self._learning()
+        library = self.remembering.shelves.library
+        self.learning = Learning(
+            settings,
+            self.stores,
+            self.observing.metrics,
+            embed=lambda tenant, space: library.embed(tenant, space=space),
+        )
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
@@ -192,15 +197,6 @@ class Service:
         """Wake-ups by way of `hot` are for who waits for them: heartbeats do not."""
         store = self.settings.store
         return open_stores(store.url, sync=store.sync, pool_max=store.pool_max, hot=hot)
-
-    def _learning(self) -> Learning:
-        models = self.settings.models
-        return Learning(
-            self.settings.memory.learning,
-            self.stores,
-            has_models=bool(models.providers or models.names),
-            attempts_max=self.settings.jobs.attempts_max,
-        )
 
     # -- the two lists that say what happens
 
@@ -305,7 +301,7 @@ class Service:
         routes = [
             *runs.routes(settings.server.aliases),
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
-            *self._agentcore_routes(),
+            *self.learning.routes(app.agents, self.remembering.shelves.searcher),
             *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
             *self._agent_run_routes(),
@@ -321,12 +317,6 @@ class Service:
         ]
         about.describes(routes)
         return routes
-
-    def _agentcore_routes(self) -> list[Route]:
-        """The memory API and the control plane that boto3 knows."""
-        search = WordSearch(self.stores.memory)
-        settings = self.settings.agentcore
-        return AgentCoreRoutes(self.stores, self.app.agents, settings, search, self.learning.notice, LEARNER).routes()
 
     def _agent_run_routes(self) -> list[Route]:
         answerer = Answerer(self._pipeline(record=False), id_chars_max=self.settings.runtime.id_chars_max)

@@ -53,9 +53,7 @@ async def test_a_key_of_ones_own_says_which_questions_are_the_same(build, how):
     cache = {"exact": True}
     if how == "settings":
         cache["key_generator"] = f"{__name__}:only_the_first_word"
-    service = await build(
-        an_app(cache_key_generator=only_the_first_word if how == "code" else None), cache=cache
-    )
+    service = await build(an_app(cache_key_generator=only_the_first_word if how == "code" else None), cache=cache)
     first = await asked(service, "Hours on Monday?", "sim/small")
     assert (await asked(service, "Hours on Tuesday?", "sim/small")).headers["x-corral-cache"] == "hit"
     assert (await asked(service, "Prices on Monday?", "sim/small")).headers["x-corral-cache"] == "miss"
@@ -73,3 +71,13 @@ def test_what_is_ones_own_of_a_router():
     assert own_router(OwnFunctions(model_router=CLASSES), usual) == RouterSettings(classes=CLASSES)
     assert own_router(OwnFunctions(model_router=usual), RouterSettings()) == usual
     assert own_router(OwnFunctions(complexity_classifier="heuristic"), usual).classifier == "heuristic"
+
+
+async def test_a_simulated_embedder_is_refused_whatever_it_is_called(build):
+    pytest.importorskip("numpy")
+    with pytest.raises(ConfigError, match="by their letters"):
+        await build(
+            an_app(),
+            models={"providers": {"mine": {"kind": "sim"}}},
+            cache={"semantic": {"mode": "shadow", "embedder": "mine/embed"}},
+        )

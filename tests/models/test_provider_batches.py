@@ -7,10 +7,11 @@ import pytest
 from faulty_server import Answer, FaultyServer, faulty_server
 from model_scene import Scripted, question
 
-from corral.errors import ModelAuthFailed, ModelRequestInvalid, ModelStreamBroken
+from corral.errors import ModelAuthFailed, ModelNotFound, ModelRequestInvalid, ModelStreamBroken
 from corral.messages import OutputFormat, Usage
 from corral.models.anthropic import build_anthropic
 from corral.models.batch_apis import batches_at
+from corral.models.connected import Models, using
 from corral.models.openai import build_openai
 from corral.models.provider_batches import (
     BatchHandle,
@@ -242,3 +243,14 @@ async def test_what_cannot_be_a_batch(openai):
 
     with pytest.raises(ModelRequestInvalid, match=r"llm\.batch"):
         batches_at(Sim())
+
+
+async def test_a_provider_is_found_by_its_name(openai):
+    async def nobody(call):
+        raise AssertionError(call)
+        yield
+
+    with using(Models(nobody, providers={"openai": openai})):
+        assert batches_at("openai").name == "openai"
+        with pytest.raises(ModelNotFound, match="Did you mean 'openai'"):
+            batches_at("opena")

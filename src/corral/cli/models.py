@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from corral.cli.failure import Exit, Failure
+from corral.cli.model_prices import prices
 from corral.cli.options import Config, Json, Store, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table, write
 from corral.cli.project import load_project
 from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
-    from corral.limits.store import Spend
     from corral.messages import ModelCall, ModelReply
     from corral.modelling import Modelling
 
 app = new_app("The models of this project: list them, ask them, compare them, and see what they cost.")
+app.command("prices")(prices)
 
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to ask; - reads it from stdin.")]
 System = Annotated[str | None, typer.Option("--system", help="Instructions.")]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", min=1, help="Longest answer.")]
 Temperature = Annotated[float | None, typer.Option("--temperature", min=0, help="How much chance plays a part.")]
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @app.command("list")
@@ -173,7 +173,9 @@ def cost(
     with waiting("adding up"):
         found = run(loaded, lambda modelling: modelling.spend(tenant, since_s=seconds, by=by, tag=tag))
     if as_json:
-        show_json({"by": by, "since": since, "items": [_spent(one) for one in found]})
+        from corral.server.costs import shown  # noqa: PLC0415 - as above
+
+        show_json({"by": by, "since": since, "items": [shown(one) for one in found]})
         return
     if not found:
         note(f"No model was asked in the last {since}.")
@@ -293,23 +295,14 @@ def _say_beside(question: ModelCall, reply: ModelReply, seconds: float) -> None:
         note(f"Routed as {told['route'].get('class') or 'default'}: {told['route']['reason']}", faint=True)
 
 
-def _spent(one: Spend) -> dict[str, Any]:
-    return {
-        "key": one.key,
-        "cost_usd": one.cost_usd,
-        "calls": one.calls,
-        "cached": one.cached,
-        "unpriced": one.unpriced,
-        "input_tokens": one.usage.input_tokens,
-        "output_tokens": one.usage.output_tokens,
-    }
-
-
 def _seconds(text: str) -> float:
-    number, unit = text[:-1], text[-1:]
-    if unit not in _UNITS or not number.isdigit():
-        raise Failure(f"`--since {text}` is no span of time.", "Write 90m, 24h or 30d.", status=Exit.INVALID)
-    return float(number) * _UNITS[unit]
+    from corral.errors import ValidationFailed  # noqa: PLC0415 - as above
+    from corral.server.costs import seconds_of  # noqa: PLC0415 - as above
+
+    try:
+        return seconds_of(text)
+    except ValidationFailed as error:
+        raise Failure(f"--since: {error.message}", "Write 90m, 24h or 30d.", status=Exit.INVALID) from None
 
 
 def _cost(usd: float | None) -> str:

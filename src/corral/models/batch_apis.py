@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from corral.errors import ModelRequestInvalid
+from corral.errors import ModelNotFound, ModelRequestInvalid
+from corral.models.connected import connected
+from corral.models.dispatch import nearest
 from corral.models.provider import Provider
 from corral.models.provider_batches import BatchApi
 
 
-def batches_at(provider: Provider) -> BatchApi:
-    """The batches of a provider's account. Raises `ModelRequestInvalid` for one that has none."""
+def batches_at(provider: Provider | str) -> BatchApi:
+    """The batches of a provider's account, by its name in the settings. Raises `ModelRequestInvalid` for one that has none."""
+    if isinstance(provider, str):
+        provider = _named(provider)
     from corral.models.anthropic import AnthropicProvider  # noqa: PLC0415 - only who has batches loads them
     from corral.models.openai import OpenAIProvider  # noqa: PLC0415 - as above
 
@@ -31,3 +35,10 @@ def batches_at(provider: Provider) -> BatchApi:
         f"{provider.name} has no batches here: OpenAI and Anthropic do. `llm.batch([…])` asks any model, at full price.",
         provider=provider.name,
     )
+
+
+def _named(name: str) -> Provider:
+    known = connected().providers
+    if name not in known:
+        raise ModelNotFound(f"There is no provider {name!r}. {nearest(name, known)}")
+    return known[name]

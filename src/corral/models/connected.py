@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from corral.errors import ConfigError, CorralError
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.models.provider import Provider
 from corral.models.stack import reply_of
 
 T = TypeVar("T")
@@ -29,9 +30,12 @@ class Models:
         embed: CallEmbedder | None = None,
         *,
         default: str = "auto",
+        providers: Mapping[str, Provider] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """`default` is the model of who names none; `loop`: none, the one that runs now."""
+        self.providers: Mapping[str, Provider] = providers or {}
+        """By their names in the settings, for what goes past the layers."""
         self.call = call
         self._embed = embed
         self.default = default

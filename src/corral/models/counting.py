@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
 from corral.errors import ModelNotFound
 from corral.messages import EmbedCall, ModelCall
 from corral.models.exchange import Exchange
@@ -10,6 +13,13 @@ from corral.observability.metrics import Distribution, Metrics, Value
 FIRST_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _UNKNOWN = "_unknown"
 _KINDS = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+
+class Hedges(Protocol):
+    """What is known of calls that were asked twice."""
+
+    asked: int
+    won: int
 
 
 class ModelCounting:
@@ -33,6 +43,23 @@ class ModelCounting:
         )
         self._unpriced = m.counter("corral_llm_unpriced_total", "Answers of models whose price is not known.", "model")
         self._limited = m.counter("corral_provider_429_total", "Refusals because of a provider's limits.", "provider")
+        self._open = m.gauge(
+            "corral_llm_deployment_open",
+            "1: this deployment failed too often, or asked for a pause, and is left alone by this worker.",
+            "deployment",
+            of_workers="highest",
+        )
+        self._p95 = m.gauge(
+            "corral_llm_deployment_p95_seconds",
+            "How long whole answers take lately.",
+            "deployment",
+            of_workers="highest",
+        )
+        self._hedged = m.counter(
+            "corral_llm_hedges_total",
+            "Calls that were asked twice, and those where the second one was faster.",
+            "result",
+        )
         self._by_model: dict[str, tuple[Distribution, Distribution, tuple[Value, ...]]] = {}
         self._ends: dict[tuple[str, str], Value] = {}
         self._costs: dict[tuple[str, str], Value] = {}
@@ -64,6 +91,17 @@ class ModelCounting:
         if cost is None:
             cost = self._costs[place] = self._cost.value(*place)
         cost.value += exchange.cost_usd
+
+    def stand(self, deployments: Iterable[Mapping[str, Any]], hedges: Hedges | None) -> None:
+        """How deployments are doing."""
+        for one in deployments:
+            is_open = one["breaker"] != "closed" or one["cooling"]
+            self._open.value(one["deployment"]).set(int(is_open))
+            if one["total_p95_s"] is not None:
+                self._p95.value(one["deployment"]).set(one["total_p95_s"])
+        if hedges is not None:
+            self._hedged.value("asked").set(hedges.asked)
+            self._hedged.value("won").set(hedges.won)
 
     def _of(self, model: str) -> tuple[Distribution, Distribution, tuple[Value, ...]]:
         found = self._by_model.get(model)
