@@ -11,6 +11,7 @@ from agent_scene import ScriptedModel, says, wants
 from corral import Agent, App, Team, tool
 from corral.agents.roles import Critic, Router
 from corral.agents.speculation import Speculation
+from corral.errors import ModelUnavailable
 
 
 @tool(approval=True)
@@ -91,6 +92,40 @@ async def test_in_a_job_a_team_waits_for_a_person_and_goes_on_without_asking_any
     ended = (await server.client.get(f"/v1/jobs/{job}?wait=20s")).json()
     assert (ended["status"], ended["result"]) == ("succeeded", "All is well.")
     assert [len(model.calls) for model in (looks, pays, sums)] == [1, 2, 1]
+
+
+async def test_another_attempt_of_a_job_asks_only_whom_the_first_had_no_answer_of(serve):
+    both = asyncio.Barrier(2)
+    asked = []
+
+    def member(name, *lines):
+        said = list(lines)
+
+        async def model(call):
+            asked.append(name)
+            if name in {"left", "right"}:
+                await both.wait()
+            line = said.pop(0)
+            if isinstance(line, Exception):
+                raise line
+            yield says(line)
+
+        return Agent(name, model=model)
+
+    side = Team("side", pattern="parallel", members=[member("left", "L."), member("right", "R.")])
+    last = member("last", ModelUnavailable("down"), "Both say yes.")
+    server = await serve(app_of(Team("desk", members=[side, last])))
+    body = {
+        "agent": "desk",
+        "input": {"prompt": "Well?"},
+        "max_attempts": 3,
+        "backoff": {"initial_s": 0.01},
+    }
+    got = await server.client.post("/v1/jobs", json=body)
+    assert got.status_code == 202, got.text
+    ended = (await server.client.get(f"/v1/jobs/{got.json()['id']}?wait=20s")).json()
+    assert (ended["status"], ended["result"], ended["attempt"]) == ("succeeded", "Both say yes.", 2)
+    assert sorted(asked) == ["last", "last", "left", "right"]
 
 
 async def test_speculation_is_counted(serve):
