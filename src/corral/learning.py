@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -18,12 +19,19 @@ from corral.context import Context, enter_context, leave_context
 from corral.errors import CorralError
 from corral.jobs.job import JobDraft
 from corral.jobs.running import Outcome, RunningJob
-from corral.learning_pass import Pass, Waiting
+from corral.learning_pass import Means, Pass, Waiting
 from corral.memory.learning.budget import DayBudget
+from corral.memory.learning.counting import LearningCounting
 from corral.memory.resources import MEMORY_KIND, MemoryResource, Strategy, memory_of
+from corral.memory.searching import Searcher
+from corral.observability.metrics import Metrics
+from corral.runtime.registry import Agents
 from corral.server.agentcore.event_words import OWN
+from corral.server.agentcore.routes import AgentCoreRoutes
+from corral.server.agentcore.search import RecordSearch
+from corral.server.routes import Route
 from corral.sessions.event import SessionEvent, SessionKey
-from corral.settings.learning_sections import LearningSettings
+from corral.settings.sections import Settings
 
 _log = logging.getLogger("corral.memory")
 
@@ -44,29 +52,43 @@ class LearnJob(msgspec.Struct, frozen=True):
     """The event it was made for."""
 
 
+async def _no_vectors(_tenant: str, _space: str) -> None:
+    """There is no embedder."""
+
+
 class Learning:
     """Makes jobs of new events, and does them."""
 
     def __init__(
         self,
-        settings: LearningSettings,
+        settings: Settings,
         stores: Stores,
+        metrics: Metrics,
         *,
-        has_models: bool,
-        attempts_max: int = 3,
+        embed: Callable[[str, str], Awaitable[object]] = _no_vectors,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`has_models`: somebody has set up a model. Without one, and without `memory.learning.model`, nothing is learnt."""
-        self._settings = settings
+        """Without a provider, and without `memory.learning.model`, nothing is learnt. `embed` places a tenant's new records."""
+        learning, models = settings.memory.learning, settings.models
+        self._settings = learning
+        self._agentcore = settings.agentcore
+        self._attempts_max = settings.jobs.attempts_max
         self._stores = stores
+        self._embed = embed
         self._clock = clock
-        self._attempts_max = attempts_max
-        self.on = settings.enabled and (has_models or bool(settings.model))
+        self._counting = LearningCounting(metrics)
+        self.on = learning.enabled and bool(learning.model or models.providers or models.names)
         self.budget = DayBudget(
-            stores.resources, calls=settings.calls_per_day, tokens=settings.tokens_per_day, clock=clock
+            stores.resources, calls=learning.calls_per_day, tokens=learning.tokens_per_day, clock=clock
         )
+        self._means = Means(settings=learning, stores=stores, budget=self.budget, counting=self._counting, clock=clock)
         self._asked: OrderedDict[SessionKey, float] = OrderedDict()
         """Until when a job is surely on its way."""
+
+    def routes(self, agents: Agents, searcher: Searcher) -> list[Route]:
+        """The memory API and the control plane that boto3 knows."""
+        search = RecordSearch(searcher)
+        return AgentCoreRoutes(self._stores, agents, self._agentcore, search, self.notice, LEARNER).routes()
 
     # -- while somebody writes ---------------------------------------------------------------------------------------
 
@@ -83,6 +105,7 @@ class Learning:
         try:
             await self._stores.jobs.enqueue([draft])
         except CorralError as error:
+            self._counting.unnoticed()
             _log.warning("What was said in %s is learnt with what is said next there: %s", key.session_id, error)
             return
         self._asked[key] = now + wait_s * _SURE
@@ -127,13 +150,13 @@ class Learning:
             return {"learnt": 0, "why": "The memory is gone."}
         key = SessionKey(context.tenant, job.session)
         memory = memory_of(resource)
-        work = Pass(
-            self._settings, self._stores, self.budget, context, memory, self._learning(memory), key, clock=self._clock
-        )
+        work = Pass(self._means, context, memory, self._learning(memory), key)
         planned: list[Any] = await context.step("plan", work.plan)
         learnt = 0
         for one in planned:
             learnt += await work.learn(one)
+        if learnt:
+            await self._embed(key.tenant, memory.id)
         waiting = await work.waiting()
         if waiting is not None:
             await self._come_back(context, key, job, waiting)

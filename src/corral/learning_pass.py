@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from corral.errors import CorralError
 from corral.jobs.job import JobDraft
 from corral.memory.learning.applying import Change, Shelf
 from corral.memory.learning.budget import BudgetUsedUp, DayBudget
+from corral.memory.learning.counting import LearningCounting
 from corral.memory.learning.prompting import Learnt, PromptKind, Turn, instructions, question
 from corral.memory.resource_store import ResourceDraft
 from corral.memory.resources import MemoryResource, Strategy, Triggers, filled
@@ -59,30 +61,33 @@ class Waiting(msgspec.Struct, frozen=True):
     why: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What every look needs."""
+
+    settings: LearningSettings
+    stores: Stores
+    budget: DayBudget
+    counting: LearningCounting
+    clock: Clock
+
+
 class Pass:
     """Reads the session as far as it must, and knows how far each strategy is."""
 
     def __init__(
-        self,
-        settings: LearningSettings,
-        stores: Stores,
-        budget: DayBudget,
-        context: Context,
-        memory: MemoryResource,
-        strategies: Sequence[Strategy],
-        key: SessionKey,
-        *,
-        clock: Clock,
+        self, means: Means, context: Context, memory: MemoryResource, strategies: Sequence[Strategy], key: SessionKey
     ) -> None:
         """The context is the job's, whose journal keeps what was planned and answered. `strategies` are those that learn."""
-        self._settings = settings
-        self._stores = stores
-        self._budget = budget
+        self._settings = means.settings
+        self._stores = means.stores
+        self._budget = means.budget
+        self._counting = means.counting
+        self._clock = means.clock
         self._context = context
         self._memory = memory
         self._strategies = strategies
         self._key = key
-        self._clock = clock
         _, self._actor, self._session_id = key.session_id.split(".", 2)
         self._over_budget = False
 
@@ -181,6 +186,7 @@ class Pass:
                     different = await self._strategy(strategy, planned, turns)
             except BudgetUsedUp:
                 self._over_budget = True
+                self._counting.over_budget()
                 return 0
         await self._move_on(planned)
         return different
@@ -230,7 +236,9 @@ class Pass:
 
         answered = await self._context.step(f"ask {step}", ask)
         changes = msgspec.convert(answered, list[Change])
-        return await shelf.apply(kind, changes, at=turns[-1].at if turns else self._clock.now())
+        different = await shelf.apply(kind, changes, at=turns[-1].at if turns else self._clock.now())
+        self._counting.changed(kind, different)
+        return different
 
     async def _answer(
         self, kind: PromptKind, strategy: Strategy, known: Sequence[Item], turns: Sequence[Turn]
@@ -249,9 +257,12 @@ class Pass:
         reply = await LLM(durable=False).complete(call)
         await self._budget.used(tenant, reply.usage.total)
         try:
-            return _SHAPE.read(reply)
+            learnt = _SHAPE.read(reply)
         except ValueError as error:
+            self._counting.asked(kind, "misfit")
             raise LearntMisfit(f"The model's answer to {kind} is no list of items: {error}") from error
+        self._counting.asked(kind, "learnt")
+        return learnt
 
     async def _hand_over(
         self, strategy: Strategy, triggers: Triggers, turns: Sequence[Turn], all_turns: Sequence[Turn]

@@ -44,3 +44,4 @@ class MemorySettings(Section, frozen=True):
     publishers: list[str] = []
     """Tenants that may write what every tenant reads (scope `public`); none named: the tenant `default`."""
     learning: LearningSettings = LearningSettings()
+    """What is learnt from conversations."""

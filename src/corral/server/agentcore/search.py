@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from corral.memory.store import Item, MemoryStore, Selection, WordQuery
-from corral.memory.words import query_terms
+from corral.memory.searching import Searcher
+from corral.memory.store import Item, Selection
 from corral.server.agentcore.record_words import view_of
 
 
@@ -19,19 +19,17 @@ class Search(Protocol):
         ...
 
 
-class WordSearch:
-    """Finds items by their words alone."""
+class RecordSearch:
+    """Finds records as the memory room does: by words, and by meaning where it has an embedder."""
 
-    def __init__(self, store: MemoryStore) -> None:
-        """It ranks by BM25."""
-        self._store = store
+    def __init__(self, searcher: Searcher) -> None:
+        """The room's own."""
+        self._searcher = searcher
 
     async def __call__(
         self, tenant: str, selection: Selection, question: str, *, limit: int
     ) -> list[tuple[Item, float]]:
-        """The items with the question's words."""
-        view = view_of(tenant)
-        hits = await self._store.search(view, WordQuery(terms=query_terms(question), limit=limit, selection=selection))
-        scores = {hit.number: hit.score for hit in hits}
-        found = await self._store.open(view, list(scores))
-        return [(one.item, max(0.0, scores[one.number]) / (1 + max(0.0, scores[one.number]))) for one in found]
+        """The records that fit best. A record stands alone: what is beside it counts for nothing."""
+        k = min(limit, self._searcher.settings.results_max)
+        found = await self._searcher.find(view_of(tenant), question, k=k, selection=selection, neighbours=0.0)
+        return [(one.item, max(0.0, score) / (1 + max(0.0, score))) for one, score in found]
