@@ -291,6 +291,9 @@ async def test_a_server_that_hangs_costs_its_timeout():
             await call(server, "do")
         assert late.value.fault_code == "timeout"
         await until(lambda: any(one.get("method") == "notifications/cancelled" for one in script.asked))
+        wire = server._peer._wire
+        await until(lambda: not wire._streams and not wire._pool.open)  # nothing is left open
+        assert server.state == "connected"
 
 
 async def test_a_server_that_comes_late_is_found():

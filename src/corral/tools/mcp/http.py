@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 
@@ -46,6 +47,8 @@ class HttpWire:
         self._session = ""
         self._version = ""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._streams: dict[object, asyncio.Task[None]] = {}
+        """Answers that are still being read, by the number of their question."""
         self._ears: Ears | None = None
         self._stopped = False
 
@@ -64,13 +67,19 @@ class HttpWire:
         if connection.status >= _ERRORS_FROM:
             await self._refused(connection)
         if is_question and kind == _EVENTS:
-            self._spawn(self._stream(connection, ears, message["id"]))
+            number = message["id"]
+            self._streams[number] = task = self._spawn(self._stream(connection, ears, number))
+            task.add_done_callback(lambda _: self._streams.pop(number, None))
             return
         body = await self._body(connection)
         if is_question and connection.status != _ACCEPTED:
             self._hear(body, ears, message["id"])
         elif message.get("method") == "notifications/initialized":
             self._spawn(self._listen())
+        elif message.get("method") == "notifications/cancelled":
+            stream = self._streams.get(message["params"]["requestId"])
+            if stream is not None:  # nobody reads on
+                stream.cancel()
 
     def agreed(self, version: str) -> None:
         """Say it with every request."""
@@ -151,24 +160,19 @@ class HttpWire:
     async def _stream(self, connection: Connection, ears: Ears, number: object) -> None:
         """Hear all events of an answer; where it breaks off before it has answered, go on from the last event."""
         reader = EventReader()
-        answered, pool = False, self._pool
+        try:
+            answered = await self._events(connection, reader, ears, number)
+        finally:
+            self._pool.give_back(self._url, connection)
         for attempt in range(_RESUMES_MAX):
-            try:
-                answered = await self._events(connection, reader, ears, number) or answered
-            finally:
-                pool.give_back(self._url, connection)
             if answered or not reader.last_id:
                 break
             await asyncio.sleep(_pause_s(reader, attempt))
-            try:
-                pool = self._listening
-                headers = {**self._said(), "accept": _EVENTS, "last-event-id": reader.last_id}
-                connection = await pool.ask("GET", self._url, headers, b"", timeout_s=self._timeout_s)
-            except (OSError, ValueError):
-                continue
-            if connection.status >= _ERRORS_FROM:
-                pool.give_back(self._url, connection)
-                break
+            with contextlib.suppress(OSError, ValueError):  # it may be there again at the next attempt
+                async with self._asked("GET", b"", self._listening, self._timeout_s, reader.last_id) as resumed:
+                    if resumed.status >= _ERRORS_FROM:
+                        break
+                    answered = await self._events(resumed, reader, ears, number)
         if not answered:
             ears.heard(_broken(number))
 
@@ -229,10 +233,11 @@ class HttpWire:
         if self._ears is not None:
             self._ears.lost(why)
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]  # coroutines of ours
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _pause_s(reader: EventReader, attempt: int) -> float:
