@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from team_scene import Member, all_of, scripted, written
 
-from corral import roles
+from corral import LLM, roles
 from corral.agents.event import Failed, Finished, HandOff, Text
 from corral.agents.roles import CodeRole, Expert, HandTo, Presenter, Result, Router
 from corral.agents.roles.plan import as_shown
@@ -87,6 +87,15 @@ async def test_what_a_function_raises_is_its_failure_and_tells_no_secrets() -> N
     assert "hunter2" not in end.message
     (end,) = await all_of(as_works(overloaded).stream("?"))
     assert (end.code, end.retryable, end.message) == ("model_unavailable", True, "Too many.")
+
+
+async def test_a_bare_model_is_a_role() -> None:
+    with scripted("Roses are red.") as model:
+        role = by_name({"poet": LLM("small", system="You rhyme.")}, "The team 'x'")["poet"]
+        events = await all_of(role.stream("Roses?"))
+    assert [event.text for event in events if isinstance(event, Text)] == ["Roses", " are", " red."]
+    assert (events[-1].agent, events[-1].output, events[-1].cost_usd) == ("poet", "Roses are red.", 0.25)
+    assert [message.text for message in model.calls[0].messages] == ["You rhyme.", "Roses?"]
 
 
 def test_what_is_no_role_is_refused() -> None:

@@ -9,13 +9,12 @@ from corral.agents.conversation import in_session
 from corral.agents.event import AgentEvent, Asked, Finished, Text, Works
 from corral.agents.roles.mind import By
 from corral.agents.roles.plan import Result, as_shown, tainted_of
-from corral.agents.roles.role import CodeRole, as_works
+from corral.agents.roles.role import CodeRole, ModelRole, as_works
 from corral.agents.saying import messages_of, question_of, said
 from corral.agents.tally import Tally, is_end
 from corral.agents.watched import Watched
 from corral.agents.working import Working, variables_of
-from corral.errors import CorralError
-from corral.messages import Delta, Message, closing
+from corral.messages import Message, closing
 from corral.models.llm import LLM
 
 _SUMMARISE = (
@@ -41,15 +40,20 @@ class Presenter(Working):
         """A function gets the question, and `results` (a list of `Result`) if it has a parameter of that name."""
         self.name = name
         self.description = description
-        self._instructions = instructions
-        self._llm: LLM | None = LLM(by) if isinstance(by, str) else by if isinstance(by, LLM) else None
-        self._works: Works | None = None if by is None or isinstance(by, str | LLM) else as_works(by)
+        given = LLM(by) if isinstance(by, str) else by
+        self._works: Works | None = (
+            ModelRole(given, name=name, instructions=instructions)
+            if isinstance(given, LLM)
+            else None
+            if given is None
+            else as_works(given)
+        )
 
     async def present(self, asked: Asked, results: Sequence[Result]) -> AsyncIterator[AgentEvent]:
         """The answer, piece by piece, and its end."""
         if isinstance(self._works, CodeRole):
             stream = self._works.stream(question_of(asked), results=list(results))
-        elif self._llm is None and self._works is None:
+        elif self._works is None:
             stream = self._joined(results)
         else:
             found = f"What was found:\n\n{as_shown(results)}\n\nNow answer what was asked."
@@ -62,9 +66,7 @@ class Presenter(Working):
         """Present what stands in the conversation."""
         async with in_session(self.name, prompt, session) as conversation:
             messages = conversation.messages
-            if self._llm is not None:
-                stream = self._asked(self._llm, messages)
-            elif self._works is not None:
+            if self._works is not None:
                 stream = self._worked(self._works, messages, variables)
             else:
                 stream = self._joined([Result(author="", text=messages[-1].text if messages else "")])
@@ -83,25 +85,6 @@ class Presenter(Working):
         if text:
             yield Text(agent=self.name, text=text)
         yield Finished(agent=self.name, output=text)
-
-    async def _asked(self, llm: LLM, messages: Sequence[Message]) -> AsyncIterator[AgentEvent]:
-        tally = Tally(self.name)
-        pieces: list[str] = []
-        try:
-            async with closing(llm.stream([said(self._instructions, "system"), *messages])) as events:
-                async for event in events:
-                    if isinstance(event, Delta):
-                        text = event.text if event.kind == "text" else ""
-                    else:
-                        yield tally.heard(event)
-                        text = "" if pieces else event.text  # an answer that came without pieces
-                    if text:
-                        pieces.append(text)
-                        yield Text(agent=self.name, step=1, text=text)
-        except CorralError as error:
-            yield tally.failed(error)
-            return
-        yield tally.finished("".join(pieces))
 
     async def _worked(
         self, works: Works, messages: list[Message], variables: dict[str, Any]

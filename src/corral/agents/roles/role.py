@@ -1,4 +1,4 @@
-"""A role is anything that works: an agent, a team, another role, or a function of yours."""
+"""A role is anything that works: an agent, a team, another role, a bare model, or a function of yours."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from corral.agents.event import AgentEvent, Asked, Finished, HandOff, Text, Works
-from corral.agents.saying import question_of
-from corral.agents.tally import failure_of, text_of
+from corral.agents.saying import messages_of, question_of, said
+from corral.agents.tally import Tally, failure_of, text_of
 from corral.context import is_asynchronous
-from corral.errors import ConfigError
+from corral.errors import ConfigError, CorralError
+from corral.messages import Delta, closing
+from corral.models.llm import LLM
 
-Role: TypeAlias = Works | Callable[..., Any]
+Role: TypeAlias = Works | LLM | Callable[..., Any]
 """Who can be a member of a team, or what a role is built on."""
 
 
@@ -24,12 +26,14 @@ def as_works(role: Role, name: str = "") -> Works:
 
     Raises `ConfigError` for what is neither.
     """
+    if isinstance(role, LLM):
+        return ModelRole(role, name=name or "model")
     if callable(getattr(role, "stream", None)) and isinstance(getattr(role, "name", None), str):
         return role  # type: ignore[return-value]  # just looked at
     if callable(role) and not inspect.isclass(role):
         return CodeRole(role, name=name)
     raise ConfigError(
-        f"{role!r} cannot be a role: pass an Agent, a Team, a function, or an object with `name`, `description` and "
+        f"{role!r} cannot be a role: pass an Agent, a Team, an LLM, a function, or an object with `name`, `description` and "
         "`stream(prompt, session=…)`."
     )
 
@@ -110,6 +114,46 @@ class CodeRole:
             return await asyncio.to_thread(lambda: "".join(str(piece) for piece in self._fn(question, **given)))
         result = await asyncio.to_thread(self._fn, question, **given)
         return await result if inspect.isawaitable(result) else result
+
+
+class ModelRole:
+    """A model that answers by itself: no tools, one question."""
+
+    def __init__(self, llm: LLM, *, name: str, description: str = "", instructions: str = "") -> None:
+        """`instructions` go before the conversation; an `LLM` may have some of its own."""
+        self.name = name
+        self.description = description
+        self._llm = llm
+        self._instructions = [said(instructions, "system")] if instructions else []
+
+    def __repr__(self) -> str:
+        return f"ModelRole({self.name!r})"
+
+    async def stream(
+        self,
+        prompt: Asked,
+        *,
+        session: str | None = None,  # noqa: ARG002 - as everything that works
+        **variables: Any,  # noqa: ARG002 - as above
+    ) -> AsyncIterator[AgentEvent]:
+        """The answer, piece by piece."""
+        tally = Tally(self.name)
+        pieces: list[str] = []
+        try:
+            async with closing(self._llm.stream([*self._instructions, *messages_of(prompt)])) as events:
+                async for event in events:
+                    if isinstance(event, Delta):
+                        text = event.text if event.kind == "text" else ""
+                    else:
+                        yield tally.heard(event)
+                        text = "" if pieces else event.text  # an answer that came without pieces
+                    if text:
+                        pieces.append(text)
+                        yield Text(agent=self.name, step=1, text=text)
+        except CorralError as error:
+            yield tally.failed(error)
+            return
+        yield tally.finished("".join(pieces))
 
 
 def _accepted(fn: Callable[..., Any]) -> frozenset[str] | None:
