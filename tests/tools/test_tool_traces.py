@@ -111,7 +111,7 @@ async def test_calls_are_counted_by_how_they_ended():
     for call in (
         *(called("work") for _ in range(2)),
         called("work", fail=True),
-        called("work", fial=True),
+        called("work", fails=True),
         *(called("look", n=0) for _ in range(2)),
         called("look", n=2),
     ):
