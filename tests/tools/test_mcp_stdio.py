@@ -16,6 +16,7 @@ from corral.messages import ToolCall
 from corral.settings.policy_sections import McpSettings
 from corral.tools.failing import ToolFailed
 from corral.tools.mcp import stdio
+from corral.tools.mcp.peer import Peer
 from corral.tools.mcp.server import McpServer
 
 SERVERS = Path(__file__).parent / "servers"
@@ -121,8 +122,43 @@ async def test_a_tool_that_hangs_costs_its_timeout_and_is_told_to_stop(serve_too
 
 
 async def test_progress_lets_a_tool_take_longer(serve_tools):
-    server = await serve_tools(timeout_s=0.4, timeout_max_s=20)
-    assert await call(server, "slow") == "late"
+    server = await serve_tools(timeout_s=1.0, timeout_max_s=20)
+    assert await call(server, "slow") == "late"  # after 1.2 s, with a word every 0.15 s
+
+
+class Silent:
+    """A wire that carries nothing back."""
+
+    async def start(self, ears):
+        self.ears = ears
+
+    async def send(self, message):
+        self.sent = message
+
+    def agreed(self, version): ...
+
+    async def stop(self): ...
+
+
+async def test_progress_moves_the_end_but_not_beyond_the_longest():
+    wire = Silent()
+    peer = Peer("silent", wire, tools_changed=lambda: None)
+    await wire.start(peer)
+    asking = asyncio.create_task(peer.ask("tools/call", timeout_s=50, timeout_max_s=80))
+    await until(lambda: hasattr(wire, "sent"))
+    (question,) = peer._questions.values()
+    first = question.timer.when()
+    question.idle_s = 60.0
+    token = wire.sent["params"]["_meta"]["progressToken"]
+    progress = {"method": "notifications/progress", "params": {"progressToken": token, "progress": 1}}
+    peer.heard(progress)
+    assert first < question.timer.when() < question.until
+    question.idle_s = 600.0
+    peer.heard(progress)
+    assert question.timer.when() == question.until
+    peer.heard({"id": 1, "result": {"content": []}})
+    assert await asking == {"content": []}
+    await peer.stop()
 
 
 async def test_who_is_cancelled_tells_the_server(serve_tools):

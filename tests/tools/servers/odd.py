@@ -39,7 +39,7 @@ def text(words, **more):
 
 
 def slow(number, token):
-    for step in range(4):
+    for step in range(8):
         time.sleep(0.15)
         say({"method": "notifications/progress", "params": {"progressToken": token, "progress": step}})
     say({"id": number, "result": text("late")})
