@@ -71,7 +71,7 @@ class Archiving:
         self._tiers = tiers
         self._archive = archive
         self._settings = settings
-        self._watch = watch
+        self.watch = watch
         self._new_id = new_id
         self._after = 0
         self._thaws: dict[SessionKey, asyncio.Lock] = {}
@@ -120,8 +120,8 @@ class Archiving:
             raise StoreUnavailable(
                 f"The archive {self._archive.url} took more than {_WRITING_S:g} s for {len(batch.events)} events."
             ) from None
-        if moved and self._watch is not None:
-            self._watch.moved("cold", len(batch.events), len(body))
+        if moved and self.watch is not None:
+            self.watch.moved("cold", len(batch.events), len(body))
         return moved
 
     def _name(self, key: SessionKey) -> str:
@@ -179,8 +179,8 @@ class Archiving:
         if (content.tenant, content.session_id) != (segment.key.tenant, segment.key.session_id):
             raise StoreUnavailable(f"{segment.object} in the archive {self._archive.url} belongs to another session.")
         done = await self._tiers.restore(segment, content.events)
-        if done and self._watch is not None:
-            self._watch.moved("warm", len(content.events), segment.bytes)
+        if done and self.watch is not None:
+            self.watch.moved("warm", len(content.events), segment.bytes)
         return done
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from corral.backends.redis.cache import RedisCache
 from corral.backends.redis.jobs import HotJobs
 from corral.backends.redis.limits import RedisLimits
+from corral.backends.redis.shelf import RedisShelf
 
 if TYPE_CHECKING:
     from corral.agents.store import AgentRuns
@@ -34,6 +35,8 @@ class HotStores:
         self.jobs = HotJobs(behind.jobs, url)
         self.limits = RedisLimits(url)
         self.cache = RedisCache(url)
+        self.shelf = RedisShelf(url)
+        """Copies of sessions' newest events, for all workers."""
 
     @property
     def sessions(self) -> SessionStore:
@@ -131,6 +134,7 @@ class HotStores:
         self.jobs.hints.start()
         self.limits.start()
         self.cache.start()
+        self.shelf.start()
 
     async def check(self) -> None:
         """Whether the stores behind answer; that Redis does not is no reason to refuse anything."""
@@ -145,4 +149,5 @@ class HotStores:
         await self.jobs.hints.stop()
         await self.limits.stop()
         await self.cache.stop()
+        await self.shelf.stop()
         await self._behind.stop()
