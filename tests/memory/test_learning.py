@@ -77,13 +77,14 @@ async def learning(serve):
     """Makes scenes: `await learning(line(…), idle_s=0.1)`."""
     made = []
 
-    async def make(*script, app=None, jobs=None, model="script/medium", **settings):
+    async def make(*script, app=None, jobs=None, model="script/medium", store=None, **settings):
         app = app or App()
         if not len(app.agents):
             app.entrypoint(lambda payload: payload)
         options = {"ttft_ms": 0, "itl_ms": 0, "script": list(script)}
         server = await serve(
             app,
+            store=store or {},
             models={"providers": {"script": {"kind": "sim", "options": options}}, "attempts_max": 1},
             memory={"learning": {"model": model, "idle_s": 0.1, **settings}},
             jobs={"poll_s": 0.1, "retry_initial_s": 0.01, "attempts_max": 2, **(jobs or {})},
@@ -155,6 +156,24 @@ async def test_what_changed_takes_the_place_of_what_was_known_and_both_are_kept(
     assert sorted(await scene.history(memory)) == ["Ada lives in London.", "Ada lives in Paris."]
     await scene.at_rest()
     await scene.delete_memory(memoryId=memory)
+    assert await scene.history(memory) == []
+
+
+async def test_on_postgresql_as_well(learning, postgres_url):
+    scene = await learning(
+        line("moved", {"op": "update", "number": 1, "text": "Ada lives in Paris.", "turns": [1]}),
+        line("London", add("Ada lives in London.", 1)),
+        store={"url": postgres_url},
+    )
+    memory = await scene.memory(memoryStrategies=FACTS)
+    (one,) = await scene.say(memory, "I live in London.")
+    await scene.learnt(memory, "Ada lives in London.")
+    await scene.say(memory, "I moved.", branch={"name": "other", "rootEventId": one["eventId"]})
+    await scene.learnt(memory, "Ada lives in Paris.")
+    assert await scene.history(memory) == ["Ada lives in London."]
+    await scene.at_rest()
+    await scene.delete_memory(memoryId=memory)
+    assert (await scene.list_memories())["memories"] == []
     assert await scene.history(memory) == []
 
 
