@@ -22,7 +22,6 @@ class MemoryCounting:
         )
         self._chunks = m.counter("corral_memory_chunks_total", "Chunks that were new, or went.", "change")
         self._embedded = m.counter("corral_memory_embedded_total", "Chunks placed by their meaning.")
-        self._records = m.counter("corral_memory_records_total", "Facts that were kept or forgotten.", "change")
 
     def searched(self, seconds: float, *, found: int, by: str) -> None:
         """A search is over; `by` words, or words and meaning."""
@@ -39,7 +38,3 @@ class MemoryCounting:
     def embedded(self, chunks: int) -> None:
         """Chunks were placed."""
         self._embedded.value().inc(chunks)
-
-    def records(self, change: str, count: int = 1) -> None:
-        """Facts came or went."""
-        self._records.value(change).inc(count)

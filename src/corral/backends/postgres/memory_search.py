@@ -17,6 +17,7 @@ from corral.memory.store import Found, Hit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from corral.backends.nearness import Matrix
     from corral.backends.postgres.engine import Engine
     from corral.memory.store import Selection, VectorQuery, View, WordQuery
 
@@ -106,11 +107,19 @@ class PostgresMemorySearch:
         """In this process, where the server cannot."""
         scores: list[tuple[int, float]] = []
         for number, *_, drops, _updated in namespaces:
-            matrix = self._matrices.of((number, query.model), drops)
-            while rows := await self._engine.fetch(_SQL["vectors"], number, query.model, matrix.last, _AT_ONCE):
-                await asyncio.to_thread(matrix.add, [tuple(row) for row in rows])
+            matrix = await self._read(number, query.model, drops)
+            (count,) = await self._engine.fetch_one(_SQL["vector_count"], number, query.model)
+            if matrix.seen < count:  # one with a lower serial was committed after one with a higher one
+                self._matrices.forget((number, query.model))
+                matrix = await self._read(number, query.model, drops)
             scores += await asyncio.to_thread(matrix.nearest, query.vector, wanted)
         return scores
+
+    async def _read(self, namespace: int, model: str, drops: int) -> Matrix:
+        matrix = self._matrices.of((namespace, model), drops)
+        while rows := await self._engine.fetch(_SQL["vectors"], namespace, model, matrix.last, _AT_ONCE):
+            await asyncio.to_thread(matrix.add, [tuple(row) for row in rows])
+        return matrix
 
     async def _places(self, selection: Selection, namespaces: Sequence[int], numbers: Sequence[int]) -> Sequence[Any]:
         chosen = (list(selection.kinds) or None, selection.strategy, selection.source)

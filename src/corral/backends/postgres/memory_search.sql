@@ -56,6 +56,10 @@ SELECT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'vector');
 -- The vectors that are most alike.
 SELECT chunk, score FROM corral.memory_nearest($1, $2, $3::text::real[], $4);
 
+-- name: vector_count
+-- How many vectors a namespace has.
+SELECT count(*) FROM corral.memory_vectors WHERE namespace = $1 AND model = $2;
+
 -- name: vectors
 -- Vectors of a namespace that came after the last ones.
 SELECT serial, chunk, vector FROM corral.memory_vectors WHERE namespace = $1 AND model = $2 AND serial > $3 ORDER BY serial LIMIT $4;
