@@ -48,7 +48,7 @@ fmt: .venv/.synced ## Format, and fix what can be fixed
 chaos: .venv/.synced ## Kill, stop and restart real processes for longer than `make test` does
 	@CORRAL_CHAOS=long $(RUN)/pytest tests/chaos -n 0
 
-test-frameworks: .venv/.synced ## Test the adapters with the real LangGraph, Strands and pydantic-ai
+test-frameworks: .venv/.synced ## Test the adapters and the gateway with the real LangGraph, LangChain, Strands and pydantic-ai
 	@$(UV) sync --locked --inexact --quiet --group frameworks
 	@$(RUN)/pytest -m frameworks
 
