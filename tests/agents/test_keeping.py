@@ -14,14 +14,25 @@ from corral.agents.connected import House
 from corral.agents.connected import using as using_house
 from corral.agents.desk import RunDesk, stoppable
 from corral.agents.event import ApprovalAsked, Failed, Finished
-from corral.agents.journal import Decided, ToolDone
+from corral.agents.journal import Decided, Opening, ToolDone
 from corral.agents.keeping import StoredRuns
 from corral.agents.kept import NOBODY, entries_of, signal_name
 from corral.agents.store import ApprovalQuery, Decision, RunQuery
 from corral.backends.sqlite.stores import SqliteStores
 from corral.clock import SYSTEM_CLOCK
 from corral.context import Context, enter_context, leave_context
-from corral.errors import ApprovalClosed, RunBusy, RunLost, RunNotFound, RunOver, ValidationFailed, WaitTimeout
+from corral.errors import (
+    ApprovalClosed,
+    ApprovalNotFound,
+    JobNotFound,
+    RunBusy,
+    RunLost,
+    RunNotFound,
+    RunOver,
+    StoreUnavailable,
+    ValidationFailed,
+    WaitTimeout,
+)
 from corral.messages import Message, as_parts
 from corral.settings.agent_sections import AgentSettings
 from corral.settings.tool_sections import ToolSettings
@@ -522,3 +533,87 @@ async def test_there_is_no_fork_of_what_is_not_there(scene):
         await scene.desk.fork("default", "nobody")
     with pytest.raises(RunNotFound):
         await scene.desk.fork("umbrella", run_id)
+
+
+# -- when things go wrong ------------------------------------------------------------------------------------------------------
+
+
+class Away:
+    """A store that answers no more once it is told so."""
+
+    def __init__(self, store):
+        self.store = store
+        self.away = False
+        self.asked = asyncio.Event()
+
+    def __getattr__(self, name):
+        if self.away:
+            self.asked.set()
+            raise StoreUnavailable
+        return getattr(self.store, name)
+
+
+async def test_a_store_that_is_away_ends_the_go_and_not_the_run(scene, caplog):
+    scene.keeping.store = away = Away(scene.stores.agent_runs)
+    scene.keeping._held = msgspec.structs.replace(scene.keeping._held, store=away)
+    keeper = await scene.desk.begin("support", in_job(), session="", asked="")
+    scene.keeping.prepare(keeper)
+    events = scene.agent(wants("look"), says("found")).stream("go")
+    await anext(events)
+    away.away = True
+    left = await heard(events)
+    assert isinstance(left[-1], Failed)
+    assert (left[-1].code, left[-1].retryable) == ("store_unavailable", True)
+    assert "could not be let go" in caplog.text
+    assert scene.keeping._runs == {}
+    away.away = False
+    assert (await scene.desk.get("default", keeper.run_id)).state == "running"  # until its lease is over
+
+
+async def test_heartbeats_go_on_when_the_store_is_back(stores, caplog):
+    with Scene(stores, cancel_s=0.01) as scene:
+        scene.keeping.store = away = Away(stores.agent_runs)
+        await scene.keeping.start()
+        keeper = await scene.desk.begin("support", in_job(), session="", asked="")
+        scene.keeping.prepare(keeper)
+        agent = scene.agent(says("one two three"))
+        scene.model.hold = asyncio.Event()
+        events = stoppable("support", keeper, agent.stream("count"))
+        await anext(events)
+        away.away = True
+        await asyncio.wait_for(away.asked.wait(), 20)
+        away.away = False
+        await stores.agent_runs.cancel("default", keeper.run_id)
+        left = await heard(events)
+        assert left[-1].code == "cancelled"
+        assert "could not be renewed" in caplog.text
+        await scene.keeping.stop()
+
+
+async def test_a_run_is_opened_by_its_id_as_well(scene):
+    paused = await scene.agent().run("refund me")
+    keeper = await scene.keeping.open(Opening(agent="support", context=None, run_id=paused.run_id))
+    assert [type(entry).__name__ for entry in keeper.entries] == ["Asked", "Answered", "ApprovalWanted"]
+    await keeper.close()
+
+
+async def test_what_has_not_begun_cannot_be_forked(scene):
+    context = in_job()
+    context.idempotency_key = "k"
+    keeper = await scene.desk.begin("support", context, session="", asked="")
+    with pytest.raises(ValidationFailed, match="not begun"):
+        await scene.desk.fork("default", keeper.run_id)
+    with pytest.raises(ApprovalNotFound):
+        await scene.desk.approval("default", "nobody")
+    with pytest.raises(RunNotFound):
+        await scene.desk.entries("default", "nobody", after=0, limit=1)
+
+
+async def test_a_job_that_is_gone_needs_no_waking(scene):
+    async def gone(*_):
+        raise JobNotFound
+
+    with pytest.raises(FakeJob.Left):
+        await within(in_job(FakeJob(1)), scene.agent().run("refund me"))
+    (asked,) = await scene.asked()
+    assert (await RunDesk(scene.keeping, gone).decide("default", asked.id, YES)).state == "approved"
