@@ -103,10 +103,12 @@ class Learning:
         draft = self._draft(key, LearnJob(memory.id, key.session_id, event.id), wait_s)
         draft = msgspec.structs.replace(draft, idempotency_key=f"learn {key.session_id}", dedupe_s=wait_s)
         try:
-            await self._stores.jobs.enqueue([draft])
+            (enqueued,) = await self._stores.jobs.enqueue([draft])
         except CorralError as error:
             self._counting.unnoticed()
             _log.warning("What was said in %s is learnt with what is said next there: %s", key.session_id, error)
+            return
+        if not enqueued.is_new:  # how soon the one that is on its way begins is not known here
             return
         self._asked[key] = now + wait_s * _SURE
         self._asked.move_to_end(key)
