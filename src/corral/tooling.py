@@ -136,6 +136,8 @@ def _of_agents(agents: Iterable[Registered]) -> Iterator[tuple[Tool, str]]:
                 name = str(getattr(target, "name", agent.name))
                 yield from ((tool, name) for tool in box)
             members = getattr(target, "members", None)
+            if isinstance(members, dict):
+                members = list(members.values())
             waiting += members if isinstance(members, list | tuple) else ()
 
 

@@ -9,7 +9,7 @@ import pytest
 from agent_scene import ScriptedModel, says, wants
 
 from corral import Agent, App, Team, tool
-from corral.agents.roles import Critic, Router
+from corral.agents.roles import Critic, Expert, Router
 from corral.agents.speculation import Speculation
 from corral.errors import ModelUnavailable
 
@@ -157,3 +157,17 @@ async def test_a_team_streams_its_events(serve, pattern):
     assert [event["to"] for event in events if event["type"] == "hand_off"] == ["first", "second"]
     assert events[-1]["type"] == "finished"
     assert "".join(event["text"] for event in events if event["type"] == "text").strip() == events[-1]["output"].strip()
+
+
+async def test_tools_and_runs_of_members_are_found_however_deep_they_stand(serve):
+    payer = Agent("payer", model=ScriptedModel(wants(("refund", {"amount": 20})), says("Paid.")), tools=[refund])
+    desk = Team("desk", members=[Router([Expert(Critic(payer), description="Money.")], name="door")])
+    server = await serve(app_of(desk))
+    tools = (await server.client.get("/v1/tools")).json()["items"]
+    assert "refund" in [one["name"] for one in tools]
+    paused = (await server.client.post("/v1/agents/desk/invocations", json={"prompt": "Money!"})).json()
+    assert paused["status"] == "paused"
+    asked = paused["approvals"][0]["approval"]
+    await server.client.post(f"/v1/approvals/{asked}", json={"decision": "approve"})
+    answer = await server.client.post(f"/v1/runs/{paused['run_id']}/resume")
+    assert answer.json()["output"] == "Paid."

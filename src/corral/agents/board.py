@@ -19,10 +19,10 @@ _board: contextvars.ContextVar[WorkingMemory | None] = contextvars.ContextVar("c
 
 
 def working_memory() -> WorkingMemory:
-    """The working memory of the team that works here. Raises `LookupError` outside of one."""
+    """The working memory of the team, or the agent, whose tool or member this is. Raises `LookupError` outside of one."""
     found = _board.get()
     if found is None:
-        raise LookupError("No team works here: only its members share a working memory.")
+        raise LookupError("No team works here, and this is no agent's tool: there is no working memory.")
     return found
 
 
@@ -38,6 +38,10 @@ class Board:
     def enter(self, context: contextvars.Context) -> None:
         """Have what runs in this context find it."""
         context.run(_board.set, self.memory)
+
+    def here(self) -> _Here:
+        """What begins in this block finds it."""
+        return _Here(self.memory)
 
     def heard(self, event: AgentEvent) -> None:
         """Keep what a tool brought, under the name of who called it: other members may read on where theirs ended."""
@@ -70,6 +74,20 @@ class Board:
         """The team's run is over."""
         if self._own:
             self.memory.end()
+
+
+class _Here:
+    __slots__ = ("_above", "_memory")
+
+    def __init__(self, memory: WorkingMemory) -> None:
+        self._memory = memory
+
+    def __enter__(self) -> None:
+        self._above = _board.get()
+        _board.set(self._memory)
+
+    def __exit__(self, *_: object) -> None:
+        _board.set(self._above)
 
 
 def scratchpad() -> list[Tool]:

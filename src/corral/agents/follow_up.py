@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from corral.agents.connected import connected
-from corral.agents.event import AgentEvent, Asked
+from corral.agents.event import AgentEvent, Asked, Works
 from corral.agents.payback import Outcome, Payback
 from corral.agents.roles.role import Role, as_works
 from corral.agents.roles.words import Nearest
@@ -75,6 +75,11 @@ class FollowUp(Working):
         self.payback = payback or Payback(clock=clock, hits_min=0.1, usd_per_s_max=0.01)
         self._prepared: OrderedDict[str, list[_Prepared]] = OrderedDict()
         self._preparing: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def members(self) -> dict[str, Works]:
+        """Who works in it."""
+        return {self._works.name: self._works}
 
     @property
     def open_variables(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from corral.agents.conversation import in_session
-from corral.agents.event import AgentEvent, Asked, Failed, Finished, Text
+from corral.agents.event import AgentEvent, Asked, Failed, Finished, Text, Works
 from corral.agents.failing import Unsupported
 from corral.agents.roles.evidence import Check, Draft, Evidence, Objection, unsupported_names, unsupported_numbers
 from corral.agents.roles.mind import By, Mind, shown
@@ -93,6 +93,11 @@ class Critic(Working):
         self._known = tuple(known)
         self._revisions_max = revisions_max
         self._otherwise = otherwise
+
+    @property
+    def members(self) -> dict[str, Works]:
+        """Who works in it."""
+        return {self._works.name: self._works}
 
     @property
     def open_variables(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from corral.agents.event import AgentEvent, Asked
+from corral.agents.event import AgentEvent, Asked, Works
 from corral.agents.roles.role import Role, as_works
 from corral.agents.working import Working, open_variables, variables_of
 from corral.messages import closing
@@ -29,6 +29,11 @@ class Expert(Working):
 
     def __repr__(self) -> str:
         return f"Expert({self.name!r})"
+
+    @property
+    def members(self) -> dict[str, Works]:
+        """Who works in it."""
+        return {self._works.name: self._works}
 
     @property
     def open_variables(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from corral.agents.conversation import in_session
-from corral.agents.event import AgentEvent, Asked, Failed, Finished, HandOff
+from corral.agents.event import AgentEvent, Asked, Failed, Finished, HandOff, Works
 from corral.agents.failing import PlanFailed
 from corral.agents.journal import TAINTED
 from corral.agents.relay import Relay
@@ -79,6 +79,11 @@ class Planner(Working):
         self._steps_max = steps_max
         self._replans_max = replans_max
         self._at_once = at_once
+
+    @property
+    def members(self) -> dict[str, Works]:
+        """Who does the steps."""
+        return self._members
 
     @property
     def open_variables(self) -> tuple[str, ...]:
