@@ -302,7 +302,7 @@ class Service:
             *runs.routes(settings.server.aliases),
             *AwsRoutes(app.agents, answerer, self.invocations, self.stores.turns).routes(),
             *self.learning.routes(app.agents, self.remembering.shelves.searcher),
-            *SessionRoutes(self.stores.sessions, ttl_s=settings.sessions.ttl_s).routes(),
+            *SessionRoutes(self.stores.sessions, self.stores.tiers, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
             *self._agent_run_routes(),
             *self.remembering.routes(self.desk.submit),

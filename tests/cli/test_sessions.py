@@ -13,6 +13,9 @@ from command_line import json_answer
 from corral.backends.open import open_stores
 from corral.cli.failure import Exit
 from corral.sessions.event import Draft, SessionKey
+from corral.settings.sections import SessionSettings, Settings
+from corral.settings.tier_sections import TierSettings
+from corral.tiering import tiered_stores
 
 
 def said(role, text, actor=""):
@@ -192,3 +195,31 @@ def test_through_a_running_server(shared_server, corral, monkeypatch):
     gone = corral("sessions", "show", name, "--json")
     assert (gone.status, gone.error["code"]) == (Exit.NOT_FOUND, "session_not_found")
     assert json.loads(gone.err)["http_status"] == 404
+
+
+def test_tiers_say_how_much_is_where(filled, corral):
+    lines = corral("sessions", "tiers").out.splitlines()
+    assert lines[0].split() == ["TIER", "SESSIONS", "EVENTS", "SIZE"]
+    assert lines[1].split()[:3] == ["warm", "2", "5"]
+    assert lines[2].split() == ["cold", "0", "0", "0", "B"]
+    assert corral("sessions", "tiers", "--json").json["sessions"] == 2
+
+
+def test_what_lies_in_the_archive_is_read_and_forgotten_without_a_server(filled, corral):
+    async def archive() -> int:
+        stores = tiered_stores(
+            Settings(sessions=SessionSettings(tiers=TierSettings(warm_s=1e-6))),
+            open_stores("sqlite:///.corral/corral.db"),
+        )
+        await stores.start()
+        try:
+            return await stores.sessions.expire()
+        finally:
+            await stores.stop()
+
+    assert asyncio.run(archive()) == 3
+    assert corral("sessions", "tiers", "--json").json["cold_events"] == 5
+    assert "Hello one" in corral("sessions", "show", "one").out
+    assert corral("sessions", "tiers", "--json").json["cold_events"] == 2
+    assert corral("sessions", "delete", "--user", "grace", "--yes").status == 0
+    assert corral("sessions", "tiers", "--json").json["cold_events"] == 0

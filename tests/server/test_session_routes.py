@@ -331,6 +331,13 @@ async def empty_state(answer):
 
 
 EVENT_BODY = {"role": "user", "content": "mine"}
+
+
+async def counts_none(answer):
+    assert answer.status_code == 200
+    assert set(answer.json().values()) == {0}
+
+
 STRANGERS = {
     "GET /v1/sessions": ({}, nothing_in),
     "DELETE /v1/sessions": ({"params": {"confirm": "all"}}, deleted_none),
@@ -342,6 +349,7 @@ STRANGERS = {
     "POST /v1/sessions/{session_id}/fork": ({"json": {"session_id": "stolen"}}, not_found),
     "GET /v1/sessions/{session_id}/state": ({}, empty_state),
     "PUT /v1/sessions/{session_id}/state": ({"json": {"value": "mine", "expected_version": 0}}, made_their_own),
+    "GET /v1/session-tiers": ({}, counts_none),
     "GET /v1/actors": ({}, nothing_in),
     "DELETE /v1/actors/{actor}": ({}, deleted_none),
 }
@@ -353,7 +361,7 @@ async def everything(client):
 
 
 def test_every_route_is_described_and_has_an_isolation_test(stores):
-    addresses = {f"{route.method} {route.path}" for route in SessionRoutes(stores.sessions).routes()}
+    addresses = {f"{route.method} {route.path}" for route in SessionRoutes(stores.sessions, stores.tiers).routes()}
     assert addresses == set(STRANGERS) == set(DESCRIPTIONS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import urlencode
 
 import msgspec
@@ -18,8 +18,8 @@ from corral.errors import SessionNotFound
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
-    from corral.sessions.store import SessionStore
-    from corral.settings.sections import StoreSettings
+    from corral.settings.sections import Settings
+    from corral.tiering import KeptSessions
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -59,6 +59,10 @@ class SessionSource(Protocol):
         """Copy one."""
         ...
 
+    def tiers(self) -> dict[str, Any]:
+        """How much is where."""
+        ...
+
 
 def choose_source(
     url: str | None, key: str | None, store: str | None, config: Path | None, tenant: str
@@ -66,14 +70,14 @@ def choose_source(
     """The server that was named or runs from this folder, else the store, else the server at the usual address."""
     if store is None and (named := url or local_url()):
         return ServerSessions(Client(named, key))
-    settings = load_project(None, config, {"store.url": store}).settings.store
-    if store is not None or _is_there(settings.url):
+    settings = load_project(None, config, {"store.url": store}).settings
+    if store is not None or _is_there(settings.store.url):
         return StoredSessions(settings, tenant)
     try:
         Client(DEFAULT_URL, key).ask("GET", "/livez", timeout_s=2)
     except Failure:
         raise Failure(
-            f"There are no sessions here: no server runs from {Path.cwd()}, and it has no store ({settings.url}).",
+            f"There are no sessions here: no server runs from {Path.cwd()}, and it has no store ({settings.store.url}).",
             "Go to the project's folder, or name a server (`--url`) or a store (`--store`).",
             code="unreachable",
             status=Exit.NOT_FOUND,
@@ -125,6 +129,10 @@ class ServerSessions:
         answer: dict[str, Any] = self._client.ask("POST", _path(session_id) + "/fork", copy)
         return answer
 
+    def tiers(self) -> dict[str, Any]:
+        """`GET /v1/session-tiers`."""
+        return self._get("/v1/session-tiers")
+
     def _get(self, path: str, **query: object) -> dict[str, Any]:
         given = {name: value for name, value in query.items() if value is not None}
         answer: dict[str, Any] = self._client.ask("GET", f"{path}?{urlencode(given)}" if given else path)
@@ -138,7 +146,7 @@ def _path(session_id: str) -> str:
 class StoredSessions:
     """Sessions straight from the store, opened anew for each question."""
 
-    def __init__(self, settings: StoreSettings, tenant: str) -> None:
+    def __init__(self, settings: Settings, tenant: str) -> None:
         """The sessions of `tenant`."""
         self._settings = settings
         self._tenant = tenant
@@ -184,6 +192,10 @@ class StoredSessions:
         copy = check_id(new_id, "session id of the copy")
         return self._run(lambda store: store.fork(self._key(session_id), copy, at_event=at_event), dict)
 
+    def tiers(self) -> dict[str, Any]:
+        """How much is where."""
+        return self._run(lambda store: store.counts(self._tenant), dict)
+
     def _key(self, session_id: str) -> Any:
         from corral.sessions.event import SessionKey  # noqa: PLC0415 - as above
 
@@ -192,15 +204,18 @@ class StoredSessions:
     def _open(self) -> Stores:
         from corral.backends.open import open_stores  # noqa: PLC0415 - the engine is loaded when it is asked
 
-        return open_stores(self._settings.url, sync=self._settings.sync, pool_max=1)
+        store = self._settings.store
+        return open_stores(store.url, sync=store.sync, pool_max=1)
 
-    def _run(self, ask: Callable[[SessionStore], Awaitable[T]], kind: type[K]) -> K:
-        stores = self._open()
+    def _run(self, ask: Callable[[KeptSessions], Awaitable[T]], kind: type[K]) -> K:
+        from corral.tiering import tiered_stores  # noqa: PLC0415 - as above
+
+        stores = tiered_stores(self._settings, self._open())
 
         async def asked() -> object:
             try:
                 await stores.start()
-                return msgspec.to_builtins(await ask(stores.sessions))
+                return msgspec.to_builtins(await ask(cast("KeptSessions", stores.sessions)))
             finally:
                 await stores.stop()
 

@@ -19,6 +19,7 @@ Tenant = Annotated[str, typer.Option("--tenant", help="Whose sessions, when the 
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
 Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")]
 _SHORT = 60
+_STEP = 1000
 
 
 @app.command("list")
@@ -145,6 +146,35 @@ def fork(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         show_json({"source": source.name, **copy})
     else:
         show(f"{copy['session_id']} has {copy['events']} events. Go on: corral invoke --session {new} …")
+
+
+@app.command()
+def tiers(
+    url: Url = None,
+    api_key: Key = None,
+    store: Store = None,
+    config: Config = None,
+    tenant: Tenant = "default",
+    as_json: Json = False,
+) -> None:
+    """Show how much lies in the store (warm) and how much in the archive (cold)."""
+    source = choose_source(url, api_key, store, config, tenant)
+    counts = source.tiers()
+    if as_json:
+        show_json({"source": source.name, **counts})
+        return
+    _say_source(source)
+    rows = [[tier, *(counts[f"{tier}_{what}"] for what in ("sessions", "events"))] for tier in ("warm", "cold")]
+    sizes = [f"about {_size(counts['warm_bytes'])}", _size(counts["cold_bytes"])]
+    show_table(["TIER", "SESSIONS", "EVENTS", "SIZE"], [[*row, size] for row, size in zip(rows, sizes, strict=True)])
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < _STEP:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= _STEP
+    return f"{count:.1f} TB"
 
 
 def _say_source(source: SessionSource) -> None:

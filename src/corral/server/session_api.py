@@ -57,6 +57,21 @@ _EVENT: dict[str, Any] = {
     },
     "required": ["id", "session_id", "seq", "role", "content", "actor", "branch", "turn", "metadata", "created_at"],
 }
+_TIERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        name: {"type": "integer", "minimum": 0, "description": about}
+        for name, about in {
+            "sessions": "All sessions.",
+            "warm_sessions": "With events in the store.",
+            "warm_events": "Events in the store; deleted ones are counted until their session goes.",
+            "warm_bytes": "Estimated from the newest events.",
+            "cold_sessions": "With events in the archive; one may be both.",
+            "cold_events": "Events in the archive.",
+            "cold_bytes": "Of the objects there, compressed.",
+        }.items()
+    },
+}
 _SESSION: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -198,6 +213,10 @@ DESCRIPTIONS: dict[str, Described] = {
             "required": ["value"],
             "additionalProperties": False,
         },
+    ),
+    "GET /v1/session-tiers": Described(
+        "How much of your tenant's sessions lies in the store (warm) and in the archive (cold)",
+        {200: Answer("Sessions, events and bytes", _TIERS)},
     ),
     "GET /v1/actors": Described(
         "List who spoke in your tenant's sessions, by name",

@@ -13,7 +13,7 @@ from corral.server.routes import Route
 from corral.server.session_api import DESCRIPTIONS, Described
 from corral.sessions.drafts import Defaults, check_id, check_state, drafts_of
 from corral.sessions.event import EventQuery, SessionKey, SessionQuery
-from corral.sessions.store import SessionStore
+from corral.sessions.store import SessionStore, TierStore
 
 PAGE_MAX = 1000
 _PAGE = 100
@@ -25,9 +25,10 @@ _VERSION_DIGITS = 15
 class SessionRoutes:
     """Handlers of `/v1/sessions` and `/v1/actors`."""
 
-    def __init__(self, store: SessionStore, *, ttl_s: float | None = None) -> None:
+    def __init__(self, store: SessionStore, tiers: TierStore, *, ttl_s: float | None = None) -> None:
         """`ttl_s`: how long a session lives after an event was added to it."""
         self._store = store
+        self._tiers = tiers
         self._ttl_s = ttl_s
 
     def routes(self) -> list[Route]:
@@ -43,6 +44,7 @@ class SessionRoutes:
             "POST /v1/sessions/{session_id}/fork": self.fork,
             "GET /v1/sessions/{session_id}/state": self.read_state,
             "PUT /v1/sessions/{session_id}/state": self.write_state,
+            "GET /v1/session-tiers": self.show_tiers,
             "GET /v1/actors": self.list_actors,
             "DELETE /v1/actors/{actor}": self.forget_actor,
         }
@@ -147,6 +149,10 @@ class SessionRoutes:
         await request.respond_json({"version": version}, headers=_etag(version))
 
     # -- actors ------------------------------------------------------------------------------------------------------
+
+    async def show_tiers(self, request: Request) -> None:
+        """`GET /v1/session-tiers`."""
+        await request.respond_json(await self._tiers.counts(request.context.tenant))
 
     async def list_actors(self, request: Request) -> None:
         """`GET /v1/actors`, by name."""

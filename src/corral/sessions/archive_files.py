@@ -18,22 +18,20 @@ class FileArchive:
     """One file for each object. It is there whole or not at all, even after the power was cut."""
 
     def __init__(self, folder: Path) -> None:
-        """The folder is made when something is first written."""
-        self._folder = folder.absolute()
-        self.url = self._folder.as_uri()
+        """The folder is made when something is first written. Where it is, is settled when it is first used."""
+        self._folder = folder
+        self.url = f"file://{folder}"
 
     async def put(self, name: str, body: bytes) -> None:
         """Write it beside its place, to the disk, and move it there."""
-        path = self._path(name)
-        await self._in_thread(lambda: _write(path, body))
+        await self._in_thread(lambda: _write(self._path(name), body))
 
     async def get(self, name: str) -> bytes | None:
         """Read it."""
-        path = self._path(name)
 
         def read() -> bytes | None:
             try:
-                return path.read_bytes()
+                return self._path(name).read_bytes()
             except FileNotFoundError:
                 return None
 
@@ -41,13 +39,15 @@ class FileArchive:
 
     async def delete(self, name: str) -> None:
         """Delete it, if it is there."""
-        path = self._path(name)
-        await self._in_thread(lambda: path.unlink(missing_ok=True))
+        await self._in_thread(lambda: self._path(name).unlink(missing_ok=True))
 
     async def stop(self) -> None:
         """It holds nothing."""
 
     def _path(self, name: str) -> Path:
+        self._folder = (
+            self._folder.absolute()
+        )  # whoever changes the working directory later does not change the archive
         return self._folder / name
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
