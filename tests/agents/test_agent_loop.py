@@ -11,10 +11,11 @@ import pytest
 from agent_scene import ScriptedModel, heard, kinds, says, wants
 
 from corral.agents.agent import Agent
+from corral.agents.board import working_memory
 from corral.agents.event import Failed, Finished, Reasoning, Text, ToolFinished, ToolStarted, UsageSeen
 from corral.agents.limits import Limits
 from corral.context import Context, enter_context, leave_context
-from corral.errors import ConfigError, ModelRateLimited, ModelStreamBroken, StepsExceeded
+from corral.errors import ConfigError, CorralError, ModelRateLimited, ModelStreamBroken, StepsExceeded
 from corral.messages import Delta, Message, ModelReply, Usage, as_parts
 from corral.models.connected import Models
 from corral.models.connected import using as using_models
@@ -221,6 +222,28 @@ def test_what_an_agent_does_not_have_is_said_when_it_is_made():
         Limits(steps=0)
     with pytest.raises(ValueError, match="0 or more"):
         Limits(repeats=-1)
+
+
+async def test_the_tools_of_a_run_share_a_working_memory_that_ends_with_it():
+    papers = []
+
+    async def write() -> str:
+        working_memory().note("cause", "a full disk")
+        return "noted"
+
+    async def read() -> str:
+        papers.append(working_memory())
+        return str(working_memory().read("cause"))
+
+    agent = Agent("a", tools=[write, read], model=ScriptedModel(wants("write"), wants("read"), "ok"))
+    first = await agent.run("?")
+    assert results_of(first.messages[4]) == ["a full disk"]
+    alone = Agent("b", tools=[read], model=ScriptedModel(wants("read"), "ok"))
+    assert results_of((await alone.run("?")).messages[2]) == ["None"]
+    with pytest.raises(CorralError, match="is over"):
+        papers[0].note("late", 1)
+    with pytest.raises(LookupError):
+        working_memory()
 
 
 # -- failing and being left ----------------------------------------------------------------------------------------------

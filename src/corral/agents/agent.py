@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from corral.agents.asking import Asking
+from corral.agents.board import Board
 from corral.agents.calling import Calling
 from corral.agents.connected import House, Window, connected
 from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished
@@ -219,6 +220,8 @@ class Agent:
             )
             stack.push_async_callback(ahead.close)
             ask, call = ahead.ask, ahead.call
+        board = Board()
+        stack.callback(board.end)
         asking = Asking(
             self.name,
             ask,
@@ -243,6 +246,7 @@ class Agent:
             record_tools=house.settings.record_tools,
             caller=caller,
             steps=steps,
+            board=board,
             clock=clock,
         )
 

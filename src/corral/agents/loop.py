@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from corral.agents.asking import Asking
+from corral.agents.board import Board
 from corral.agents.calling import Calling
 from corral.agents.event import (
     AgentEvent,
@@ -76,6 +77,7 @@ class Loop:
         record_tools: bool,
         caller: Caller,
         steps: Steps,
+        board: Board,
         clock: Clock,
     ) -> None:
         """`state` is what the keeper's entries fold to."""
@@ -95,6 +97,7 @@ class Loop:
         self._record_tools = record_tools
         self._caller = caller
         self._steps = steps
+        self._board = board
         self._clock = clock
         self._notes: dict[str, Any] = {}
         self._value: Any = None
@@ -212,8 +215,8 @@ class Loop:
             self._steps.close()
 
     async def _below(self, replies: AsyncIterator[ToolReply]) -> ToolReply | None:
-        """The next reply. Tools keep the place in the trace in which they were started."""
-        with self._steps.below():
+        """The next reply. Tools keep the place in the trace and the working memory with which they were started."""
+        with self._steps.below(), self._board.here():
             return await anext(replies, None)
 
     async def _tool_done(self, reply: ToolReply) -> ToolFinished:
