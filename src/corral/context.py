@@ -93,6 +93,7 @@ class Context:
         "oauth2_callback_url",
         "parent_span_id",
         "request_id",
+        "roles",
         "sampled",
         "session_id",
         "span_id",
@@ -111,6 +112,8 @@ class Context:
         self.tenant = "default"
         self.user_id: str | None = None
         self.tier = ""
+        self.roles: tuple[str, ...] = ()
+        """What the caller may do, as the credential says."""
         self.session_id: str | None = None
         self.trace_id = ""
         self.span_id = ""

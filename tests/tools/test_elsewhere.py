@@ -157,3 +157,24 @@ async def test_a_service_says_at_its_start_that_a_place_is_not_named(build):
     app.tools.include("mcp:nothing")
     with pytest.raises(ConfigError, match=r"tools\.mcp\.nothing"):
         await build(app)
+
+
+async def test_roles_come_from_the_key(build):
+    @tool(permissions=("clerk",))
+    async def refund() -> str:
+        """Give money back."""
+        return "done"
+
+    app = App()
+    app.entrypoint(lambda payload: payload)
+    app.tools.add(refund)
+    keys = [{"key": "of-ada", "roles": ["clerk"]}, {"key": "of-bob"}]
+    service = await build(app, security={"api_keys": keys})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://corral") as client:
+        answers = {}
+        for name in ("ada", "bob"):
+            headers = {"authorization": f"Bearer of-{name}"}
+            answers[name] = (await client.post("/v1/tools/refund/call", json={"input": {}}, headers=headers)).json()
+    assert answers["ada"]["value"] == "done"
+    assert answers["bob"]["fault"]["code"] == "denied"
+    assert "clerk" in answers["bob"]["fault"]["message"]

@@ -54,7 +54,7 @@ class Identity:
         return bool(self._keys)
 
     def identify(self, request: Request, context: Context, *, public: bool) -> None:
-        """Set tenant and tier, or raise `Unauthenticated`, `ForbiddenOrigin`."""
+        """Set tenant, tier and roles, or raise `Unauthenticated`, `ForbiddenOrigin`."""
         headers = request.headers
         if b"origin" in headers:
             self._check_origin(headers)
@@ -69,6 +69,7 @@ class Identity:
             request.response_headers.append((b"www-authenticate", b'Bearer realm="corral"'))
             raise Unauthenticated
         context.tenant, context.tier = found.tenant, found.tier
+        context.roles = tuple(found.roles)
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
         """Browsers name the page that calls. Where no key is asked for, only a page of this machine or host may."""

@@ -199,6 +199,7 @@ def caller_of(request: Request) -> Caller:
         user_id=context.user_id or "",
         session_id=context.session_id or "",
         run_id=context.request_id,
+        roles=context.roles,
     )
 
 

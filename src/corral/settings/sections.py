@@ -167,6 +167,8 @@ class ApiKey(Section, frozen=True):
     """Whose data this key sees."""
     tier: str = ""
     """The caller's tier, for the agent and later for limits."""
+    roles: list[str] = []
+    """What the caller may do: what tools ask for (`permissions`) and rules name (`tools.policy.rules`). Jobs have none."""
 
 
 class SecuritySettings(Section, frozen=True):

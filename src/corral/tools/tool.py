@@ -213,7 +213,7 @@ def _outside(call: ToolCall) -> Context:
     """The context of a call that no invocation makes: a script's, or that of the tools' own address."""
     caller = call.caller
     context = Context(caller.run_id or new_id(), caller.agent or "main")
-    context.tenant, context.tier = caller.tenant, caller.tier
+    context.tenant, context.tier, context.roles = caller.tenant, caller.tier, caller.roles
     context.user_id = caller.user_id or None
     context.session_id = caller.session_id or None
     context.deadline = call.deadline

@@ -111,7 +111,7 @@ class Toolbox:
 
 
 def addressed(call: ToolCall) -> ToolCall:
-    """For whom and until when: tenant, tier and user are the request's that runs here, whatever the call says."""
+    """For whom and until when: tenant, tier, roles and user are the request's that runs here, whatever the call says."""
     context = find_context()
     if context is None:
         return call
@@ -127,7 +127,7 @@ def addressed(call: ToolCall) -> ToolCall:
         run_id=said.run_id or context.job_id or context.request_id,
         tags=said.tags,
         priority=said.priority,
-        roles=said.roles,
+        roles=context.roles or said.roles,
     )
     if caller == said and deadline == call.deadline:
         return call
