@@ -153,30 +153,6 @@ class StateConflict(CorralError):
     retryable = True
 
 
-# -- what is declared -----------------------------------------------------------------------------------------------
-
-
-class ResourceNotFound(NotFound):
-    """There is no such resource."""
-
-    code = "resource_not_found"
-
-
-class ResourceExists(CorralError):
-    """A resource with this id or name exists already."""
-
-    status = 409
-    code = "resource_exists"
-
-
-class ResourceConflict(CorralError):
-    """The resource was changed by somebody else since it was read."""
-
-    status = 409
-    code = "resource_conflict"
-    retryable = True
-
-
 # -- jobs ---------------------------------------------------------------------------------------------------------
 
 
@@ -234,50 +210,6 @@ class DeterminismFault(CorralError):
     """The job asked for other steps than in its earlier attempt, so its journal does not fit."""
 
     code = "determinism_fault"
-
-
-# -- agents -------------------------------------------------------------------------------------------------------
-
-
-class RunNotFound(NotFound):
-    """There is no such run."""
-
-    code = "run_not_found"
-
-
-class RunBusy(CorralError):
-    """Somebody works on this run now; wait until it pauses or ends."""
-
-    status = 409
-    code = "run_busy"
-    retryable = True
-
-
-class RunOver(CorralError):
-    """This run is over; fork it to go on from one of its entries."""
-
-    status = 409
-    code = "run_over"
-
-
-class RunLost(CorralError):
-    """Somebody else took this run over: what is done here is not written down any more."""
-
-    status = 409
-    code = "run_lost"
-
-
-class ApprovalNotFound(NotFound):
-    """Nobody was asked for such an approval."""
-
-    code = "approval_not_found"
-
-
-class ApprovalClosed(CorralError):
-    """This approval cannot be answered any more."""
-
-    status = 409
-    code = "approval_closed"
 
 
 # -- calls to the outside -----------------------------------------------------------------------------------------

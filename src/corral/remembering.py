@@ -100,6 +100,10 @@ class Remembering:
         """What answers for it over HTTP; `submit` enqueues its jobs."""
         return MemoryRoutes(self.shelves, submit, self.put_aside, self.forget_aside, keeper=KEEPER).routes()
 
+    async def place(self, tenant: str, space: str) -> int:
+        """Place what has no vector yet in one of a tenant's spaces, where there is an embedder."""
+        return await self.shelves.library.embed(tenant, space=space)
+
     # -- jobs
 
     async def put_aside(self, view: View, document: Document) -> dict[str, Any]:

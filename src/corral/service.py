@@ -158,13 +158,7 @@ class Service:
             permitted=Permitted(policy_of(settings.tools.policy, app.rules), self.audit),
         )
         self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics, self.modelling)
-        library = self.remembering.shelves.library
-        self.learning = Learning(
-            settings,
-            self.stores,
-            self.observing.metrics,
-            embed=lambda tenant, space: library.embed(tenant, space=space),
-        )
+        self.learning = Learning(settings, self.stores, self.observing.metrics, embed=self.remembering.place)
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"

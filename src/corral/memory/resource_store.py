@@ -10,7 +10,29 @@ from typing import Any, Protocol
 
 import msgspec
 
+from corral.errors import CorralError, NotFound
 from corral.messages import Page
+
+
+class ResourceNotFound(NotFound):
+    """There is no such resource."""
+
+    code = "resource_not_found"
+
+
+class ResourceExists(CorralError):
+    """A resource with this id or name exists already."""
+
+    status = 409
+    code = "resource_exists"
+
+
+class ResourceConflict(CorralError):
+    """The resource was changed by somebody else since it was read."""
+
+    status = 409
+    code = "resource_conflict"
+    retryable = True
 
 
 class ResourceDraft(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import encode, findable
 from corral.backends.queries import read_queries
 from corral.backends.resource_rows import bound_of, resource_of
-from corral.errors import ResourceConflict, ResourceExists, ResourceNotFound
+from corral.memory.resource_store import ResourceConflict, ResourceExists, ResourceNotFound
 from corral.messages import Page
 
 if TYPE_CHECKING:

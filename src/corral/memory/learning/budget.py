@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.errors import CorralError, ResourceConflict, ResourceExists
-from corral.memory.resource_store import Resource, ResourceDraft, ResourceStore
+from corral.errors import CorralError
+from corral.memory.resource_store import Resource, ResourceConflict, ResourceDraft, ResourceExists, ResourceStore
 
 BUDGET_KIND = "memory-budget"
 _DAY_S = 86_400.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.errors import ResourceExists, ResourceNotFound, ValidationFailed
-from corral.memory.resource_store import Resource, ResourceDraft, ResourceStore
+from corral.errors import ValidationFailed
+from corral.memory.resource_store import Resource, ResourceDraft, ResourceExists, ResourceNotFound, ResourceStore
 from corral.server.agentcore import runtime_shapes as shapes
 from corral.server.agentcore.dialect import CONTROL
 from corral.server.agentcore.memories import paged

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from corral.clock import new_id
-from corral.errors import EventNotFound, ResourceNotFound, ValidationFailed
+from corral.errors import EventNotFound, ValidationFailed
+from corral.memory.resource_store import ResourceNotFound
 from corral.memory.resources import MemoryResource
 from corral.server.agentcore import shapes
 from corral.server.agentcore.dialect import MEMORY

@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from corral.errors import JobNotFound, ResourceNotFound, ValidationFailed
+from corral.errors import JobNotFound, ValidationFailed
 from corral.jobs.job import JobInfo, JobQuery
 from corral.jobs.store import JobRecords
+from corral.memory.resource_store import ResourceNotFound
 from corral.memory.resources import MemoryResource
 from corral.server.agentcore import shapes
 from corral.server.agentcore.dialect import MEMORY

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.errors import ResourceExists, ResourceNotFound, ValidationFailed
-from corral.memory.resource_store import Resource, ResourceDraft, ResourceStore
+from corral.errors import ValidationFailed
+from corral.memory.resource_store import Resource, ResourceDraft, ResourceExists, ResourceNotFound, ResourceStore
 from corral.memory.resources import MEMORY_KIND, MemoryResource, memory_of
 from corral.server.agentcore import shapes
 from corral.server.agentcore.dialect import MEMORY

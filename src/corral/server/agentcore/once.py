@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from corral.errors import IdempotencyKeyReused, ResourceConflict, ValidationFailed
+from corral.errors import IdempotencyKeyReused, ValidationFailed
+from corral.memory.resource_store import ResourceConflict
 from corral.runtime.store import Begun, Finished, InvocationStore
 
 _LEASE_S = 30.0

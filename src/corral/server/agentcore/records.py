@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.errors import CorralError, ResourceNotFound, StoreUnavailable, ValidationFailed
+from corral.errors import CorralError, StoreUnavailable, ValidationFailed
+from corral.memory.resource_store import ResourceNotFound
 from corral.memory.resources import HISTORY, MemoryResource
 from corral.memory.store import Item, ItemDraft, MemoryStore
 from corral.server.agentcore import shapes

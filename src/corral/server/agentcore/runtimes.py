@@ -11,8 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.errors import ResourceConflict, ResourceExists, ResourceNotFound
-from corral.memory.resource_store import Resource, ResourceDraft, ResourceStore
+from corral.memory.resource_store import (
+    Resource,
+    ResourceConflict,
+    ResourceDraft,
+    ResourceExists,
+    ResourceNotFound,
+    ResourceStore,
+)
 from corral.runtime.registry import Agents
 from corral.server.agentcore import runtime_shapes as shapes
 from corral.server.agentcore.dialect import CONTROL

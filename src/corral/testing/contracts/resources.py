@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from corral.errors import CursorNotFound, ResourceConflict, ResourceExists, ResourceNotFound, ValidationFailed
-from corral.memory.resource_store import ResourceDraft
+from corral.errors import CursorNotFound, ValidationFailed
+from corral.memory.resource_store import ResourceConflict, ResourceDraft, ResourceExists, ResourceNotFound
 from corral.testing.contracts.setting import Contract, eventually
 
 if TYPE_CHECKING:
