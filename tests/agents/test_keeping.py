@@ -17,22 +17,21 @@ from corral.agents.event import ApprovalAsked, Failed, Finished
 from corral.agents.journal import Decided, Opening, ToolDone
 from corral.agents.keeping import StoredRuns
 from corral.agents.kept import NOBODY, entries_of, signal_name
-from corral.agents.store import ApprovalQuery, Decision, RunQuery
-from corral.backends.sqlite.stores import SqliteStores
-from corral.clock import SYSTEM_CLOCK
-from corral.context import Context, enter_context, leave_context
-from corral.errors import (
+from corral.agents.store import (
     ApprovalClosed,
     ApprovalNotFound,
-    JobNotFound,
+    ApprovalQuery,
+    Decision,
     RunBusy,
     RunLost,
     RunNotFound,
     RunOver,
-    StoreUnavailable,
-    ValidationFailed,
-    WaitTimeout,
+    RunQuery,
 )
+from corral.backends.sqlite.stores import SqliteStores
+from corral.clock import SYSTEM_CLOCK
+from corral.context import Context, enter_context, leave_context
+from corral.errors import JobNotFound, StoreUnavailable, ValidationFailed, WaitTimeout
 from corral.messages import Message, as_parts
 from corral.settings.agent_sections import AgentSettings
 from corral.settings.tool_sections import ToolSettings

@@ -15,16 +15,18 @@ from corral.agents.keeping import StoredRuns
 from corral.agents.kept import KeptRun, entries_of, signal_name
 from corral.agents.store import (
     Approval,
+    ApprovalNotFound,
     ApprovalQuery,
     Decision,
     Entry,
     RunDraft,
     RunInfo,
+    RunNotFound,
     RunQuery,
 )
 from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_time_id
 from corral.context import Context
-from corral.errors import ApprovalNotFound, JobNotFound, RunNotFound, ValidationFailed
+from corral.errors import JobNotFound, ValidationFailed
 from corral.messages import Audit, AuditEntry, Message, Page, closing
 
 Signal = Callable[[str, str, str, bytes], Awaitable[bool]]

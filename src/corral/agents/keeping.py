@@ -11,10 +11,10 @@ import msgspec
 from corral.agents.journal import AnyEntry, Keeper, Opening
 from corral.agents.kept import Held, KeptRun, Stands, When, entries_of
 from corral.agents.places import current_place
-from corral.agents.store import AgentRuns, RunDraft, RunInfo
+from corral.agents.store import AgentRuns, RunBusy, RunDraft, RunInfo, RunNotFound, RunOver
 from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_time_id
 from corral.context import Context
-from corral.errors import CorralError, RunBusy, RunNotFound, RunOver
+from corral.errors import CorralError
 from corral.settings.agent_sections import AgentSettings
 
 _log = logging.getLogger("corral.agents")

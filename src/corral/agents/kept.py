@@ -28,11 +28,12 @@ from corral.agents.store import (
     RunClaim,
     RunDraft,
     RunEnding,
+    RunLost,
     Tally,
 )
 from corral.clock import Clock
 from corral.context import Context
-from corral.errors import Cancelled, CorralError, RunLost, WaitTimeout
+from corral.errors import Cancelled, CorralError, WaitTimeout
 
 Stands = Literal["new", "held", "over", "cancelled"]
 When = Literal["always", "asked"]

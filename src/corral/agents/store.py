@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from corral.errors import CorralError, NotFound
 from corral.messages import Page, Usage
 
 RunState = Literal["running", "interrupted", "paused", "done", "failed", "cancelled"]
@@ -26,6 +27,47 @@ ApprovalState = Literal["waiting", "approved", "refused", "expired", "withdrawn"
 """`withdrawn`: its run was cancelled before anybody answered."""
 
 APPROVAL_STATES: tuple[ApprovalState, ...] = ("waiting", "approved", "refused", "expired", "withdrawn")
+
+
+class RunNotFound(NotFound):
+    """There is no such run."""
+
+    code = "run_not_found"
+
+
+class RunBusy(CorralError):
+    """Somebody works on this run now; wait until it pauses or ends."""
+
+    status = 409
+    code = "run_busy"
+    retryable = True
+
+
+class RunOver(CorralError):
+    """This run is over; fork it to go on from one of its entries."""
+
+    status = 409
+    code = "run_over"
+
+
+class RunLost(CorralError):
+    """Somebody else took this run over: what is done here is not written down any more."""
+
+    status = 409
+    code = "run_lost"
+
+
+class ApprovalNotFound(NotFound):
+    """Nobody was asked for such an approval."""
+
+    code = "approval_not_found"
+
+
+class ApprovalClosed(CorralError):
+    """This approval cannot be answered any more."""
+
+    status = 409
+    code = "approval_closed"
 
 
 class EntryDraft(msgspec.Struct, frozen=True):

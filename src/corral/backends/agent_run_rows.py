@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from corral.agents.store import Approval, Decision, Entry, RunInfo, Tally
+from corral.agents.store import (
+    Approval,
+    ApprovalClosed,
+    ApprovalNotFound,
+    Decision,
+    Entry,
+    RunBusy,
+    RunInfo,
+    RunLost,
+    RunNotFound,
+    RunOver,
+    Tally,
+)
 from corral.backends.encoding import check_id, encode
-from corral.errors import ApprovalClosed, ApprovalNotFound, RunBusy, RunLost, RunNotFound, RunOver
 from corral.messages import Usage
 
 if TYPE_CHECKING:

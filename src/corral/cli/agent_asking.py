@@ -12,7 +12,7 @@ from corral.cli.agent_watch import Seen, Watcher, how_to_answer, pretty, questio
 from corral.cli.agents_api import AgentsApi
 from corral.cli.output import bold, note
 
-_CHOICES = "[y]es, [n]o, [e]dit the input, [l]ater"
+_CHOICES = "y: yes, n: no, e: edit the input, l: later"
 
 
 def is_somebody_there() -> bool:

@@ -9,9 +9,9 @@ import msgspec
 
 from corral.agents.desk import RunDesk, stoppable
 from corral.agents.event import AgentEvent, ApprovalAsked, Failed, Finished, Works
-from corral.agents.store import OPEN, ApprovalQuery, RunInfo
+from corral.agents.store import OPEN, ApprovalQuery, RunBusy, RunInfo
 from corral.context import Context
-from corral.errors import NotFound, RunBusy, error_of
+from corral.errors import NotFound, error_of
 from corral.jobs.request import check_fields, fault
 from corral.messages import closing
 from corral.runtime.registry import Agent, Agents

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corral.agents.store import OPEN, Begun, RunsRenewed
+from corral.agents.store import OPEN, ApprovalClosed, ApprovalNotFound, Begun, RunLost, RunNotFound, RunsRenewed
 from corral.backends.agent_run_rows import (
     REFUSALS,
     approval_of,
@@ -20,7 +20,7 @@ from corral.backends.agent_run_rows import (
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import LAST, check_id, encode, findable
 from corral.backends.queries import read_queries
-from corral.errors import ApprovalClosed, ApprovalNotFound, IdempotencyKeyReused, RunLost, RunNotFound
+from corral.errors import IdempotencyKeyReused
 from corral.messages import Page, Usage
 
 if TYPE_CHECKING:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from corral.agents.store import OPEN, Begun, RunsRenewed
+from corral.agents.store import (
+    OPEN,
+    ApprovalClosed,
+    ApprovalNotFound,
+    Begun,
+    RunBusy,
+    RunLost,
+    RunNotFound,
+    RunOver,
+    RunsRenewed,
+)
 from corral.backends.agent_run_rows import (
     approval_of,
     check_draft,
@@ -21,15 +31,7 @@ from corral.backends.agent_run_rows import (
 from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import LAST, check_id, encode, findable
 from corral.backends.queries import read_queries
-from corral.errors import (
-    ApprovalClosed,
-    ApprovalNotFound,
-    IdempotencyKeyReused,
-    RunBusy,
-    RunLost,
-    RunNotFound,
-    RunOver,
-)
+from corral.errors import IdempotencyKeyReused
 from corral.messages import Page, Usage
 
 if TYPE_CHECKING:

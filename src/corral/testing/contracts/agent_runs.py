@@ -11,27 +11,23 @@ import msgspec
 import pytest
 
 from corral.agents.store import (
+    ApprovalClosed,
     ApprovalDraft,
+    ApprovalNotFound,
     ApprovalQuery,
     Decision,
     EntryDraft,
+    RunBusy,
     RunClaim,
     RunDraft,
     RunEnding,
-    RunQuery,
-    Tally,
-)
-from corral.errors import (
-    ApprovalClosed,
-    ApprovalNotFound,
-    CursorNotFound,
-    IdempotencyKeyReused,
-    RunBusy,
     RunLost,
     RunNotFound,
     RunOver,
-    ValidationFailed,
+    RunQuery,
+    Tally,
 )
+from corral.errors import CursorNotFound, IdempotencyKeyReused, ValidationFailed
 from corral.messages import Usage
 from corral.testing.contracts.setting import Contract
 
