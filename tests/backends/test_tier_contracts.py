@@ -10,6 +10,7 @@ from corral.testing.contracts.session_lives import (
     TenantContract,
 )
 from corral.testing.contracts.sessions import AppendContract, EventListContract, ForkContract
+from corral.testing.contracts.summaries import SummaryContract
 from corral.testing.contracts.tiers import ColdFirst, TierContract, Tiered, TierModelContract, tiered
 
 
@@ -59,6 +60,12 @@ class TestSqliteTiers(OnSqlite, TierContract): ...
 
 
 class TestPostgresTiers(OnPostgres, TierContract): ...
+
+
+class TestSqliteSummaries(OnSqlite, SummaryContract): ...
+
+
+class TestPostgresSummaries(OnPostgres, SummaryContract): ...
 
 
 class TestSqliteModel(OnSqlite, TierModelContract): ...

@@ -88,6 +88,7 @@ class SessionSettings(Section, frozen=True):
     sweep_s: Seconds = 60.0
     """How often expired events and sessions are swept, and looked through for what may go to the archive."""
     tiers: TierSettings = TierSettings()
+    """Where events lie, and for how long."""
 
 
 class JobSettings(Section, frozen=True):
