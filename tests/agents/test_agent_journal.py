@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from corral.agents.agent import Agent
 from corral.agents.connected import House, using
 from corral.agents.event import ApprovalAsked, Failed, Finished, ToolFinished, ToolStarted
+from corral.agents.failing import LoopDetected
 from corral.agents.journal import (
     Answered,
     AnyEntry,
@@ -30,7 +31,7 @@ from corral.agents.journal import (
     effect_key,
     fold,
 )
-from corral.errors import Cancelled, ConfigError, LoopDetected, ModelUnavailable
+from corral.errors import Cancelled, ConfigError, ModelUnavailable
 from corral.messages import Message, ToolReply, Usage, as_parts
 from corral.tools.failing import failed
 from corral.tools.toolbox import Toolbox

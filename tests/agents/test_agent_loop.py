@@ -13,9 +13,10 @@ from agent_scene import ScriptedModel, heard, kinds, says, wants
 from corral.agents.agent import Agent
 from corral.agents.board import working_memory
 from corral.agents.event import Failed, Finished, Reasoning, Text, ToolFinished, ToolStarted, UsageSeen
+from corral.agents.failing import StepsExceeded
 from corral.agents.limits import Limits
 from corral.context import Context, enter_context, leave_context
-from corral.errors import ConfigError, CorralError, ModelRateLimited, ModelStreamBroken, StepsExceeded
+from corral.errors import ConfigError, CorralError, ModelRateLimited, ModelStreamBroken
 from corral.messages import Delta, Message, ModelReply, Usage, as_parts
 from corral.models.connected import Models
 from corral.models.connected import using as using_models

@@ -13,10 +13,10 @@ from agent_scene import ScriptedModel, heard, kinds, says, wants
 from corral.agents.agent import Agent
 from corral.agents.connected import House, using
 from corral.agents.event import Failed, Finished, Text
+from corral.agents.failing import GuardRefused, OutputMisfit
 from corral.agents.guards import Verdict
 from corral.agents.journal import InMemory, fold
 from corral.agents.limits import Limits
-from corral.errors import GuardRefused, OutputMisfit
 
 
 class Ticket(msgspec.Struct):

@@ -11,10 +11,11 @@ import msgspec
 
 from corral.agents.connected import Window
 from corral.agents.event import AgentEvent, Reasoning, Text, UsageSeen
+from corral.agents.failing import TimeExceeded
 from corral.agents.journal import RunState
 from corral.agents.steps import Steps
 from corral.clock import Clock
-from corral.errors import ModelStreamBroken, TimeExceeded
+from corral.errors import ModelStreamBroken
 from corral.messages import CallModel, Message, ModelCall, ModelReply, closing
 
 

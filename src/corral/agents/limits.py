@@ -7,8 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from corral.agents.journal import RunState
-from corral.errors import (
+from corral.agents.failing import (
     CostExceeded,
     HandOffsExceeded,
     LoopDetected,
@@ -17,6 +16,7 @@ from corral.errors import (
     TokensExceeded,
     ToolCallsExceeded,
 )
+from corral.agents.journal import RunState
 from corral.settings.agent_sections import AgentSettings
 
 T = TypeVar("T")

@@ -25,6 +25,7 @@ from corral.agents.event import (
     ToolFinished,
     UsageSeen,
 )
+from corral.agents.failing import GuardRefused, OutputMisfit, TimeExceeded
 from corral.agents.guards import Guarded, Guards, Verdict, name_of
 from corral.agents.handing import handed_on
 from corral.agents.history import History
@@ -46,16 +47,7 @@ from corral.agents.limits import Bounds
 from corral.agents.output import Output, as_json
 from corral.agents.steps import Steps
 from corral.clock import Clock
-from corral.errors import (
-    AgentFailed,
-    Cancelled,
-    CorralError,
-    GuardRefused,
-    ModelTimeout,
-    OutputMisfit,
-    TimeExceeded,
-    error_of,
-)
+from corral.errors import AgentFailed, Cancelled, CorralError, ModelTimeout, error_of
 from corral.messages import Caller, Message, ModelReply, ToolCall, ToolReply, as_parts, closing
 
 

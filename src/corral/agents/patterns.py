@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from corral.agents.event import AgentEvent, Failed, Finished, HandOff, Text
-from corral.agents.failing import AllFailed, HandOffCycle, UnknownMember
+from corral.agents.failing import AllFailed, HandOffCycle, HandOffsExceeded, UnknownMember
 from corral.agents.roles.mind import Mind, shown
 from corral.agents.roles.plan import Result, as_shown
 from corral.agents.roles.presenter import Presenter
@@ -16,7 +16,6 @@ from corral.agents.saying import conversation_of
 from corral.agents.shift import Shift, Task, failures
 from corral.agents.tally import Ending
 from corral.agents.watched import Watched
-from corral.errors import HandOffsExceeded
 from corral.messages import Message, closing
 
 Pattern: TypeAlias = Callable[[Shift], AsyncIterator[AgentEvent]]
