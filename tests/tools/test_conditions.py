@@ -13,6 +13,7 @@ from corral.settings.policy_sections import ConditionSettings
 from corral.tools.conditions import TEXT_MAX, Condition, bounded_pattern
 from corral.tools.paths import Place
 
+SHORT = st.text(max_size=5)
 ARGUMENTS = {
     "amount": 5,
     "order": {"total": 7.5, "lines": [{"price": 1}, {"price": 2}], "odd.key": "x"},
@@ -52,7 +53,9 @@ def test_what_is_no_place_is_refused(odd):
 
 @given(
     st.recursive(
-        st.none() | st.integers() | st.text(), lambda inside: st.lists(inside) | st.dictionaries(st.text(), inside)
+        st.none() | st.integers() | SHORT,
+        lambda inside: st.lists(inside, max_size=3) | st.dictionaries(SHORT, inside, max_size=3),
+        max_leaves=5,
     )
 )
 def test_any_value_can_be_looked_into(value):

@@ -52,9 +52,11 @@ def test_an_error_is_one():
         output_of_answer({"isError": True})
 
 
+SHORT = st.text(max_size=5)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inside: st.lists(inside) | st.dictionaries(st.text(), inside),
+    st.none() | st.booleans() | st.integers() | SHORT,
+    lambda inside: st.lists(inside, max_size=2) | st.dictionaries(SHORT, inside, max_size=2),
+    max_leaves=4,
 )
 
 
@@ -71,7 +73,14 @@ def test_whatever_a_server_says_is_a_result_or_a_fault(answer):
     assert all(isinstance(part["type"], str) for part in output.content)
 
 
-@given(st.lists(st.dictionaries(st.sampled_from(["name", "description", "inputSchema", "annotations", "title"]), JSON)))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["name", "description", "inputSchema", "annotations", "title"]), JSON, max_size=3
+        ),
+        max_size=3,
+    )
+)
 def test_whatever_tools_a_server_lists_they_can_be_told(listed):
     async def call(_name, _arguments, _call):
         return {}
