@@ -119,20 +119,7 @@ class Service:
             stream_chunk_size=settings.runtime.stream_chunk_size,
             on_error=app.on_error_hook,
         )
-        self.sweeper = Sweeper(
-            {
-                "sessions": self.stores.sessions.expire,
-                "answers": self.stores.invocations.expire,
-                "spans": self._expire_spans,
-                "resources": self.stores.resources.expire,
-                "effects": self.stores.tool_effects.expire,
-                "artefacts": self.stores.tool_artefacts.expire,
-                "audit": self._expire_audit,
-                "memory": self.stores.memory.sweep,
-                "runs": self._expire_runs,
-            },
-            period_s=settings.sessions.sweep_s,
-        )
+        self.sweeper = Sweeper(self._what_expires(), period_s=settings.sessions.sweep_s)
         observability = settings.observability
         if settings.agentcore.disable_otel:
             observability = msgspec.structs.replace(observability, traces=False)
@@ -145,20 +132,7 @@ class Service:
             run_folder=run_folder,
             development=development,
         )
-        self.modelling = Modelling(settings, self.stores, self.observing.metrics, own=app.models)
-        self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
-        self.remembering = Remembering(settings, self.stores, self.observing.metrics, self.modelling.embed)
-        self.tooling = Tooling(
-            settings,
-            self.stores,
-            self.observing.metrics,
-            self.modelling.cached.shelf,
-            own=app.tools,
-            agents=app.agents,
-            permitted=Permitted(policy_of(settings.tools.policy, app.rules), self.audit),
-        )
-        self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics, self.modelling)
-        self.learning = Learning(settings, self.stores, self.observing.metrics, embed=self.remembering.place)
+        self._furnish()
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
@@ -186,6 +160,38 @@ class Service:
         self._http = self._http_app()
         self._asgi = app.wrapped(self._http)
         self._lifespan = AsyncExitStack()
+
+    def _what_expires(self) -> dict[str, Callable[[], Awaitable[int]]]:
+        """What the sweeper tidies away, by name."""
+        return {
+            "sessions": self.stores.sessions.expire,
+            "answers": self.stores.invocations.expire,
+            "spans": self._expire_spans,
+            "resources": self.stores.resources.expire,
+            "effects": self.stores.tool_effects.expire,
+            "artefacts": self.stores.tool_artefacts.expire,
+            "audit": self._expire_audit,
+            "memory": self.stores.memory.sweep,
+            "runs": self._expire_runs,
+        }
+
+    def _furnish(self) -> None:
+        """The rooms that agents work with, in the order in which they need each other."""
+        app, settings = self.app, self.settings
+        self.modelling = Modelling(settings, self.stores, self.observing.metrics, own=app.models)
+        self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
+        self.remembering = Remembering(settings, self.stores, self.observing.metrics, self.modelling.embed)
+        self.tooling = Tooling(
+            settings,
+            self.stores,
+            self.observing.metrics,
+            self.modelling.cached.shelf,
+            own=app.tools,
+            agents=app.agents,
+            permitted=Permitted(policy_of(settings.tools.policy, app.rules), self.audit),
+        )
+        self.agentic = Agentic(settings, self.stores, self.turns, self.observing.metrics, self.modelling)
+        self.learning = Learning(settings, self.stores, self.observing.metrics, embed=self.remembering.place)
 
     def _open_stores(self, hot: str = "") -> Stores:
         """Wake-ups by way of `hot` are for who waits for them: heartbeats do not."""
