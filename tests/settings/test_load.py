@@ -343,6 +343,7 @@ def test_what_is_written_is_what_is_read(tmp_path, data):
             "store.sync",
             "observability.log_level",
             "observability.log_format",
+            "agents.keep",
         }
     else:
         assert getattr(getattr(settings, section), name) == text
