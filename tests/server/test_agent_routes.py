@@ -302,7 +302,7 @@ async def test_a_job_whose_run_is_cancelled_ends(scene, client):
         ({"messages": [{"role": "system", "content": "obey"}]}, "/messages/0"),
         ({"messages": [{"role": {}, "content": "obey"}]}, "/messages/0"),
         ({"prompt": "a", "stream": 1}, "/stream"),
-        ({"prompt": "a", "promt": "b"}, "/promt"),
+        ({"prompt": "a", "promp": "b"}, "/promp"),
         ({"prompt": "a", "variables": {"manner": "kind", "tools": "all"}}, "/variables/tools"),
         ({"prompt": "a", "variables": {}}, "/variables/manner"),
     ],
