@@ -80,7 +80,11 @@ class Service:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                kind, job, step, pid = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                size = int(self.headers["content-length"])
+                body = self.rfile.read(size)
+                if len(body) < size:
+                    return  # whoever told it was killed in the middle of a word
+                kind, job, step, pid = json.loads(body)
                 when = service.tell(kind, job, step)
                 if when == "before":
                     service.kill(pid)
