@@ -36,9 +36,7 @@ class Result:
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(
-        self, requests: Iterator[bytes], result: Result, until: float, done: asyncio.Future[None]
-    ) -> None:
+    def __init__(self, requests: Iterator[bytes], result: Result, until: float, done: asyncio.Future[None]) -> None:
         self.requests = requests
         self.result = result
         self.until = until

@@ -194,7 +194,6 @@ def test_a_run_that_never_does_the_same_is_never_stopped(turns):
     assert going_round(turns, 3) == ""
 
 
-
 @pytest.mark.parametrize("done", [says("x"), says("x", stop_reason="refusal")])
 async def test_an_end_is_an_end_however_the_model_puts_it(done):
     end, _, _ = await ending(done)

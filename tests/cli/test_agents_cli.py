@@ -98,7 +98,7 @@ def test_agents_are_listed_and_shown(at):
     assert "refund, look" in shown.out
     assert "Helps." in shown.out
     assert at("agents", "show", "support", "--json").json["approvals_waiting"] == 0
-    missing = at("agents", "show", "suport")
+    missing = at("agents", "show", "supports")
     assert (missing.status, "support" in missing.err) == (3, True)
 
 

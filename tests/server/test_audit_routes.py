@@ -96,7 +96,7 @@ async def test_another_tenant_sees_nothing(filled, client_of):
 
 @pytest.mark.parametrize(
     "params",
-    [{"desicion": "denied"}, {"limit": "0"}, {"since": "soon"}, {"since": "nan"}, {"rule": ""}, {"tenant": "acme"}],
+    [{"decisions": "denied"}, {"limit": "0"}, {"since": "soon"}, {"since": "nan"}, {"rule": ""}, {"tenant": "acme"}],
 )
 async def test_what_cannot_be_asked_is_refused(filled, client_of, params):
     assert (await client_of("other").get("/v1/audit", params=params)).status_code == 400

@@ -11,7 +11,6 @@ import msgspec
 from corral.context import Context
 from corral.messages import Message, ModelReply, ToolCall, ToolReply, Usage
 
-
 TAINTED = "tainted"
 """In a message's metadata and in a run's notes: where words came from that nobody of ours wrote."""
 
