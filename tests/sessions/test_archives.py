@@ -13,6 +13,7 @@ from corral.sessions.archive_s3 import S3Archive
 from corral.sessions.archives import archive_of
 from corral.sessions.store import Archive
 from corral.settings.tier_sections import TierSettings
+from listening import Listening, answering, read_request
 
 KEYS = {"access_key": "test", "secret_key": "test"}
 
@@ -84,6 +85,58 @@ async def test_a_folder_that_cannot_be_written_says_which_setting(tmp_path):
         await FileArchive(tmp_path / "file").put("a/b", b"body")
 
 
+async def test_a_write_that_fails_at_the_last_step_leaves_nothing_behind(tmp_path):
+    archive = FileArchive(tmp_path)
+    await archive.put("a/b", b"body")
+    with pytest.raises(StoreUnavailable):
+        await archive.put("a", b"body")  # that is a folder
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b"]
+
+
+async def test_a_server_that_is_busy_is_asked_again(monkeypatch):
+    monkeypatch.setattr("corral.sessions.archive_s3._PAUSE_S", 0.0)
+
+    async def busy_once(reader, writer):
+        await read_request(reader)
+        status = b"503 Slow Down" if server.connections == 1 else b"200 OK"
+        writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody")
+        await writer.drain()
+
+    async with Listening(busy_once) as server:
+        archive = S3Archive("s3://cold", keys, region="us-east-1", endpoint=f"http://127.0.0.1:{server.port}")
+        assert await archive.get("one") == b"body"
+        assert server.connections == 2
+        await archive.stop()
+
+
+async def test_an_object_larger_than_any_of_ours_is_not_read_to_its_end(monkeypatch):
+    monkeypatch.setattr("corral.sessions.archive_s3._PAUSE_S", 0.0)
+    monkeypatch.setattr("corral.sessions.archive_s3._OBJECT_MAX", 3)
+    async with Listening(answering(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbody")) as server:
+        archive = S3Archive("s3://cold", keys, region="us-east-1", endpoint=f"http://127.0.0.1:{server.port}")
+        with pytest.raises(StoreUnavailable, match="more than 3 bytes is not ours"):
+            await archive.get("one")
+        await archive.stop()
+
+
+@pytest.mark.parametrize("usual", [True, False])
+async def test_the_archive_that_the_settings_name_is_asked_with_the_keys_they_name(s3, usual):
+    await bucket(s3)
+    asked = 0
+
+    async def usual_keys() -> AwsKeys:
+        nonlocal asked
+        asked += 1
+        return await keys()
+
+    settings = TierSettings(archive="s3://cold/kept", endpoint=s3, **({} if usual else KEYS))
+    archive = archive_of(settings, "postgresql://host/db", usual_keys=usual_keys, env={})
+    await archive.put("one", b"body")
+    assert await archive.get("one") == b"body"
+    assert asked == (2 if usual else 0)
+    await archive.stop()
+
+
 def test_which_archive_the_settings_name(tmp_path):
     def url(store: str = "postgresql://host/db", env: dict[str, str] | None = None, **settings: str) -> str | None:
         found = archive_of(TierSettings(**settings), store, env=env or {})
@@ -100,6 +153,7 @@ def test_which_archive_the_settings_name(tmp_path):
         {"archive": "ftp://cold"},
         {"archive": ""},
         {"archive": "s3://"},
+        {"archive": "s3://Cold Things", **KEYS},
         {"archive": "s3://cold"},
         {"archive": "s3://cold", "access_key": "half"},
         {"archive": "s3://cold", "endpoint": "cold.example", **KEYS},

@@ -96,11 +96,8 @@ class Hot:
             await self._shelf.put(key, raw, ttl_s=self._ttl_s)
 
     def extend(self, key: SessionKey, recent: Recent, new: Sequence[SessionEvent]) -> None:
-        """Replace the copy here by one that ends with these new events."""
-        held = self._copies.get(key)
-        if held is None:
-            return
-        before, size, _ = held
+        """Replace the copy that lies here by one that ends with these new events."""
+        before, size, _ = self._copies[key]
         every = len(before.events) + len(new)
         size += sum(len(_encode_event(event)) for event in new)
         self._keep(key, recent, size * len(recent.events) // max(1, every))
