@@ -40,12 +40,15 @@ GROUPS = {
     ),
     "schedules": ("list", "set", "remove"),
     "bridge": ("sqs",),
-    "sessions": ("list", "show", "delete", "fork"),
+    "sessions": ("list", "show", "delete", "fork", "tiers"),
     "db": ("check", "migrate"),
     "agents": ("list", "show", "run", "chat"),
     "runs": ("list", "show", "resume", "cancel", "fork"),
     "approvals": ("list", "approve", "refuse"),
-    "models": ("list", "call", "compare", "cost"),
+    "models": ("list", "call", "compare", "cost", "prices"),
+    "tools": ("list", "show", "call"),
+    "memory": ("ingest", "search", "list", "remember", "forget", "export", "refresh"),
+    "audit": ("list",),
     "cache": ("stats", "clear", "audit"),
 }
 

@@ -50,6 +50,7 @@ def test_facts_come_and_go(memory):
     item = memory("remember", "Likes tea.", "-u", "fay", "-n", "facts").out.strip()
     assert item.startswith("mem-")
     lines = memory("export", "-u", "fay", "-n", "facts").out.splitlines()
+    assert len(memory("export", "-u", "fay", "-n", "facts", "--json").json["items"]) == len(lines)
     assert [json.loads(line)["text"] for line in lines] == ["Likes tea."]
     assert memory("forget", item, "-u", "fay").status == 2
     assert memory("forget", item, "-u", "fay", "--yes").out == "Forgot 1 item.\n"

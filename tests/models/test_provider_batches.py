@@ -251,6 +251,6 @@ async def test_a_provider_is_found_by_its_name(openai):
         yield
 
     with using(Models(nobody, providers={"openai": openai})):
-        assert batches_at("openai").name == "openai"
+        assert batches_at("openai").name == openai.name
         with pytest.raises(ModelNotFound, match="Did you mean 'openai'"):
             batches_at("opena")

@@ -235,12 +235,16 @@ def export(
     session: Session = None,
     url: Url = None,
     api_key: Key = None,
+    as_json: Json = False,
 ) -> None:
-    """Print everything that is remembered, whole, as lines of JSON."""
+    """Print everything that is remembered, whole, as lines of JSON; with --json, as one document."""
     query = {name: value for name, value in (("namespace", namespace), ("scope", scope)) if value}
     path = f"/v1/memory/export{'?' + urlencode(query) if query else ''}"
     with _client(url, api_key).call("GET", path, headers=_who(user, session), timeout_s=300) as answer:
         answer.raise_for_status()
+        if as_json:
+            show_json({"items": [msgspec.json.decode(line) for line in answer.lines() if line.strip()]})
+            return
         for line in answer.lines():
             show(line.decode())
 

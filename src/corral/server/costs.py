@@ -14,7 +14,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DIGITS_MAX = 9
 _ITEMS_MAX = 1000
 _TAG_CHARS_MAX = 200
-_WAYS = get_args(SpendBy)
+_WAYS = [way for way in get_args(SpendBy) if way != "tag"]
 _COUNT = {"type": "integer", "minimum": 0}
 _SPEND: dict[str, Any] = {
     "type": "object",
@@ -64,7 +64,7 @@ class CostRoutes:
                     Param("by", description="What to add up by; `model` if left out.", schema={"enum": list(_WAYS)}),
                     Param(
                         "tag",
-                        description="With `by=tag`: which one (`team`).",
+                        description="Add up by the values of this tag (`team`) instead.",
                         schema={"type": "string", "minLength": 1, "maxLength": _TAG_CHARS_MAX},
                     ),
                     Param(
@@ -84,7 +84,7 @@ class CostRoutes:
                         {
                             "type": "object",
                             "properties": {
-                                "by": {"enum": list(_WAYS)},
+                                "by": {"enum": [*_WAYS, "tag"]},
                                 "since": {"type": "string"},
                                 "items": {"type": "array", "items": _SPEND},
                             },
@@ -101,8 +101,10 @@ class CostRoutes:
         by, since, tag = query.get("by", "model"), query.get("since", "30d"), query.get("tag", "")
         if by not in _WAYS:
             raise ValidationFailed(f"There is nothing to add up by {by[:100]!r}; take one of {', '.join(_WAYS)}.")
-        if (by == "tag") != bool(tag) or len(tag) > _TAG_CHARS_MAX:
-            raise ValidationFailed("Say which `tag` with `by=tag` (`by=tag&tag=team`), and only then.")
+        if "tag" in query:
+            by = "tag"
+            if not 0 < len(tag) <= _TAG_CHARS_MAX:
+                raise ValidationFailed(f"`tag` is the name of a tag: 1 to {_TAG_CHARS_MAX} characters.")
         found = await self._add_up(
             request.context.tenant,
             since_s=seconds_of(since),
