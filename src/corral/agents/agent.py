@@ -298,7 +298,7 @@ def _messages(prompt: Question) -> list[Message]:
 
 async def _opened(house: House, agent: str, context: Context | None, session: str) -> Keeper:
     if house.keeping is None:
-        return InMemory(new_id())
+        return InMemory(new_id(), lasts=False)
     return await house.keeping.open(Opening(agent=agent, context=context, session=session))
 
 

@@ -36,7 +36,10 @@ class Calling:
         self._tainted = tainted
 
     def ready(self, state: RunState, run_id: str, deadline: float) -> list[ToolCall]:
-        """The calls that can be made now: those that wait for a person are not among them."""
+        """The calls that can be made now: those that wait for a person are not among them.
+
+        `run_id` is what their effects are remembered by; empty: nobody can go on with this run, so none need be.
+        """
         waiting = {wanted.call for wanted in state.waits_for} if state.approvals else ()
         tainted = state.tainted
         if self._tainted:
@@ -46,7 +49,7 @@ class Calling:
                 call,
                 caller=self._caller,
                 tainted=tainted,
-                idempotency_key=effect_key(run_id, state.step, call.id),
+                idempotency_key=effect_key(run_id, state.step, call.id) if run_id else "",
                 deadline=deadline,
             )
             for call in state.pending

@@ -329,6 +329,11 @@ class Keeper(Protocol):
         """What was written before this go: none, and the run is new."""
         ...
 
+    @property
+    def lasts(self) -> bool:
+        """Whether this run can be gone on with elsewhere: its effects must be told from new ones then."""
+        ...
+
     async def append(self, entry: AnyEntry) -> None:
         """Write an entry down; the loop acts on it once this has returned. Raises if the run is no longer ours."""
         ...
@@ -367,10 +372,14 @@ class Keeping(Protocol):
 class InMemory:
     """A keeper that keeps the list and nothing else: a run of its own process."""
 
-    __slots__ = ("entries", "run_id")
+    __slots__ = ("entries", "lasts", "run_id")
 
-    def __init__(self, run_id: str, entries: Iterable[AnyEntry] = ()) -> None:
-        """`entries` are what the run begins with: those of another one, to go on from there."""
+    def __init__(self, run_id: str, entries: Iterable[AnyEntry] = (), *, lasts: bool = True) -> None:
+        """`entries` are what the run begins with: those of another one, to go on from there.
+
+        `lasts`: whoever has this keeper may go on with the run.
+        """
+        self.lasts = lasts
         self.run_id = run_id
         self.entries: list[AnyEntry] = list(entries)
 

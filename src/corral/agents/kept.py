@@ -134,6 +134,11 @@ class KeptRun:
 
     # -- for the loop
 
+    @property
+    def lasts(self) -> bool:
+        """A run that is stored only once it waits for people cannot be gone on with before that."""
+        return self._stands != "new" or self._when == "always"
+
     async def append(self, entry: AnyEntry) -> None:
         """Write an entry down. Raises `Cancelled` once somebody wants that, and `RunLost` where another one works on it."""
         ends = type(entry) is Ended

@@ -189,7 +189,8 @@ class Loop:
     async def _call_tools(self) -> AsyncIterator[AgentEvent]:
         state, calling = self.state, self._calling
         self._steps.open(state.step)
-        calls = calling.ready(state, self._keeper.run_id, self._bounds.deadline)
+        lasting_id = self._keeper.run_id if self._keeper.lasts else ""
+        calls = calling.ready(state, lasting_id, self._bounds.deadline)
         for call in calls:
             yield calling.started(state.step, call)
         made, settled = calling.settled(state, calls)
