@@ -180,7 +180,7 @@ def place(kind: str, step: int) -> int:
 def test_workers_that_are_killed_between_tools_repeat_none(tmp_path, store_url, service):
     (tmp_path / "told.json").write_text(json.dumps([service.port, STEPS]))
     config = (
-        f"server: {{workers: 3, drain_s: 5}}\njobs: {{lease_s: 1.0, concurrency: {CONCURRENCY}}}\n"
+        f"server: {{workers: 3, drain_s: 5}}\njobs: {{lease_s: 1.0, concurrency: {CONCURRENCY}, retry_max_s: 2.0}}\n"
         f"tools: {{effect_lease_s: 1.0}}\nstore: {{url: '{store_url}'}}"
     )
     with serving(tmp_path, config=config, agents=AGENTS) as server:
