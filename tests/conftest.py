@@ -80,9 +80,3 @@ async def serve(tmp_path: Any) -> AsyncIterator[Callable[..., Awaitable[Served]]
     yield make
     for server in servers:
         await server.stop()
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: tests of leases, restarts and other processes wait most of their time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores * 3 // 2)

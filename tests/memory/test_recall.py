@@ -13,7 +13,7 @@ import pytest
 from corral.memory.drafting import log_draft
 from corral.memory.store import ItemDraft, Namespace, View
 
-DATA = Path("/work/shared/data/memory")
+DATA = Path(__file__).parents[3] / "shared" / "data" / "memory"
 EVIDENCE = re.compile(r"D\d+:\d+")
 
 

@@ -87,9 +87,9 @@ class Cached:
         self, call: ModelCall, key: bytes, mode: Mode, proceed: CallModel
     ) -> AsyncIterator[ModelEvent]:
         call.notes["cache.key"] = key.hex()
-        kept, tenant = None, call.caller.tenant
-        if mode != "refresh" or self.shelf.generation(tenant) is None:  # which only the store can tell
-            kept = await self.shelf.find(tenant, key)
+        tenant = call.caller.tenant
+        # Who refreshes looks as well: whether something was cleared meanwhile, only the store can tell.
+        kept = await self.shelf.find(tenant, key)
         found = None if kept is None or mode == "refresh" else read_value(kept.value)
         if kept is not None and found is not None:
             reply = self._answer(call, key, kept, found, proceed, mode)
