@@ -288,6 +288,7 @@ async def test_an_audit_asks_anyway_and_a_broken_bound_falls_back_to_shadow(scen
     assert (wrong.audited, wrong.question, wrong.kept) == (True, ALIKE, FIRST)
     assert one.counted('corral_cache_semantic_labels_total{source="audit",verdict="different"} 1')
     nearer = one.embedder.at("What's the way to return shoes?", 0.955)
+    one.model.says[nearer] = "In 30 days."  # audited as well, and right: two wrong ones would fall back already
     assert (await one.ask(nearer)).text == "In 30 days."  # the audit's own answer is kept, and nearer
     served_wrong = Label(answer=b"x" * 16, score=0.96, same=False, audited=True)
     await stores.semantic.label("acme", _route(one), [served_wrong] * 3)

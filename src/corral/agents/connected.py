@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextvars
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -13,6 +12,7 @@ from corral.agents.counting import AgentCounting
 from corral.agents.journal import Keeping
 from corral.agents.speculating import SpeculationCounting
 from corral.context import Context
+from corral.here import Here
 from corral.messages import Caller, Message, ToolSpec
 from corral.settings.agent_sections import AgentSettings
 from corral.tools.parallel import ParallelToolExecutor
@@ -66,27 +66,11 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NO_HOUSE = House()
-_service: House | None = None
-_here: contextvars.ContextVar[House | None] = contextvars.ContextVar("corral_house", default=None)
-
-
-def use(house: House | None) -> House | None:
-    """Have every agent of this process live in this house; none: in none. Returns what was there before."""
-    global _service  # set when the service starts, taken away when it stops
-    before, _service = _service, house
-    return before
-
-
-@contextmanager
-def using(house: House) -> Iterator[None]:
-    """Have the agents of this block live in this house: for tests, and for services that share a process."""
-    token = _here.set(house)
-    try:
-        yield
-    finally:
-        _here.reset(token)
+_here: Here[House] = Here("corral_house")
+use, using = _here.use, _here.using
+"""In which house every agent of this process lives, or those of one block."""
 
 
 def connected() -> House:
     """The house of agents that run here."""
-    return _here.get() or _service or _NO_HOUSE
+    return _here.find() or _NO_HOUSE

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextvars
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 import msgspec
@@ -12,6 +10,7 @@ import msgspec
 from corral.clock import SYSTEM_CLOCK, Clock, new_time_id
 from corral.context import find_context
 from corral.errors import ConfigError, ValidationFailed
+from corral.here import Here
 from corral.memory.drafting import log_draft, record_draft
 from corral.memory.library import Document, Ingested, Library
 from corral.memory.searching import Result, Searcher
@@ -223,30 +222,14 @@ def check_record(text: str) -> None:
         )
 
 
-_service: Shelves | None = None
-_here: contextvars.ContextVar[Shelves | None] = contextvars.ContextVar("corral_memory", default=None)
-
-
-def use(shelves: Shelves | None) -> Shelves | None:
-    """Have every `Memory` of this process look here; none: nowhere. Returns what was there before."""
-    global _service  # set when the service starts, taken away when it stops
-    before, _service = _service, shelves
-    return before
-
-
-@contextmanager
-def using(shelves: Shelves) -> Iterator[None]:
-    """Have what runs in this block look here: for tests, and for services that share a process."""
-    token = _here.set(shelves)
-    try:
-        yield
-    finally:
-        _here.reset(token)
+_here: Here[Shelves] = Here("corral_memory")
+use, using = _here.use, _here.using
+"""Where every `Memory` of this process looks, or those of one block."""
 
 
 def connected() -> Shelves:
     """The memory that is here. Raises `ConfigError` if there is none."""
-    found = _here.get() or _service
+    found = _here.find()
     if found is None:
         raise ConfigError(
             "No memory is set up here: an agent's memory is that of the service it runs in. Run the agent with `corral dev`, "

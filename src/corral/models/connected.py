@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from corral.errors import ConfigError, CorralError
+from corral.here import Here
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.provider import Provider
 from corral.models.stack import reply_of
@@ -148,30 +148,14 @@ class _Carried:
             await asyncio.wait({self._pump})
 
 
-_service: Models | None = None
-_here: contextvars.ContextVar[Models | None] = contextvars.ContextVar("corral_models", default=None)
-
-
-def use(models: Models | None) -> Models | None:
-    """Have every `LLM` of this process ask these models; none: nobody answers. Returns what was there before."""
-    global _service  # set when the service starts, taken away when it stops
-    before, _service = _service, models
-    return before
-
-
-@contextmanager
-def using(models: Models) -> Iterator[None]:
-    """Have what runs in this block ask these models: for tests, and for services that share a process."""
-    token = _here.set(models)
-    try:
-        yield
-    finally:
-        _here.reset(token)
+_here: Here[Models] = Here("corral_models")
+use, using = _here.use, _here.using
+"""Whom every `LLM` of this process asks, or those of one block."""
 
 
 def connected() -> Models:
     """The models that answer here. Raises `ConfigError` if there are none."""
-    found = _here.get() or _service
+    found = _here.find()
     if found is None:
         raise ConfigError(
             "No models are set up here: an LLM asks the models of the service it runs in. Run the agent with `corral dev`, "

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextvars
-from collections.abc import Iterator
-from contextlib import contextmanager
-
+from corral.here import Here
 from corral.settings.tool_sections import ToolSettings
 from corral.tools.bounded import Bounded
 from corral.tools.checked import checked
@@ -16,31 +13,15 @@ from corral.tools.policy import Policy
 from corral.tools.stack import RunTool, wrap
 from corral.tools.traced import Traced
 
-_service: RunTool | None = None
-_here: contextvars.ContextVar[RunTool | None] = contextvars.ContextVar("corral_tools", default=None)
+_here: Here[RunTool] = Here("corral_tools")
+use, using = _here.use, _here.using
+"""Through which layers every toolbox of this process calls, or those of one block."""
 _alone: RunTool | None = None
-
-
-def use(run: RunTool | None) -> RunTool | None:
-    """Have every toolbox of this process call through these layers; none: through those that need no service. Returns the last."""
-    global _service
-    before, _service = _service, run
-    return before
-
-
-@contextmanager
-def using(run: RunTool) -> Iterator[None]:
-    """Have what runs in this block call through these layers: for tests, and for services that share a process."""
-    token = _here.set(run)
-    try:
-        yield
-    finally:
-        _here.reset(token)
 
 
 def connected() -> RunTool:
     """The layers that are around a call here."""
-    return _here.get() or _service or _plain()
+    return _here.find() or _plain()
 
 
 def _plain() -> RunTool:
