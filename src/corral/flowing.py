@@ -1,0 +1,1 @@
+"""Joins workflows to jobs, agents, tools, functions and HTTP."""

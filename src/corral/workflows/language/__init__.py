@@ -1,0 +1,1 @@
+"""The Amazon States Language: reading, checking and evaluating what a definition says."""
