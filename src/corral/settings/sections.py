@@ -16,6 +16,7 @@ from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSe
 from corral.settings.section import Count, Pause, Seconds, Section
 from corral.settings.tier_sections import TierSettings
 from corral.settings.tool_sections import ToolSettings
+from corral.settings.workflow_sections import WorkflowSettings
 
 
 class ServerSettings(Section, frozen=True):
@@ -242,6 +243,7 @@ class Settings(Section, frozen=True):
     tools: ToolSettings = ToolSettings()
     memory: MemorySettings = MemorySettings()
     agents: AgentSettings = AgentSettings()
+    workflows: WorkflowSettings = WorkflowSettings()
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()
     observability: ObservabilitySettings = ObservabilitySettings()
