@@ -56,7 +56,7 @@ class JobRuns:
         agent = self._agent(claimed.agent)
         context = Context(claimed.id, agent.name)
         context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
-        context.session_id = claimed.session_id
+        context.session_id, context.roles = claimed.session_id, claimed.roles
         join_trace(context, claimed.traceparent or None)
         self._begin(context)
         job.attach_to(context)

@@ -178,3 +178,28 @@ async def test_roles_come_from_the_key(build):
     assert answers["ada"]["value"] == "done"
     assert answers["bob"]["fault"]["code"] == "denied"
     assert "clerk" in answers["bob"]["fault"]["message"]
+
+
+async def test_a_job_has_the_roles_of_who_asked_for_it(build):
+    @tool(permissions=("clerk",))
+    async def refund() -> str:
+        """Give money back."""
+        return "done"
+
+    app = App()
+    app.tools.add(refund)
+
+    @app.entrypoint
+    async def clerk(payload, context):
+        reply = await app.tools.use("refund")
+        return "done" if reply.fault is None else reply.fault.code
+
+    keys = [{"key": "of-ada", "roles": ["clerk"]}, {"key": "of-bob"}]
+    service = await build(app, security={"api_keys": keys})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://corral") as client:
+        answers = {}
+        for name in ("ada", "bob"):
+            headers = {"authorization": f"Bearer of-{name}"}
+            asked = {"agent": "main", "input": {}}
+            answers[name] = (await client.post("/v1/jobs?wait=10s", json=asked, headers=headers)).json()
+    assert {name: answer.get("result") for name, answer in answers.items()} == {"ada": "done", "bob": "denied"}

@@ -27,6 +27,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant: str
     tier: str = ""
+    roles: tuple[str, ...] = ()
     session_id: str | None = None
     user_id: str | None = None
     idempotency_key: str | None = None
@@ -88,6 +89,7 @@ class Drafting:
             session_id=caller.session_id or request.session_id,
             user_id=caller.user_id or request.user_id,
             tier=caller.tier,
+            roles=caller.roles,
             queue=request.queue or QUEUE_DEFAULT,
             priority=PRIORITY_DEFAULT if request.priority is None else request.priority,
             # Nobody gets into another tenant's lane.

@@ -41,6 +41,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     session_id: str | None = None
     user_id: str | None = None
     tier: str = ""
+    roles: tuple[str, ...] = ()
+    """What who asked may do, as the credential said."""
     queue: str = QUEUE_DEFAULT
     priority: int = PRIORITY_DEFAULT
     """0 to 10, higher goes first."""
@@ -128,6 +130,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     """Whether steps or signals were written earlier, so that the journal must be read."""
     tags: tuple[str, ...]
     traceparent: str
+    roles: tuple[str, ...] = ()
 
     @property
     def claim(self) -> Claim:

@@ -38,6 +38,7 @@ def caller_of(request: Request) -> Caller:
     return Caller(
         tenant=context.tenant,
         tier=context.tier,
+        roles=context.roles,
         session_id=context.session_id,
         user_id=context.user_id,
         idempotency_key=context.idempotency_key,

@@ -25,6 +25,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_s: float | None = None
     backoff: Backoff = Backoff()
     traceparent: str = ""
+    roles: tuple[str, ...] = ()
 
 
 _spec = msgspec.json.Decoder(Spec)
@@ -129,6 +130,7 @@ def _claimed(row: Sequence[Any]) -> ClaimedJob:
         has_journal=has_journal,
         tags=tags_of(tags),
         traceparent=spec.traceparent,
+        roles=spec.roles,
     )
 
 
@@ -156,10 +158,11 @@ def _check(drafts: Sequence[JobDraft]) -> None:
         ("fairness key", {draft.fairness_key for draft in drafts}),
         ("fingerprint", {draft.fingerprint for draft in drafts}),
         ("traceparent", {draft.traceparent for draft in drafts}),
+        ("role", {role for draft in drafts if draft.roles for role in draft.roles}),
         ("tag", {tag for draft in drafts if draft.tags for tag in draft.tags}),
     ):
         for mark in marks:
-            check_id(what, mark, empty=what != "tag")
+            check_id(what, mark, empty=what not in ("tag", "role"))
 
 
 def _check_numbers(draft: JobDraft) -> None:
@@ -193,10 +196,13 @@ def _tags_of(draft: JobDraft) -> str | None:
 
 
 def _spec_of(draft: JobDraft) -> bytes:
-    if not (draft.version or draft.tier or draft.traceparent or draft.timeout_s) and draft.backoff == _USUAL:
+    if (
+        not (draft.version or draft.tier or draft.traceparent or draft.timeout_s or draft.roles)
+        and draft.backoff == _USUAL
+    ):
         return b"{}"
     return encode(
-        Spec(draft.version, draft.tier, draft.timeout_s, draft.backoff, draft.traceparent),
+        Spec(draft.version, draft.tier, draft.timeout_s, draft.backoff, draft.traceparent, draft.roles),
         "What a job asks for",
     )
 

@@ -52,6 +52,7 @@ def _row_of(draft: JobDraft) -> DraftRow:
     limit = draft.concurrency_limit if draft.concurrency_key is not None else 1
     backoff = "" if draft.backoff == _DEFAULT_BACKOFF else encode(draft.backoff, "The backoff").decode()
     tags = encode(draft.tags, "Tags").decode() if draft.tags else ""
+    roles = encode(draft.roles, "Roles").decode() if draft.roles else ""
     callback = "" if draft.callback is None else encode(draft.callback, "The callback").decode()
     return DraftRow(
         draft,
@@ -62,7 +63,7 @@ def _row_of(draft: JobDraft) -> DraftRow:
             draft.tenant, draft.agent, draft.version, draft.session_id or "", draft.user_id or "", draft.tier, draft.queue,
             draft.priority, draft.fairness_key, draft.weight, key or "", limit, _number(draft.deadline_s),
             _number(draft.timeout_s), draft.max_attempts, backoff, tags, draft.batch_id or "", callback,
-            draft.traceparent, bytearray(draft.input),
+            draft.traceparent, bytearray(draft.input), roles,
         ),
         (
             draft.id, draft.tenant, draft.agent, draft.queue, rank, draft.fairness_key, draft.weight, key or "", limit,
@@ -100,6 +101,8 @@ def _check(draft: JobDraft) -> None:
             check_id(what, value)
     for tag in draft.tags:
         check_id("tag", tag)
+    for role in draft.roles:
+        check_id("role", role)
     _check_numbers(draft)
 
 

@@ -12,7 +12,7 @@ from corral.jobs.job import Backoff, Callback, ClaimedJob, JobError, JobInfo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_tags = msgspec.json.Decoder(tuple[str, ...])
+_words = msgspec.json.Decoder(tuple[str, ...])
 _backoff = msgspec.json.Decoder(Backoff)
 _callback = msgspec.json.Decoder(Callback)
 error_of = msgspec.json.Decoder(JobError).decode
@@ -25,7 +25,7 @@ def claimed_job(row: Sequence[Any], nonce: str, now: float) -> ClaimedJob:
     """What a worker gets, out of the columns of a claim's walk."""
     (
         number, job_id, tenant, agent, body, version, session_id, user_id, tier, queue, priority, attempt, failures,
-        max_attempts, backoff, timeout_s, deadline_at, created_at, has_journal, tags, traceparent,
+        max_attempts, backoff, timeout_s, deadline_at, created_at, has_journal, tags, traceparent, roles,
     ) = row  # fmt: skip
     return ClaimedJob(
         id=job_id,
@@ -48,8 +48,9 @@ def claimed_job(row: Sequence[Any], nonce: str, now: float) -> ClaimedJob:
         created_at=created_at,
         claimed_at=now,
         has_journal=bool(has_journal),
-        tags=() if tags is None else _tags.decode(tags),
+        tags=() if tags is None else _words.decode(tags),
         traceparent=traceparent,
+        roles=() if roles is None else _words.decode(roles),
     )
 
 
@@ -71,7 +72,7 @@ def job_info(row: Sequence[Any]) -> JobInfo:
         priority=priority,
         session_id=session_id,
         user_id=user_id,
-        tags=() if tags is None else _tags.decode(tags),
+        tags=() if tags is None else _words.decode(tags),
         batch_id=batch_id,
         attempt=attempt,
         failures=failures,
