@@ -21,7 +21,7 @@ from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import ConfigError, CorralError
 from corral.limits.counting import LimitCounting
-from corral.limits.ledger import Ledger
+from corral.limits.ledger import ledger_on
 from corral.limits.pace import Pace, rules_of
 from corral.limits.store import LedgerEntry, Spend, SpendBy, SpendQuery
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, Usage
@@ -108,7 +108,7 @@ class Modelling:
         self._key = own.cache_key_generator or _key_generator(settings.cache)
         self.cached = Cached(self._shelf, generate=self._key)
         self._gathered = MicroBatching(size_max=models.embed_batch_max, wait_s=models.embed_wait_s)
-        self.ledger = Ledger(stores.ledger, settings.limits) if settings.limits.ledger else None
+        self.ledger = ledger_on(stores.ledger) if settings.limits.ledger else None
         self._ledger_store = stores.ledger
         self.call, self.embed = self._stack()
 

@@ -70,6 +70,7 @@ from corral.tools.permitted import Permitted
 from corral.tools.policy import Rule, policy_of
 from corral.tools.toolbox import Toolbox
 from corral.version import VERSION
+from corral.workflows.functions import Functions
 from corral.working import JobRuns, Part, Working
 
 _log = logging.getLogger("corral")
@@ -84,6 +85,7 @@ class Hosted(Protocol):
     compatible: bool
     agents: Agents
     tools: Toolbox
+    functions: Functions
     models: OwnFunctions
     health: Health
     on_error_hook: Callable[..., Any] | None
@@ -171,6 +173,7 @@ class Service:
             "effects": self.stores.tool_effects.expire,
             "artefacts": self.stores.tool_artefacts.expire,
             "audit": self._expire_audit,
+            "costs": self._expire_costs,
             "memory": self.stores.memory.sweep,
             "runs": self._expire_runs,
         }
@@ -405,6 +408,9 @@ class Service:
     def _expire_runs(self) -> Awaitable[int]:
         return self.stores.agent_runs.expire(before=SYSTEM_CLOCK.now() - self.settings.agents.kept_s)
 
+    def _expire_costs(self) -> Awaitable[int]:
+        return self.stores.ledger.forget(before=SYSTEM_CLOCK.now() - self.settings.limits.ledger_keep_s)
+
     def _expire_audit(self) -> Awaitable[int]:
         return self.stores.audit.expire(before=SYSTEM_CLOCK.now() - self.settings.security.audit_keep_s)
 
@@ -486,4 +492,5 @@ class Service:
             "uptime_s": round(SYSTEM_CLOCK.monotonic() - self._started_at, 1),
             "in_flight": self.in_flight,
             "store": self.stores.url,
+            "functions": [function.name for function in self.app.functions],
         }

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import pytest
 from limit_scene import LoopClock, in_jumping_time
 
 from corral.backends.open import open_stores
 from corral.errors import StoreUnavailable
-from corral.limits.ledger import Ledger
+from corral.limits.ledger import ledger_on
 from corral.limits.store import LedgerEntry, SpendQuery
 from corral.messages import Usage
-from corral.settings.model_sections import LimitSettings
-
-DAY_S = 86_400.0
 
 
 def entry(number, **more):
@@ -34,8 +30,7 @@ class Slate:
     """A store that notes what it is asked."""
 
     def __init__(self):
-        self.groups, self.forgets = [], []
-        self.old = 0
+        self.groups = []
         self.away = False
         self.held = None
 
@@ -47,29 +42,19 @@ class Slate:
             raise StoreUnavailable("away")
         self.groups.append([one.id for one in entries])
 
-    async def forget(self, *, before, limit=1000):
-        await asyncio.sleep(0.001)
-        self.forgets.append((before, limit))
-        if self.away:
-            raise StoreUnavailable("away")
-        gone = min(self.old, limit)
-        self.old -= gone
-        return gone
-
     @property
     def ids(self):
         return [one for group in self.groups for one in group]
 
 
-def ledger_on(slate, **more):
-    settings = LimitSettings(ledger_keep_s=DAY_S)
-    return Ledger(slate, settings, clock=LoopClock(), chance=lambda: 0.5, **more)
+def ledger_of(slate, **more):
+    return ledger_on(slate, chance=lambda: 0.5, **more)
 
 
 def test_entries_are_written_in_groups_soon_after():
     async def scene():
         slate = Slate()
-        ledger = ledger_on(slate)
+        ledger = ledger_of(slate)
         ledger.add(entry("early"))
         await ledger.start()
         await ledger.start()
@@ -91,7 +76,7 @@ def test_entries_are_written_in_groups_soon_after():
 def test_what_was_added_is_written_by_drain_and_by_stop():
     async def scene():
         slate = Slate()
-        ledger = ledger_on(slate)
+        ledger = ledger_of(slate)
         await ledger.drain()
         await ledger.start()
         ledger.add(entry(1))
@@ -107,7 +92,7 @@ def test_what_was_added_is_written_by_drain_and_by_stop():
 def test_a_store_that_is_away_loses_nothing_and_the_order_stays():
     async def scene():
         slate = Slate()
-        ledger = ledger_on(slate)
+        ledger = ledger_of(slate)
         await ledger.start()
         slate.away = True
         for number in range(700):
@@ -128,7 +113,7 @@ def test_more_than_there_is_room_for_is_counted_and_the_newest_stay():
     async def scene():
         slate = Slate()
         slate.held = asyncio.Event()
-        ledger = ledger_on(slate, pending_max=100)
+        ledger = ledger_of(slate, pending_max=100)
         await ledger.start()
         for number in range(60):
             ledger.add(entry(number))
@@ -150,13 +135,13 @@ def test_more_than_there_is_room_for_is_counted_and_the_newest_stay():
 def test_a_stop_while_the_store_is_away_ends_and_says_what_is_lost():
     async def scene():
         slate = Slate()
-        ledger = ledger_on(slate)
+        ledger = ledger_of(slate)
         await ledger.start()
         slate.away = True
         ledger.add(entry(1))
         await ledger.stop()
         assert (ledger.pending, ledger.dropped) == (0, 1)
-        hanging = ledger_on(slate)
+        hanging = ledger_of(slate)
         slate.held = asyncio.Event()
         await hanging.start()
         hanging.add(entry(2))
@@ -168,28 +153,10 @@ def test_a_stop_while_the_store_is_away_ends_and_says_what_is_lost():
     in_jumping_time(scene)
 
 
-def test_what_is_old_is_removed_about_every_hour_in_pieces():
-    async def scene():
-        slate = Slate()
-        ledger = ledger_on(slate)
-        slate.old = 12_000
-        await ledger.start()
-        await asyncio.sleep(2_000)
-        assert slate.old == 0
-        assert len(slate.forgets) == 4
-        assert slate.forgets[0][0] == pytest.approx(LoopClock.now() - DAY_S - 200, abs=10)
-        slate.away = True
-        await asyncio.sleep(4_000)
-        assert len(slate.forgets) == 5
-        await ledger.stop()
-
-    in_jumping_time(scene)
-
-
 async def test_entries_may_come_from_any_thread_and_land_in_the_store(tmp_path):
     stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
     await stores.start()
-    ledger = Ledger(stores.ledger, LimitSettings())
+    ledger = ledger_on(stores.ledger)
     await ledger.start()
     threads = [
         threading.Thread(target=lambda name=name: [ledger.add(entry(f"{name}-{n}", at=1000.0)) for n in range(50)])

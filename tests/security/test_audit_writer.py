@@ -66,7 +66,7 @@ async def test_what_was_added_is_kept_in_order_when_it_stops(log):
     await writer.stop()
     await writer.stop()
     assert await subjects(log) == [f"{n}" for n in range(1200)]
-    assert (writer.written, writer.dropped, writer.pending) == (1200, 0, 0)
+    assert (writer.line.written, writer.line.dropped, writer.line.pending) == (1200, 0, 0)
 
 
 async def test_draining_writes_and_goes_on(log):
@@ -126,11 +126,11 @@ async def test_what_does_not_fit_goes_to_the_log_and_is_counted(caplog):
     writer = AuditWriter(store, metrics, chance=lambda: 0.0, pending_max=3)
     for n in range(5):
         writer(entry(f"tool-{n}"))
-    assert (writer.pending, writer.dropped) == (3, 2)
+    assert (writer.line.pending, writer.line.dropped) == (3, 2)
     await writer.start()
     await store.tried.wait()
     await writer.stop()
-    assert (writer.pending, writer.dropped) == (0, 5)
+    assert (writer.line.pending, writer.line.dropped) == (0, 5)
     for n in range(5):
         assert f'"tool-{n}"' in caplog.text
     rendered = metrics.render().decode()

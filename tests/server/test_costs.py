@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from corral.app import App
+from corral.limits.store import LedgerEntry, SpendQuery
+from corral.messages import Usage
 from corral.testing.contracts.setting import eventually
 
 
@@ -96,3 +98,15 @@ async def test_deployments_are_gauged(client_of):
         await ask(acme)
         metrics = (await acme.get("/metrics")).text
     assert 'corral_llm_deployment_open{deployment="sim/small"} 0' in metrics
+
+
+async def test_what_is_older_than_it_is_kept_goes_with_the_sweeps(build):
+    app = App()
+    app.entrypoint(lambda payload: payload)
+    service = await build(app)
+    ledger = service.stores.ledger
+    old = LedgerEntry(id="e-1", tenant="default", provider="sim", model="sim/small", usage=Usage(), cost_usd=1.0, at=1.0)
+    await ledger.write([old])
+    assert await ledger.spend("default", SpendQuery())
+    assert await service._what_expires()["costs"]() == 1
+    assert not await ledger.spend("default", SpendQuery())
