@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
+    from corral.workflows.catalog_store import Definitions
+    from corral.workflows.topic_store import TopicStore
 
 
 class Stores(Protocol):
@@ -107,6 +109,11 @@ class Stores(Protocol):
         ...
 
     @property
+    def definitions(self) -> Definitions:
+        """What workflows say."""
+        ...
+
+    @property
     def tool_effects(self) -> ToolEffects:
         """What came of calls of tools."""
         ...
@@ -129,6 +136,11 @@ class Stores(Protocol):
     @property
     def summaries(self) -> SummaryStore:
         """Summaries of conversations."""
+        ...
+
+    @property
+    def topics(self) -> TopicStore:
+        """Who waits for which events."""
         ...
 
     async def start(self) -> None:

@@ -15,6 +15,7 @@ from corral.backends.postgres.agent_runs import PostgresAgentRuns
 from corral.backends.postgres.audit import PostgresAudit
 from corral.backends.postgres.blobs import PostgresBlobs
 from corral.backends.postgres.cache import PostgresCache
+from corral.backends.postgres.definitions import PostgresDefinitions
 from corral.backends.postgres.invocations import PostgresInvocations
 from corral.backends.postgres.job_days import make_days
 from corral.backends.postgres.job_depth import Depths
@@ -32,6 +33,7 @@ from corral.backends.postgres.spans import PostgresSpans
 from corral.backends.postgres.summaries import PostgresSummaries
 from corral.backends.postgres.tiers import PostgresTiers
 from corral.backends.postgres.tools import PostgresToolArtefacts, PostgresToolEffects
+from corral.backends.postgres.topics import PostgresTopics
 from corral.backends.postgres.turns import PostgresTurns
 
 
@@ -65,8 +67,10 @@ class PostgresStores:
         self.ledger = PostgresLedger(engine)
         self.memory = PostgresMemory(engine)
         self.resources = PostgresResources(engine)
+        self.definitions = PostgresDefinitions(engine)
         self.audit = PostgresAudit(engine)
         self.agent_runs = PostgresAgentRuns(engine)
+        self.topics = PostgresTopics(engine)
 
     async def start(self) -> None:
         """Connect, and bring the schema up to date."""

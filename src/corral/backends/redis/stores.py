@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
+    from corral.workflows.catalog_store import Definitions
+    from corral.workflows.topic_store import TopicStore
 
 
 class HotStores:
@@ -99,9 +101,19 @@ class HotStores:
         return self._behind.semantic
 
     @property
+    def topics(self) -> TopicStore:
+        """In the store behind."""
+        return self._behind.topics
+
+    @property
     def resources(self) -> ResourceStore:
         """In the store behind."""
         return self._behind.resources
+
+    @property
+    def definitions(self) -> Definitions:
+        """In the store behind."""
+        return self._behind.definitions
 
     @property
     def tool_effects(self) -> ToolEffects:

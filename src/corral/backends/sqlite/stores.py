@@ -8,6 +8,7 @@ from corral.backends.sqlite.agent_runs import SqliteAgentRuns
 from corral.backends.sqlite.audit import SqliteAudit
 from corral.backends.sqlite.blobs import SqliteBlobs
 from corral.backends.sqlite.cache import SqliteCache
+from corral.backends.sqlite.definitions import SqliteDefinitions
 from corral.backends.sqlite.engine import Engine
 from corral.backends.sqlite.invocations import SqliteInvocations
 from corral.backends.sqlite.job_records import SqliteJobRecords
@@ -24,6 +25,7 @@ from corral.backends.sqlite.spans import SqliteSpans
 from corral.backends.sqlite.summaries import SqliteSummaries
 from corral.backends.sqlite.tiers import SqliteTiers
 from corral.backends.sqlite.tools import SqliteToolArtefacts, SqliteToolEffects
+from corral.backends.sqlite.topics import SqliteTopics
 from corral.backends.sqlite.turns import SqliteTurns
 from corral.clock import SYSTEM_CLOCK
 
@@ -60,8 +62,10 @@ class SqliteStores:
         self.ledger = SqliteLedger(engine)
         self.memory = SqliteMemory(engine)
         self.resources = SqliteResources(engine)
+        self.definitions = SqliteDefinitions(engine)
         self.audit = SqliteAudit(engine)
         self.agent_runs = SqliteAgentRuns(engine)
+        self.topics = SqliteTopics(engine)
 
     async def start(self) -> None:
         """Open the file, making it and its folder when they are not there, and bring the schema up to date."""

@@ -1,0 +1,34 @@
+"""The port for definitions: texts that never change, named by what they say."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+
+def digest_of(text: str) -> str:
+    """The name of a definition: the same text has the same one, everywhere."""
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+class Definitions(Protocol):
+    """Definitions by tenant and digest. Raises `StoreUnavailable`.
+
+    A machine, its versions and its executions all name theirs, and none is ever changed: the version that an execution
+    began with is the one that it finishes with.
+    """
+
+    async def keep(self, tenant: str, text: str) -> str:
+        """Keep a definition, once however often it comes; durable when its digest is returned.
+
+        Raises `ValidationFailed` for half a surrogate pair.
+        """
+        ...
+
+    async def text(self, tenant: str, digest: str) -> str | None:
+        """What was kept, to the letter; none for what this tenant never kept."""
+        ...
+
+    async def forget(self, tenant: str, digest: str) -> bool:
+        """Remove one that nothing names any more. False: it was not there."""
+        ...
