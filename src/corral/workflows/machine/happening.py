@@ -63,6 +63,8 @@ class ItemsRead(Happening, frozen=True):
 
     frame: str
     total: int
+    arn: str = ""
+    """Of the map run: what a state that has begun another one since need not listen to."""
 
 
 class MapRunEnded(Happening, frozen=True):
@@ -72,6 +74,8 @@ class MapRunEnded(Happening, frozen=True):
     result: Any = None
     error: str = ""
     cause: str = ""
+    arn: str = ""
+    """Of the map run."""
 
 
 class Stopped(Happening, frozen=True):
