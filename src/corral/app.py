@@ -22,6 +22,7 @@ from corral.runtime.works import own_name
 from corral.tools.policy import Rule
 from corral.tools.tool import Tool, made_tool
 from corral.tools.toolbox import Toolbox
+from corral.workflows.functions import Function, Functions
 
 if TYPE_CHECKING:
     from corral.messages import ModelCall
@@ -79,6 +80,8 @@ class App:
         self.agents = Agents()
         self.tools = Toolbox()
         """Those that are not only an agent's own."""
+        self.functions = Functions()
+        """What tasks of workflows call."""
         self.rules: list[Rule] = []
         """What tools may do, beside what the settings say."""
         self.health = Health()
@@ -147,6 +150,25 @@ class App:
 
         def made(fn: Callable[..., Any]) -> Tool:
             return self.tools.add(made_tool(fn, around=around, **marks))
+
+        return made if fn is None else made(fn)
+
+    # -- functions
+
+    @overload
+    def function(self, fn: F, /) -> F: ...
+    @overload
+    def function(self, /, **bounds: Any) -> Callable[[F], F]: ...
+    def function(self, fn: Any = None, /, *, name: str = "", **bounds: Any) -> Any:
+        """Have tasks of workflows call it, as `corral:function:NAME` or as the Lambda function of that name.
+
+        It is called as `fn(payload)` or `fn(payload, context)`, and may be async or not; what it returns is JSON. Its own
+        bounds are `concurrency`, `timeout_s`, `queue` and `retries`.
+        """
+
+        def made(fn: F) -> F:
+            self.functions.add(Function(name=name or getattr(fn, "__name__", ""), fn=fn, **bounds))
+            return fn
 
         return made if fn is None else made(fn)
 
@@ -236,7 +258,8 @@ class App:
         """
         from corral.service import Service  # noqa: PLC0415 - defining agents must not load a server
 
-        empty = not len(self.agents) and not self.agents.lazies and self.websocket_handler is None
+        served = len(self.agents) + len(self.agents.lazies) + len(self.functions)
+        empty = not served and self.websocket_handler is None
         if empty and self.needs_agents and not self.compatible:
             raise ConfigError("This app has no agent: decorate a function with `@app.entrypoint`.")
         return Service(self, settings, run_folder=run_folder, development=development)

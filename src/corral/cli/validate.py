@@ -41,6 +41,7 @@ class Findings(msgspec.Struct):
     entrypoint: str = ""
     files: list[str] = []
     agents: list[dict[str, Any]] = []
+    functions: list[str] = []
     problems: list[Problem] = []
     warnings: list[str] = []
 
@@ -155,7 +156,8 @@ def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> A
         findings.problems.append(Problem(_place(error, target), "", error.message))
         return None
     findings.agents = [_agent(agent) for agent in agents]
-    if not agents and not found.agents.lazies and not found.compatible:
+    findings.functions = [function.name for function in found.functions]
+    if not agents and not found.agents.lazies and not found.functions and not found.compatible:
         message = "This app has no agent: decorate a function with `@app.entrypoint`."
         findings.problems.append(Problem(target, "", message))
     elif loaded is not None:
@@ -214,5 +216,5 @@ def _show(findings: Findings) -> None:
         return
     for name in findings.files:
         show(f"{_short(name)}  {dim('ok')}")
-    agents = ", ".join(agent["name"] for agent in findings.agents) or "(built when the app starts)"
-    show(f"{_short(findings.entrypoint)}  {dim('ok')}  {agents}")
+    names = [agent["name"] for agent in findings.agents] + [f"{name}()" for name in findings.functions]
+    show(f"{_short(findings.entrypoint)}  {dim('ok')}  {', '.join(names) or '(built when the app starts)'}")

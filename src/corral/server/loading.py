@@ -17,6 +17,10 @@ from corral.errors import AppLoadError
 
 _AGENT_METHODS = ("astream", "stream_async", "run_stream", "invoke")
 _FOUND_MAX = 8
+_FUNCTIONS = "FUNCTIONS"
+"""What a file calls the functions that tasks of workflows call: name to handler."""
+_HOST = "corral.hosting"
+"""Makes an app of functions alone. It stands above this, as the user's file does, and is loaded as that is."""
 
 _loading = False
 
@@ -26,7 +30,7 @@ def load_app(target: str) -> Any:
     where, _, attribute = target.partition(":")
     with _only_loading():
         module = _load_file(Path(where)) if where.endswith(".py") or Path(where).is_file() else _load_module(where)
-    return _find(module, where, attribute)
+    return _with_functions(module, where, attribute)
 
 
 def is_loading() -> bool:
@@ -128,6 +132,19 @@ def users_traceback(error: BaseException) -> str:
 def _is_ours(frame: traceback.FrameSummary) -> bool:
     house = str(Path(__file__).parent.parent)
     return frame.filename.startswith((house, "<frozen ")) or "/importlib/" in frame.filename
+
+
+def _with_functions(module: ModuleType, where: str, attribute: str) -> Any:
+    """The app, and what the file calls `FUNCTIONS` in it; of a file that has no app, an app of those alone."""
+    handlers = getattr(module, _FUNCTIONS, None)
+    if not isinstance(handlers, dict):
+        return _find(module, where, attribute)
+    if not attribute and not any(map(_is_app, vars(module).values())):
+        return importlib.import_module(_HOST).host(Path(where).stem, handlers)
+    app = _find(module, where, attribute)
+    new = {name: handler for name, handler in handlers.items() if app.functions.find(name) is None}
+    app.functions.add_handlers(new)
+    return app
 
 
 def _find(module: ModuleType, where: str, attribute: str) -> Any:
