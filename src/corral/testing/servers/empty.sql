@@ -38,6 +38,7 @@ DELETE FROM corral.semantic_routes;
 DELETE FROM corral.semantic_labels;
 DELETE FROM corral.audit;
 DELETE FROM corral.audit_heads;
+DELETE FROM corral.event_rules;
 DELETE FROM corral.resources;
 DELETE FROM corral.agent_runs;
 DELETE FROM corral.tool_effects;
