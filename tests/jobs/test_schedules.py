@@ -7,7 +7,18 @@ import pytest
 from corral.errors import NotFound, ValidationFailed
 from corral.jobs import schedules
 from corral.jobs.request import read_request
-from corral.jobs.schedules import Planned, check_name, due, faults_in_settings, from_settings, plan, planned, zone_of
+from corral.jobs.schedules import (
+    STARTER,
+    Planned,
+    check_name,
+    due,
+    faults_in_settings,
+    from_settings,
+    job_of,
+    plan,
+    planned,
+    zone_of,
+)
 
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -121,3 +132,26 @@ def test_names():
     for name in ("", "a b", ".hidden", "a/b", "x" * 101):
         with pytest.raises(ValidationFailed):
             check_name(name)
+
+
+def test_a_schedule_starts_a_workflow():
+    said = from_settings({"cron": "@hourly", "workflow": "triage", "input": {"kind": "daily"}, "priority": 7})
+    job = plan("acme", "report", said, now=T0).job
+    assert job == {"agent": STARTER, "priority": 7, "input": {"workflow": "triage", "input": {"kind": "daily"}}}
+    assert read_request(job).priority == 7
+    bare = plan("acme", "report", Planned(cron="@hourly", workflow="triage"), now=T0)
+    assert bare.job["input"] == {"workflow": "triage", "input": {}}
+
+
+@pytest.mark.parametrize(
+    ("said", "pointer"),
+    [
+        (Planned(cron="@hourly"), "/job"),
+        (Planned(cron="@hourly", workflow="triage", job={"agent": "main"}), "/workflow"),
+        (Planned(cron="@hourly", job={"agent": "main"}, input=1), "/input"),
+    ],
+)
+def test_a_schedule_makes_one_thing(said, pointer):
+    with pytest.raises(ValidationFailed) as caught:
+        job_of(said)
+    assert caught.value.errors[0]["pointer"] == pointer

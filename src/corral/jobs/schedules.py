@@ -16,7 +16,10 @@ import msgspec
 from corral.errors import CorralError, ValidationFailed
 from corral.jobs.cron import parse_cron
 from corral.jobs.job import Schedule
-from corral.jobs.request import JobRequest, check_fields
+from corral.jobs.request import JobRequest, check_fields, fault
+
+STARTER = "corral.start"
+"""The house's own job that starts a workflow, whoever wants it started."""
 
 RESERVED_PREFIX = "settings:"
 """Begins the names of schedules that stand in the settings; nobody else may save or remove those."""
@@ -43,6 +46,27 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     catch_up: CatchUp = "one"
     paused: bool = False
     job: dict[str, Any] = {}
+    workflow: str | None = None
+    """What starts in the place of a job: a workflow's name."""
+    input: Any = msgspec.UNSET
+    """The workflow's."""
+
+
+def job_of(said: Planned) -> dict[str, Any]:
+    """The job that each of its times makes. Raises `ValidationFailed` where both a job and a workflow are named, or neither."""
+    if said.workflow is not None and "agent" in said.job:
+        raise fault("/workflow", "A schedule has a `job` or a `workflow`, not both.")
+    if said.workflow is not None:
+        given = {} if said.input is msgspec.UNSET else said.input
+        return {**said.job, "agent": STARTER, "input": {"workflow": said.workflow, "input": given}}
+    if not said.job:
+        raise fault(
+            "/job",
+            "A schedule needs a `workflow`, or a `job`: what `POST /v1/jobs` takes, such as an `agent` and an `input`.",
+        )
+    if said.input is not msgspec.UNSET:
+        raise fault("/input", "`input` is a workflow's; that of a job stands in `job`.")
+    return said.job
 
 
 def check_name(name: str) -> str:
@@ -65,7 +89,7 @@ def plan(tenant: str, name: str, said: Planned, *, now: float, last_at: float | 
         catch_up=said.catch_up,
         paused=said.paused,
         # As it comes back from the store: what YAML makes a date is a text in JSON.
-        job=msgspec.json.decode(msgspec.json.encode(said.job)),
+        job=msgspec.json.decode(msgspec.json.encode(job_of(said))),
         next_at=cron.after(now, zone),
         last_at=last_at,
     )
@@ -80,7 +104,8 @@ def from_settings(entry: Mapping[str, Any]) -> Planned:
     """An entry of `jobs.schedules`: what is not about times is the job. Raises `ValidationFailed`."""
     of_job = () if "job" in entry else JobRequest.__struct_fields__
     check_fields(dict(entry), (*Planned.__struct_fields__, *of_job))
-    own = {key: value for key, value in entry.items() if key in Planned.__struct_fields__ and key != "job"}
+    of_schedule = set(Planned.__struct_fields__) - {"job", *(() if "workflow" in entry else ("input",))}
+    own = {key: value for key, value in entry.items() if key in of_schedule}
     job = entry.get("job", {key: value for key, value in entry.items() if key not in own})
     try:
         return msgspec.convert({**own, "job": job}, Planned)

@@ -12,7 +12,7 @@ from corral.errors import NotFound, ValidationFailed
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import Schedule
 from corral.jobs.request import check_fields, fault
-from corral.jobs.schedules import Planned, check_name, planned
+from corral.jobs.schedules import STARTER, Planned, check_name, job_of, planned
 from corral.jobs.store import ScheduleStore
 from corral.server.http import Request
 from corral.server.routes import Handler
@@ -66,10 +66,11 @@ class JobSchedules:
         if before is None and len(known) >= SCHEDULES_MAX:
             raise ValidationFailed(f"There are {len(known)} schedules; at most {SCHEDULES_MAX}: remove some.")
         try:
-            self._desk.check(tenant, said.job)  # a job that cannot be made is told now
+            self._desk.check(tenant, job_of(said))  # a job that cannot be made is told now
         except ValidationFailed as error:
+            where = "/job" if said.workflow is None else ""
             faults: list[dict[str, object]] = [
-                {**one, "pointer": f"/job{one.get('pointer', '')}"} for one in error.errors
+                {**one, "pointer": f"{where}{one.get('pointer', '')}"} for one in error.errors
             ]
             said_so = "; ".join(f"{one['pointer']}: {one['message']}" for one in faults)
             raise ValidationFailed(said_so or f"/job: {error.message}", errors=faults) from None
@@ -101,8 +102,7 @@ def _said(body: Any) -> Planned:
     for name in ("cron", "timezone"):
         if len(getattr(said, name)) > _TEXT_MAX:
             raise fault(f"/{name}", f"`{name}` has more than {_TEXT_MAX} characters.")
-    if not said.job:
-        raise fault("/job", "A schedule needs a `job`: what `POST /v1/jobs` takes, such as an `agent` and an `input`.")
+    job_of(said)
     return said
 
 
@@ -112,6 +112,8 @@ def _shown(schedule: Schedule) -> dict[str, Any]:
     if isinstance(callback, dict) and isinstance(callback.get("headers"), dict):
         hidden = {**callback, "headers": dict.fromkeys(callback["headers"], "***")}
         view["job"] = {**schedule.job, "callback": hidden}
+    wanted = schedule.job.get("input") if schedule.job.get("agent") == STARTER else None
+    view["workflow"] = wanted.get("workflow") if isinstance(wanted, dict) else None
     return view
 
 

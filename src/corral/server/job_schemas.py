@@ -257,17 +257,31 @@ QUEUES: Schema = objects(
 QUEUE_NOW: Schema = objects({**_QUEUE_STATS, "workers": _WORKERS, "per_s": _PER_S})
 
 _CATCH_UP: Schema = {"enum": ["skip", "one", "all"], "description": "What to do about times that nobody was there."}
+_TIMES: dict[str, Schema] = {
+    "cron": {"type": "string", "maxLength": 256, "description": "Five fields, or `@every 90s`, `@hourly`, …"},
+    "timezone": {"type": "string", "maxLength": 256, "description": "Such as `Europe/Berlin`; `UTC`."},
+    "catch_up": _CATCH_UP,
+    "paused": {"type": "boolean"},
+}
 SCHEDULE_REQUEST: Schema = {
-    "type": "object",
-    "properties": {
-        "cron": {"type": "string", "maxLength": 256, "description": "Five fields, or `@every 90s`, `@hourly`, …"},
-        "timezone": {"type": "string", "maxLength": 256, "description": "Such as `Europe/Berlin`; `UTC`."},
-        "catch_up": _CATCH_UP,
-        "paused": {"type": "boolean"},
-        "job": JOB_REQUEST,
-    },
-    "required": ["cron", "job"],
-    "additionalProperties": False,
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {**_TIMES, "job": JOB_REQUEST},
+            "required": ["cron", "job"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                **_TIMES,
+                "workflow": {**_TEXT, "description": "What starts in the place of a job."},
+                "input": {"description": "The workflow's input; none: `{}`."},
+            },
+            "required": ["cron", "workflow"],
+            "additionalProperties": False,
+        },
+    ]
 }
 SCHEDULE: Schema = objects(
     {
@@ -277,6 +291,7 @@ SCHEDULE: Schema = objects(
         "catch_up": _CATCH_UP,
         "paused": {"type": "boolean"},
         "job": {"type": "object"},
+        "workflow": {"type": ["string", "null"], "description": "What it starts in the place of a job."},
         "next_at": _TIME_OR_NULL,
         "last_at": _TIME_OR_NULL,
     }
