@@ -12,7 +12,7 @@ from corral.errors import IdempotencyKeyReused, NotFound, QueueFull, StoreUnavai
 from corral.jobs.desk import JobDesk
 from corral.jobs.drafting import Caller
 from corral.jobs.hub import JobHub
-from corral.jobs.job import Backoff, Enqueued, JobQuery, QueueStats, Schedule
+from corral.jobs.job import Backoff, Ending, Enqueued, JobQuery, QueueStats, Schedule
 from corral.jobs.request import BatchRequest, JobRequest, read_request
 from corral.settings.sections import JobSettings
 
@@ -215,6 +215,57 @@ async def test_a_job_is_handed_in_and_ends(desk, stores):
     assert msgspec.json.decode(claimed.input) == {"text": "ä\0"}
     await stores.jobs.settle([Ending(claim=claimed.claim, kind="succeeded", result=b"1")])
     assert bytes((await waiting).result) == b"1"
+
+
+async def test_who_hands_in_and_waits_hears_the_end(desk, stores):
+    waiting = asyncio.create_task(desk.run(ACME, JobRequest(agent="a", input=1), 30.0))
+    job = None
+    while job is None:
+        (job,) = (await stores.jobs.claim("w", queues=(), limit=1, lease_s=30.0)).jobs or (None,)
+    await stores.jobs.settle([Ending(claim=job.claim, kind="succeeded", result=b"42")])
+    enqueued, info = await waiting
+    assert (enqueued.id, enqueued.is_new, info.status, bytes(info.result)) == (job.id, True, "succeeded", b"42")
+    assert (len(desk.hub), desk.hub.jobs_followed) == (0, 0)
+
+
+async def test_who_waits_long_enough_gets_the_job_as_it_is(desk):
+    enqueued, info = await desk.run(ACME, JobRequest(agent="a"), 0.0)
+    assert (info.id, info.status) == (enqueued.id, "queued")
+
+
+async def test_the_same_request_again_waits_for_the_first_job(desk, stores):
+    asked = msgspec.structs.replace(ACME, idempotency_key="k")
+    first = await desk.submit(asked, JobRequest(agent="a"))
+    (job,) = (await stores.jobs.claim("w", queues=(), limit=1, lease_s=30.0)).jobs
+    await stores.jobs.settle([Ending(claim=job.claim, kind="succeeded", result=b"1")])
+    enqueued, info = await desk.run(asked, JobRequest(agent="a"), 30.0)
+    assert (enqueued.id, enqueued.is_new, info.status) == (first.id, False, "succeeded")
+
+
+async def test_a_worker_that_leaves_holds_nobody_who_waits(desk, stores):
+    waiting = asyncio.create_task(desk.run(ACME, JobRequest(agent="a"), 30.0))
+    async with asyncio.timeout(10):
+        while not (await stores.jobs.claim("w", queues=(), limit=1, lease_s=30.0)).jobs:
+            pass
+    desk.hub.drain()
+    _, info = await waiting
+    assert info.status == "running"
+
+
+async def test_a_store_that_goes_away_while_one_waits_loses_no_job(desk, monkeypatch):
+    async def away(*_):
+        raise StoreUnavailable
+
+    monkeypatch.setattr(desk._records, "get", away)
+    enqueued, info = await desk.run(ACME, JobRequest(agent="a"), 30.0)
+    assert (enqueued.is_new, info) == (True, None)
+
+
+async def test_where_too_many_wait_a_job_is_handed_in_all_the_same(stores):
+    hub = JobHub(stores.jobs, stores.job_records, followers_max=0)
+    desk = JobDesk(stores.jobs, stores.job_records, hub, JobSettings())
+    enqueued, info = await desk.run(ACME, JobRequest(agent="a"), 30.0)
+    assert (enqueued.is_new, info) == (True, None)
 
 
 async def test_a_batch_repeated_is_one_batch(desk):

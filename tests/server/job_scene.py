@@ -106,6 +106,13 @@ class JobScene:
         claimed = await self.stores.jobs.claim("w", queues=[], limit=limit, lease_s=60)
         return claimed.jobs
 
+    async def first(self):
+        """The next job, once there is one."""
+        async with asyncio.timeout(10):
+            while not (jobs := await self.claim()):
+                pass
+        return jobs[0]
+
     async def say(self, job, *pieces, kind="piece"):
         return await self.stores.jobs.emit(
             [JobEventDraft(job.claim, kind, json.dumps(piece).encode()) for piece in pieces]

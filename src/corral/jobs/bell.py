@@ -18,6 +18,10 @@ class Bell:
         self._rung = True
         self._wake()
 
+    def hush(self) -> None:
+        """Forget a ring that nobody waited for."""
+        self._rung = False
+
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

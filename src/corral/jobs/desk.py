@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_time_id
-from corral.errors import JobNotFound, JobStateConflict, NotFound, PayloadTooLarge, ValidationFailed
+from corral.errors import (
+    JobNotFound,
+    JobStateConflict,
+    NotFound,
+    Overloaded,
+    PayloadTooLarge,
+    StoreUnavailable,
+    ValidationFailed,
+)
 from corral.jobs.drafting import Caller, CheckInput, Drafting, fingerprint_of
 from corral.jobs.follower import Follower
 from corral.jobs.hub import JobHub
@@ -87,6 +96,22 @@ class JobDesk:
     async def submit(self, caller: Caller, request: JobRequest) -> Enqueued:
         """Enqueue a job, durably. Raises `NotFound`, `ValidationFailed`, `QueueFull`, `IdempotencyKeyReused`."""
         return await self._submissions.add(self._drafting.draft(caller, request))
+
+    async def run(self, caller: Caller, request: JobRequest, wait_s: float) -> tuple[Enqueued, JobInfo | None]:
+        """Enqueue a job as `submit` does, and wait for its end for so long: the job as it then is.
+
+        None: it was enqueued, and nobody can say more: too many wait here, or the store does not answer any more.
+        """
+        draft = self._drafting.draft(caller, request)
+        if self.hub.is_full:
+            return await self._submissions.add(draft), None
+        with self.hub.expecting(draft.id) as expected:
+            enqueued = await self._submissions.add(draft)
+            with suppress(Overloaded, StoreUnavailable):
+                if enqueued.id == draft.id:
+                    return enqueued, await expected.ended(caller.tenant, wait_s)
+                return enqueued, await self.get(caller.tenant, enqueued.id, wait_s=wait_s)
+            return enqueued, None
 
     async def submit_batch(self, caller: Caller, request: BatchRequest) -> SubmittedBatch:
         """Enqueue a job for each input, all or none, under one handle."""

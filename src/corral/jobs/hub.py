@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import JobNotFound, Overloaded, StoreUnavailable
 from corral.jobs.bell import Bell
+from corral.jobs.expected import Expected
 from corral.jobs.follower import Follower
 from corral.jobs.job import JobEvent, JobInfo
 from corral.jobs.states import TERMINAL
@@ -51,6 +53,7 @@ class JobHub:
         self._topics: dict[str, Topic] = {}
         self._looked_up: dict[str, bool] = {}
         """Jobs that are being looked up, and whether they moved meanwhile."""
+        self._expected: dict[str, Expected] = {}
         self._dirty: dict[Topic, None] = {}
         self._readers: set[asyncio.Task[None]] = set()
         self._watch: JobWatch | None = None
@@ -64,6 +67,11 @@ class JobHub:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody more can follow."""
+        return self._count >= self._followers_max
 
     @property
     def jobs_followed(self) -> int:
@@ -115,7 +123,7 @@ class JobHub:
 
         Begins with the events after number `after`; without `events`, only its states are told.
         """
-        if self._count >= self._followers_max:
+        if self.is_full:
             raise Overloaded(
                 f"This worker has as many followers of jobs as it may ({self._followers_max}).", retry_after_s=1
             )
@@ -143,6 +151,27 @@ class JobHub:
                 await bell.wait(left_s)
         finally:
             follower.close()
+
+    @contextmanager
+    def expecting(self, job_id: str) -> Iterator[Expected]:
+        """Watch a job that is about to be enqueued under this id: whoever hands it in and waits hears of it the soonest.
+
+        It counts as a follower: ask `is_full` before.
+        """
+        self._count += 1
+        expected = self._expected[job_id] = Expected(self, self._records, job_id, self._now, self._poll_s)
+        forget = self.on_drain(expected.moved)
+        watch = self._watch
+        if watch is not None:
+            watch.follow(job_id)
+        try:
+            yield expected
+        finally:
+            if watch is not None:
+                watch.unfollow(job_id)
+            forget()
+            del self._expected[job_id]
+            self._count -= 1
 
     def leave(self, follower: Follower, topic: Topic) -> None:
         """`Follower.close` calls this."""
@@ -199,6 +228,9 @@ class JobHub:
                 self._mark(topic)
             if job_id in self._looked_up:
                 self._looked_up[job_id] = True
+            expected = self._expected.get(job_id)
+            if expected is not None:
+                expected.moved()
 
     def _mark(self, topic: Topic) -> None:
         """Have the topic read, soon and once."""

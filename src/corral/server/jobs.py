@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from corral.errors import NotFound, Overloaded, StoreUnavailable
+from corral.errors import NotFound
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobInfo, signal_of
 from corral.jobs.request import check_fields, fault, read_batch, read_request
@@ -101,14 +100,14 @@ class JobRoutes:
             await self._submit_batch(request, body)
             return
         desk, caller = self._desk, caller_of(request)
-        job = await desk.submit(caller, read_request(body))
+        info: JobInfo | None = None
+        if wait_s > 0:
+            job, info = await desk.run(caller, read_request(body), wait_s)
+        else:
+            job = await desk.submit(caller, read_request(body))
         headers: list[Header] = [location(f"/v1/jobs/{job.id}"), *applied]
         if not job.is_new:
             headers.append(_REPLAYED)
-        info: JobInfo | None = None
-        if wait_s > 0:
-            with suppress(Overloaded, StoreUnavailable):  # it is in the queue: who hears otherwise hands it in again
-                info = await desk.get(caller.tenant, job.id, wait_s=wait_s)
         if info is not None and info.status in TERMINAL:
             await request.respond_json(shown(info), 200, headers)
             return
