@@ -13,7 +13,7 @@ PATTERNS: tuple[Pattern, ...] = ("", "sync", "sync:2", "waitForTaskToken")
 
 _OWN = re.compile(r"corral:(?P<service>agent|tool|function|job):(?P<name>[^\s:.]+)(?:\.(?P<pattern>waitForTaskToken))?")
 _ALONE = re.compile(r"corral:(?P<service>http|approval)(?:\.(?P<pattern>waitForTaskToken))?")
-_FUNCTION = re.compile(r"arn:aws[\w-]*:lambda:[\w-]*:\d*:function:(?P<name>[\w-]+)(?::(?P<qualifier>[\w$-]+))?")
+_FUNCTION = re.compile(r"arn:aws[\w-]*:lambda:[\w-]*:[\w-]*:function:(?P<name>[\w-]+)(?::(?P<qualifier>[\w$-]+))?")
 _ACTIVITY = re.compile(r"arn:aws[\w-]*:states:[\w-]*:\d*:activity:(?P<name>[^\s:]+)")
 _SERVICE = re.compile(
     r"arn:aws[\w-]*:states:[\w-]*:\d*:(?P<service>lambda|states):(?P<action>invoke|startExecution)"
