@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,3 +23,7 @@ class Scope(msgspec.Struct, kw_only=True):
     """JSONata: `$states.result`, where there is one."""
     error_output: Any = msgspec.UNSET
     """JSONata: `$states.errorOutput`, in a Catch."""
+    chance: Callable[[], float] = random.random
+    """From 0 to 1, for what is random on purpose: `States.MathRandom`, `$uuid()`."""
+    clock: Callable[[], float] = time.time
+    """For `$now()` and `$millis()`."""
