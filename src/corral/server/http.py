@@ -175,6 +175,12 @@ class Request:
         """Send a value as JSON."""
         await self.respond(status, msgspec.json.encode(value), JSON, headers)
 
+    async def respond_nothing(self) -> None:
+        """Send 204: it is done, and there is nothing to say."""
+        self.status = 204
+        await self.send({"type": "http.response.start", "status": 204, "headers": self.response_headers})
+        await self.send({"type": "http.response.body", "body": b""})
+
 
 class StreamWriter(Protocol):
     """Where the pieces of a response go."""
