@@ -40,8 +40,10 @@ class StateFailed(Exception):
         evaluation: bool = False,
         location: str | None = None,
         catchable: bool = True,
+        retryable: bool = True,
+        also: tuple[str, ...] = (),
     ) -> None:
-        """Say what failed."""
+        """Say what failed; an empty `error` is one that nobody named."""
         self.error = error
         self.cause = cause
         self.prefixed = prefixed
@@ -49,4 +51,8 @@ class StateFailed(Exception):
         self.location = location
         self.catchable = catchable
         """False: neither Retry nor Catch may look at it."""
+        self.retryable = retryable
+        """False: trying again is of no use."""
+        self.also = also
+        """Other names by which Retry and Catch know it."""
         super().__init__(f"{error}: {cause}" if cause else error)

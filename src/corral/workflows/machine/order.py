@@ -40,6 +40,8 @@ class StartMapRun(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     arn: str
     spec: dict[str, Any]
     """What `distributed.py` made of the state: reader, items, batcher, selector, tolerance, concurrency, writer; all evaluated."""
+    redrive: bool = False
+    """A run that has failed goes on with the children that did not succeed."""
 
 
 class CancelMapRun(msgspec.Struct, frozen=True, tag=True):

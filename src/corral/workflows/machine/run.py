@@ -99,12 +99,19 @@ class Frames:
         """`loaded`: every frame that is not done. `complete`: parents whose done children are loaded as well."""
         self._frames = {frame.id: frame for frame in loaded}
         self._complete = set(complete)
+        self._below: dict[str, dict[str, None]] = {}
+        for frame in self._frames.values():
+            self._place_below(frame)
         self.changed: dict[str, None] = {}
         self.removed: dict[str, None] = {}
 
     def __getitem__(self, frame_id: str) -> Frame:
         """A frame that is loaded."""
         return self._frames[frame_id]
+
+    def get(self, frame_id: str) -> Frame | None:
+        """A frame that is loaded; none: there is none, or it is not loaded."""
+        return self._frames.get(frame_id)
 
     def __contains__(self, frame_id: str) -> bool:
         """Whether there is such a frame, and it is loaded."""
@@ -117,6 +124,7 @@ class Frames:
     def add(self, frame: Frame) -> None:
         """A frame begins."""
         self._frames[frame.id] = frame
+        self._place_below(frame)
         self.removed.pop(frame.id, None)
         self.changed[frame.id] = None
 
@@ -132,17 +140,28 @@ class Frames:
         """All children of a frame, done ones as well, by index. Raises `NotLoaded`."""
         if parent not in self._complete:
             raise NotLoaded(parent)
-        return sorted((f for f in self._frames.values() if f.parent == parent), key=lambda frame: frame.index)
+        return sorted(self.loaded_children(parent), key=lambda frame: frame.index)
+
+    def loaded_children(self, parent: str) -> list[Frame]:
+        """The children of a frame that are loaded: at least those that are not done."""
+        return [self._frames[child] for child in self._below.get(parent, ())]
 
     def remove(self, frame_id: str) -> None:
         """A frame is over and nobody needs it; a store removes all below it with it, loaded or not."""
         gone = [frame_id]
         while gone:
             one = gone.pop()
-            gone += [frame.id for frame in self._frames.values() if frame.parent == one]
-            if self._frames.pop(one, None) is not None:
+            gone += self._below.pop(one, ())
+            frame = self._frames.pop(one, None)
+            if frame is not None:
                 self.changed.pop(one, None)
+                if frame.parent is not None and frame.parent in self._below:
+                    self._below[frame.parent].pop(one, None)
             self.removed[one] = None
+
+    def _place_below(self, frame: Frame) -> None:
+        if frame.parent is not None:
+            self._below.setdefault(frame.parent, {})[frame.id] = None
 
 
 class Run:
@@ -172,3 +191,7 @@ class Run:
         self.ended: Ended | None = None
         self.unfinished = False
         """It could go on at once, and stopped because it has done enough for one transaction: tell it `Woken` again."""
+        self.context: dict[str, Any] | None = None
+        """The context object that expressions see instead of the execution's own: for trying a state."""
+        self.trace: dict[str, Any] | None = None
+        """Where the machine notes how data went through a state, for who tries one; none: nowhere."""
