@@ -1,0 +1,396 @@
+"""Moves executions: load, tell the machine what happened, write it down, and again if somebody else was quicker.
+
+Messages for one execution that wait here are told together and written in one transaction. Nobody owns an execution: two
+processes that move the same one meet at its revision, one of them is refused, and begins again from what is there now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from corral.clock import Clock, new_id
+from corral.workflows.doing import Tell
+from corral.workflows.handing import Handing
+from corral.workflows.keeping import Keeping, KeptFacts, Pocket, facts_of, kept_facts, outcome_of
+from corral.workflows.language.definition import Machine
+from corral.workflows.machine.happening import (
+    MapRunEnded,
+    Message,
+    Redriven,
+    Started,
+    TaskFailed,
+    TaskSubmitted,
+    TaskSucceeded,
+    Woken,
+)
+from corral.workflows.machine.order import CancelMapRun, CancelTask
+from corral.workflows.machine.run import Facts, Frames, NotLoaded, Run
+from corral.workflows.machines import Machines
+from corral.workflows.store import ExecutionNotFound, ExecutionRow, Executions, Move
+from corral.workflows.writing import Tasks, answer_task, break_off, map_token, tasks_of, wake_at
+
+_log = logging.getLogger("corral.workflows")
+
+Key: TypeAlias = tuple[str, str]
+"""Tenant and execution."""
+
+_BATCH_MAX = 64
+"""Messages that are told in one transaction."""
+_NOTE_S = 0.05
+_PAUSE_S = 0.002
+_PAUSE_MAX_S = 0.1
+_HELD_MAX = 4096
+"""Executions that this process remembers as it wrote them last: it need not load them when it is the next to move them."""
+_HELD_BYTES_MAX = 64_000_000
+_HELD_ONE_MAX = 1_000_000
+_ENTERED = "StateEntered"
+_REDRIVABLE = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """A move that was written down."""
+
+    key: Key
+    move: Move
+    is_new: bool
+    entered: int
+    """States that were entered."""
+
+
+class _Held(msgspec.Struct, kw_only=True):
+    """An execution as it was written last."""
+
+    row: ExecutionRow
+    kept: KeptFacts
+    facts: Facts
+    frames: Frames
+    size: int
+
+
+class _Waiting(NamedTuple):
+    message: Message
+    at: float
+    heard: asyncio.Future[bool] | None = None
+    answer: bytes | None = None
+
+
+class _Line:
+    """Messages that wait for one execution, and whether somebody is at it."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Waiting] = deque()
+        self.working = False
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Mover:
+    """Moves all executions that this process has news for."""
+
+    def __init__(  # noqa: PLR0913 - its parts, and what tests turn; all by name
+        self,
+        store: Executions,
+        *,
+        keeping: Keeping,
+        machines: Machines,
+        handing: Handing,
+        tell: Tell,
+        moved: Callable[[Moved], None],
+        clock: Clock,
+        chance: Callable[[], float],
+        new_secret: Callable[[], str],
+    ) -> None:
+        """`moved` is told of everything that was written, on this loop."""
+        self._store = store
+        self._keeping = keeping
+        self._machines = machines
+        self._handing = handing
+        self._tell = tell
+        self._moved = moved
+        self._clock = clock
+        self._chance = chance
+        self._new_secret = new_secret
+        self._lines: dict[Key, _Line] = {}
+        self._held: OrderedDict[Key, _Held] = OrderedDict()
+        self._held_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- what others call -------------------------------------------------------------------------------------------
+
+    async def begin(self, row: ExecutionRow, given: object) -> ExecutionRow:
+        """Begin an execution and move it as far as it goes, in one transaction. Answers with the one that has its ARN."""
+        kept = kept_facts(row)
+        facts = facts_of(row, kept, given)
+        machine = await self._machines.get(row.tenant, kept.digest)
+        held = _Held(row=row, kept=kept, facts=facts, frames=Frames(), size=0)
+        run = self._run(held)
+        pocket = Pocket(self._keeping, row.tenant, row.id)
+        self._told(run, held, machine, _Waiting(Started(), row.started_at))
+        move, tasks = self._written(run, held, pocket, [], row.started_at)
+        row = msgspec.structs.replace(row, input=pocket.value(given))
+        await pocket.put_down()
+        found = await self._store.begin(row, move)
+        if found.id == row.id:
+            held.row = row
+            self._settled((row.tenant, row.id), held, run, move, tasks, is_new=True)
+        return found
+
+    async def tell(self, tenant: str, execution_id: str, message: Message, *, answer: bytes | None = None) -> bool:
+        """Tell an execution what happened; written down when this returns. False: it changed nothing.
+
+        `answer` is kept with the approval that the message ends. Raises `ExecutionNotFound`. If the caller is cancelled, it
+        happens all the same.
+        """
+        heard: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._put((tenant, execution_id), _Waiting(message, self._clock.now(), heard, answer))
+        return await heard
+
+    def note(self, tenant: str, execution_id: str, message: Message) -> None:
+        """Tell it with the next message, or in a moment: what is soon overtaken need not be written by itself."""
+        key = (tenant, execution_id)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line()
+        line.waiting.append(_Waiting(message, self._clock.now()))
+        if not line.working and line.timer is None:
+            line.timer = asyncio.get_running_loop().call_later(_NOTE_S, self._begin_work, key, line)
+
+    async def drain(self) -> None:
+        """Wait until every message that was told has been written down."""
+        for key, line in list(self._lines.items()):
+            self._begin_work(key, line)
+        while self._tasks:
+            await asyncio.wait(list(self._tasks))
+
+    # -- one execution after the other ------------------------------------------------------------------------------
+
+    def _put(self, key: Key, waiting: _Waiting) -> None:
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line()
+        line.waiting.append(waiting)
+        self._begin_work(key, line)
+
+    def _begin_work(self, key: Key, line: _Line) -> None:
+        if line.timer is not None:
+            line.timer.cancel()
+            line.timer = None
+        if not line.working:
+            line.working = True
+            task = asyncio.get_running_loop().create_task(self._work(key, line))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, key: Key, line: _Line) -> None:
+        try:
+            while line.waiting:
+                batch = [line.waiting.popleft() for _ in range(min(len(line.waiting), _BATCH_MAX))]
+                try:
+                    accepted = await self._move(key, line, batch)
+                except Exception as error:  # noqa: BLE001 - whatever it was, those who told it hear of it
+                    self._drop(key)
+                    _refuse(batch, error)
+                else:
+                    for one, yes in zip(batch, accepted, strict=True):
+                        if one.heard is not None and not one.heard.done():
+                            one.heard.set_result(yes)
+        finally:
+            line.working = False
+            if not line.waiting:
+                self._lines.pop(key, None)
+
+    async def _move(self, key: Key, line: _Line, batch: Sequence[_Waiting]) -> list[bool]:
+        complete: dict[str, None] = {}
+        broken: Exception | None = None
+        for tries in itertools.count():
+            held = self._take(key) if not complete else None
+            if held is None:
+                held = await self._load(key, complete)
+            machine = await self._machines.get(key[0], held.kept.digest)
+            run = self._run(held)
+            at = max([held.row.updated_at, *(one.at for one in batch)])
+            try:
+                if broken is None:
+                    accepted = [self._told(run, held, machine, one) for one in batch]
+                else:
+                    break_off(run, broken, at)
+                    accepted = [True for _ in batch]
+            except NotLoaded as missing:
+                complete[missing.parent] = None
+                continue
+            except Exception as error:  # noqa: BLE001 - the execution fails, not the worker; the next try says so
+                _log.exception("Execution %s cannot go on", held.row.arn)
+                broken = error
+                continue
+            if not any(accepted):
+                self._hold(key, held)
+                return accepted
+            pocket = Pocket(self._keeping, *key)
+            move, tasks = self._written(run, held, pocket, batch, at, accepted)
+            await pocket.put_down()
+            (written,) = await self._store.save([move])
+            if written:
+                self._settled(key, held, run, move, tasks)
+                if run.unfinished:
+                    line.waiting.appendleft(_Waiting(Woken(), self._clock.now()))
+                return accepted
+            await asyncio.sleep(self._chance() * min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(tries, 10)))
+        raise AssertionError  # counting never ends
+
+    async def _load(self, key: Key, complete: dict[str, None]) -> _Held:
+        loaded = await self._store.load(*key, complete=list(complete))
+        if loaded is None:
+            raise ExecutionNotFound
+        row, frames = loaded.row, loaded.frames
+        kept = kept_facts(row)
+        given = await self._keeping.value(row.tenant, row.input)
+        return _Held(
+            row=row,
+            kept=kept,
+            facts=facts_of(row, kept, given),
+            frames=Frames([await self._keeping.frame(row.tenant, frame) for frame in frames], complete=complete),
+            size=sum(len(frame.body) for frame in frames),
+        )
+
+    def _run(self, held: _Held) -> Run:
+        return Run(
+            held.facts,
+            held.frames,
+            next_event=held.row.next_event,
+            redrives=held.row.redrives,
+            new_secret=self._new_secret,
+            chance=self._chance,
+        )
+
+    def _told(self, run: Run, held: _Held, machine: Machine, one: _Waiting) -> bool:
+        """Whether the message changed anything."""
+        is_over = run.ended is not None or held.row.status != "RUNNING"
+        if isinstance(one.message, Redriven):
+            if held.row.status not in _REDRIVABLE:
+                return False
+        elif is_over:
+            return False
+        frames = run.frames
+        changed, frames.changed = frames.changed, {}
+        removed, frames.removed = frames.removed, {}
+        events, orders = len(run.history), len(run.orders)
+        run.unfinished = False
+        self._tell(run, machine, one.message, now=max(one.at, held.row.updated_at))
+        accepted = bool(
+            frames.changed or frames.removed or len(run.history) > events or len(run.orders) > orders or run.ended
+        )
+        frames.changed = {**{name: None for name in changed if name not in frames.removed}, **frames.changed}
+        frames.removed = {**{name: None for name in removed if name not in frames.changed}, **frames.removed}
+        return accepted
+
+    # -- what is written --------------------------------------------------------------------------------------------
+
+    def _written(
+        self,
+        run: Run,
+        held: _Held,
+        pocket: Pocket,
+        batch: Sequence[_Waiting],
+        at: float,
+        accepted: Sequence[bool] = (),
+    ) -> tuple[Move, Tasks]:
+        row, frames, ended = held.row, run.frames, run.ended
+        tasks = tasks_of(run, pocket, at)
+        submitted: list[str] = []
+        answered: list[tuple[str, bytes]] = []
+        for one, yes in zip(batch, accepted, strict=False):
+            message = one.message
+            if yes and isinstance(message, TaskSucceeded | TaskFailed):
+                tasks.close(message.token)
+                if one.answer is not None:
+                    answered.append((message.token, one.answer))
+            elif yes and isinstance(message, TaskSubmitted):
+                submitted.append(message.token)
+            elif yes and isinstance(message, MapRunEnded):
+                tasks.close(map_token(row.id, message.frame))
+        if ended is not None and held.kept.answers:
+            news = answer_task(held.facts, held.kept.answers, held.kept.answer_form, run, at)
+            tasks.opened[news.token] = news
+        redriven = run.redrives != row.redrives
+        move = Move(
+            tenant=row.tenant,
+            id=row.id,
+            revision=row.revision,
+            mark=new_id(),
+            at=at,
+            frames=[pocket.frame(frames[name]) for name in frames.changed if name in frames],
+            removed=list(frames.removed),
+            events=pocket.events(run.history),
+            opened=list(tasks.opened.values()),
+            closed=list(tasks.closed),
+            submitted=submitted,
+            answered=answered,
+            wake_at=wake_at(run, at),
+            next_event=run.next_event,
+            redrives=run.redrives,
+            redriven_at=at if redriven else row.redriven_at,
+            status="RUNNING" if ended is None else ended.status,
+            outcome=None if ended is None else pocket.value(outcome_of(ended)),
+        )
+        return move, tasks
+
+    def _settled(self, key: Key, held: _Held, run: Run, move: Move, tasks: Tasks, *, is_new: bool = False) -> None:
+        """It is written: remember it so, hand on what is to be done, and tell who listens."""
+        held.row = msgspec.structs.replace(
+            held.row,
+            revision=move.revision + 1,
+            status=move.status,
+            next_event=move.next_event,
+            redrives=move.redrives,
+            redriven_at=move.redriven_at,
+            updated_at=move.at,
+        )
+        held.frames = run.frames
+        held.frames.changed, held.frames.removed = {}, {}
+        held.size += sum(len(frame.body) for frame in move.frames)
+        if move.status == "RUNNING":
+            self._hold(key, held)
+        self._handing.hand(tasks.works(held.facts))
+        cancelled = [order.token for order in run.orders if isinstance(order, CancelTask)]
+        stopped = [order.frame for order in run.orders if isinstance(order, CancelMapRun)]
+        self._handing.cancel(key, cancelled, stopped)
+        self._moved(
+            Moved(key=key, move=move, is_new=is_new, entered=sum(one.type.endswith(_ENTERED) for one in run.history))
+        )
+
+    # -- what is remembered -----------------------------------------------------------------------------------------
+
+    def _hold(self, key: Key, held: _Held) -> None:
+        self._drop(key)
+        if held.size > _HELD_ONE_MAX:
+            return
+        self._held[key] = held
+        self._held_bytes += held.size
+        while len(self._held) > _HELD_MAX or self._held_bytes > _HELD_BYTES_MAX:
+            _, gone = self._held.popitem(last=False)
+            self._held_bytes -= gone.size
+
+    def _take(self, key: Key) -> _Held | None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._held_bytes -= held.size
+        return held
+
+    def _drop(self, key: Key) -> None:
+        self._take(key)
+
+
+def _refuse(batch: Sequence[_Waiting], error: Exception) -> None:
+    told = False
+    for one in batch:
+        if one.heard is not None and not one.heard.done():
+            one.heard.set_exception(error)
+            told = True
+    if not told:
+        _log.warning("An execution could not be moved, will try again: %s", error)
