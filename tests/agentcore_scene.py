@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+
+from sweeping import sweep
 
 ROLE = "arn:aws:iam::123456789012:role/agents"
 CODE = {
@@ -82,7 +83,7 @@ class Aws:
     def close(self) -> None:
         for client in self._clients:
             client.close()
-        gc.collect()
+        sweep()
 
 
 def said(events: list[dict]) -> list[str]:

@@ -12,11 +12,17 @@ from hypothesis import settings
 from corral.app import App
 from corral.service import Service
 from serving import Served, settings_at
+from sweeping import sweep
 
 # Searches are short by default, so that all of them stay within minutes; `HYPOTHESIS_PROFILE=long` takes its time.
 settings.register_profile("short", max_examples=25, deadline=None)
 settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+
+def pytest_collection_finish() -> None:
+    """All modules are there: the garbage collector need not look at them time and again."""
+    sweep()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from corral.jobs.bridges.bridge import Bridge
 from corral.jobs.bridges.port import Message, RefusedError, ShutOutError, Submitted, TryAgainError
 from corral.jobs.bridges.sqs import SqsDraft, SqsQueue
 from processes import wait_until
+from sweeping import sweep
 
 # botocore leaves sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -297,7 +297,7 @@ def client(aws, monkeypatch):
     client = boto3.client("sqs", region_name="eu-west-1", endpoint_url=aws)
     yield client
     client.close()
-    gc.collect()
+    sweep()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import threading
 import uuid
@@ -16,6 +15,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 from corral.app import App
 from corral.context import Context
+from sweeping import sweep
 
 # botocore leaves the socket of an attempt it gave up to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -44,7 +44,7 @@ def client_of():
     yield make
     for client in clients:
         client.close()
-    gc.collect()
+    sweep()
 
 
 def app_of(calls: list[object]) -> App:
