@@ -71,7 +71,7 @@ from corral.tools.policy import Rule, policy_of
 from corral.tools.toolbox import Toolbox
 from corral.version import VERSION
 from corral.workflows.functions import Functions
-from corral.working import JobRuns, Part, Working
+from corral.working import Answers, JobRuns, Part, Working
 
 _log = logging.getLogger("corral")
 
@@ -250,9 +250,8 @@ class Service:
         if settings.runs_jobs:
             runs = JobRuns(
                 self.app.agents,
-                self._job_pipeline(),
+                Answers(self._job_pipeline(), result_max_bytes=jobs.result_max_bytes),
                 self.observing.begin,
-                result_max_bytes=jobs.result_max_bytes,
                 own={LEARNER: self.learning.run, KEEPER: self.remembering.run},
             )
             worker = Worker(

@@ -6,7 +6,7 @@ And the life of what works in the background: the worker, what keeps house for t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -22,58 +22,27 @@ from corral.runtime.pipeline import Proceed
 from corral.runtime.registry import Agent, Agents
 from corral.runtime.reply import Reply
 
+Say = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of an answer, as JSON text."""
 
-class JobRuns:
-    """Runs jobs: the handler of a worker."""
 
-    def __init__(
-        self,
-        agents: Agents,
-        pipeline: Proceed,
-        begin: Callable[[Context], None],
-        *,
-        result_max_bytes: int,
-        own: Mapping[str, Handler] | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        """`pipeline` is the list of stages without those that are for requests alone; `begin` is told of each context.
+class Answers:
+    """What agents answer, each as one JSON text."""
 
-        `own` are the house's own jobs, by the name that stands in the place of an agent's.
-        """
-        self._agents = agents
+    def __init__(self, pipeline: Proceed, *, result_max_bytes: int) -> None:
+        """`pipeline` is the list of stages without those that are for requests alone."""
         self._pipeline = pipeline
-        self._begin = begin
         self._result_max_bytes = result_max_bytes
-        self._own = own or {}
-        self._clock = clock
 
-    async def run(self, job: RunningJob) -> Outcome:
-        """Run the agent; what it yields becomes the job's events, and what it answers the job's result."""
-        claimed = job.claimed
-        handler = self._own.get(claimed.agent)
-        if handler is not None:
-            return await handler(job)
-        agent = self._agent(claimed.agent)
-        context = Context(claimed.id, agent.name)
-        context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
-        context.session_id, context.roles = claimed.session_id, claimed.roles
-        join_trace(context, claimed.traceparent or None)
-        self._begin(context)
-        job.attach_to(context)
-        call = Invocation(agent, msgspec.json.decode(claimed.input), context, self._clock.monotonic())
+    async def of(self, call: Invocation, say: Say) -> bytes:
+        """Run it; `say` is given what it yields, and all of that together is the answer: text, where all is text."""
         call.strict = False
         reply = await self._pipeline(call)
         if reply.stream is not None:
-            return Outcome(await self._read(job, reply.stream))
-        return Outcome(self._bounded(_value(reply)))
+            return await self._read(say, reply.stream)
+        return self._bounded(_value(reply))
 
-    def _agent(self, name: str) -> Agent:
-        try:
-            return self._agents.find(name)
-        except NotFound as missing:
-            raise AgentUnavailable(missing.message) from None
-
-    async def _read(self, job: RunningJob, stream: AsyncIterator[str]) -> bytes:
+    async def _read(self, say: Say, stream: AsyncIterator[str]) -> bytes:
         """Hand on every piece, and make one result of all: text where all are text, else a list."""
         pieces: list[str] = []
         size = 0
@@ -83,7 +52,7 @@ class JobRuns:
                 size += len(text)
                 if size > self._result_max_bytes:
                     raise self._too_large(size)
-                await job.say(text.encode())
+                await say(text.encode())
         finally:
             await stream.aclose()  # type: ignore[attr-defined]  # every stream that leaves the pipeline has it
         listed = f"[{','.join(pieces)}]".encode()
@@ -101,6 +70,51 @@ class JobRuns:
             f"The result has {size} bytes or more, and a job's may have {self._result_max_bytes}: keep it elsewhere and "
             "answer with its address, or raise `jobs.result_max_bytes`."
         )
+
+
+class JobRuns:
+    """Runs jobs: the handler of a worker."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        answers: Answers,
+        begin: Callable[[Context], None],
+        *,
+        own: Mapping[str, Handler] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`begin` is told of each context.
+
+        `own` are the house's own jobs, by the name that stands in the place of an agent's.
+        """
+        self._agents = agents
+        self._answers = answers
+        self._begin = begin
+        self._own = own or {}
+        self._clock = clock
+
+    async def run(self, job: RunningJob) -> Outcome:
+        """Run the agent; what it yields becomes the job's events, and what it answers the job's result."""
+        claimed = job.claimed
+        handler = self._own.get(claimed.agent)
+        if handler is not None:
+            return await handler(job)
+        agent = self._agent(claimed.agent)
+        context = Context(claimed.id, agent.name)
+        context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
+        context.session_id, context.roles = claimed.session_id, claimed.roles
+        join_trace(context, claimed.traceparent or None)
+        self._begin(context)
+        job.attach_to(context)
+        call = Invocation(agent, msgspec.json.decode(claimed.input), context, self._clock.monotonic())
+        return Outcome(await self._answers.of(call, job.say))
+
+    def _agent(self, name: str) -> Agent:
+        try:
+            return self._agents.find(name)
+        except NotFound as missing:
+            raise AgentUnavailable(missing.message) from None
 
 
 def _value(reply: Reply) -> bytes:

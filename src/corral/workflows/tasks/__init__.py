@@ -1,0 +1,1 @@
+"""Tasks: how what a state asks for is done, service by service."""

@@ -1,0 +1,82 @@
+"""`corral:job:AGENT`: a job of its own, with its own retries and its place among the dead letters; its end is the task's."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from corral.jobs.job import ClaimedJob, JobDraft, JobInfo
+from corral.jobs.states import TERMINAL
+from corral.jobs.store import JobStore
+from corral.workflows.machine.happening import TaskFailed, TaskSucceeded
+from corral.workflows.tasks.task import Task
+
+_TAG = "task:"
+
+
+def job_id_of(token: str, at: float, what: str = "") -> str:
+    """The id of the job that does `what` for a task: always the same one, and it sorts by time as the ids of jobs do."""
+    time = f"{int(at * 1000):012x}"
+    chance = hashlib.sha256(f"{token}\n{what}".encode()).hexdigest()
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{8 + int(chance[3], 16) % 4:x}{chance[4:7]}-{chance[7:19]}"
+
+
+def awaited_by(tags: Sequence[str]) -> str:
+    """The token of the task that waits for a job with these tags; empty: none does."""
+    return next((tag.removeprefix(_TAG) for tag in tags if tag.startswith(_TAG)), "")
+
+
+class Jobs:
+    """Enqueues jobs for tasks."""
+
+    def __init__(
+        self, store: JobStore, draft: Callable[[str, str, Any], JobDraft], *, created_at: Callable[[Task], float]
+    ) -> None:
+        """`draft` makes a job of tenant, agent and input; raises `NotFound` for an agent that does not exist.
+
+        `created_at` is when the task was opened.
+        """
+        self._store = store
+        self._draft = draft
+        self._created_at = created_at
+
+    async def do(self, task: Task) -> dict[str, Any]:
+        """Enqueue it, once however often this is asked. The task ends when the job has."""
+        context = task.context
+        draft = msgspec.structs.replace(
+            self._draft(task.tenant, task.resource.name, task.payload),
+            id=job_id_of(task.token, self._created_at(task), "job"),
+            tags=() if task.resource.pattern else (f"{_TAG}{task.token}",),
+            session_id=_session(task.payload),
+            user_id=context.user_id,
+            tier=context.tier,
+            roles=context.roles,
+            traceparent=task.facts.traceparent,
+        )
+        (enqueued,) = await self._store.enqueue([draft])
+        return {"JobId": enqueued.id, "Status": enqueued.state}
+
+
+def end_of(token: str, job: JobInfo) -> TaskSucceeded | TaskFailed | None:
+    """What a job's end says to the task that waits for it; none: it has not ended."""
+    if job.status not in TERMINAL:
+        return None
+    if job.status == "succeeded":
+        return TaskSucceeded(token, None if job.result is None else msgspec.json.decode(job.result))
+    error = job.error
+    if error is None:
+        return TaskFailed(token, f"Job.{job.status}", f"The job {job.id} was {job.status}.")
+    return TaskFailed(token, error.type.rpartition(".")[2] or error.code, error.message)
+
+
+def is_awaited(job: ClaimedJob) -> bool:
+    """Whether a task waits for it."""
+    return bool(job.tags) and bool(awaited_by(job.tags))
+
+
+def _session(payload: Any) -> str | None:
+    found = payload.get("session") if isinstance(payload, dict) else None
+    return found if isinstance(found, str) and found else None
