@@ -171,6 +171,7 @@ class Engine:
                 version_arn=found.version_arn,
                 alias_arn=found.alias_arn,
                 role_arn=kept.role_arn,
+                behalf=kept.behalf,
             )
         )
 

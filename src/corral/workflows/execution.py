@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from corral.workflows.machine.order import StartMapRun, StartTask
-from corral.workflows.machine.run import ExecutionStatus, Facts, HistoryEvent, Kind
+from corral.workflows.machine.run import Behalf, ExecutionStatus, Facts, HistoryEvent, Kind
 
 AnswerForm = Literal["sync", "sync:2", "map"]
 """How whoever began an execution hears of its end: as a task's output in text or as JSON, or as a child of a distributed Map."""
@@ -31,6 +31,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     alias_arn: str = ""
     role_arn: str = ""
     traceparent: str = ""
+    behalf: Behalf = Behalf()
     arn: str = ""
     """None: it is made from the machine's and the name."""
     parent: str = ""
@@ -68,6 +69,7 @@ class ExecutionInfo(msgspec.Struct, frozen=True, kw_only=True):
     map_run_arn: str = ""
     parent: str = ""
     traceparent: str = ""
+    behalf: Behalf = Behalf()
     redrives: int = 0
     redriven_at: float | None = None
     events: int = 0

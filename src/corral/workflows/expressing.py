@@ -116,6 +116,7 @@ class ExpressRuns:
             map_run_arn=request.map_run_arn,
             parent=request.parent,
             traceparent=request.traceparent,
+            behalf=request.behalf,
         )
 
     async def _run(self, request: StartRequest, info: ExecutionInfo) -> SyncResult:
@@ -136,6 +137,7 @@ class ExpressRuns:
             started_at=info.started_at,
             input=request.input,
             traceparent=request.traceparent,
+            behalf=request.behalf,
             parent=request.parent,
             map_run_arn=request.map_run_arn,
             map_context=request.map_context,

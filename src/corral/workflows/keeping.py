@@ -14,7 +14,7 @@ from msgspec import UNSET
 from corral.jobs.store import BlobStore
 from corral.workflows.execution import AnswerForm, ExecutionInfo, StartRequest, Work
 from corral.workflows.machine.order import StartMapRun, StartTask
-from corral.workflows.machine.run import Ended, Facts, Frame, HistoryEvent, Kind
+from corral.workflows.machine.run import Behalf, Ended, Facts, Frame, HistoryEvent, Kind
 from corral.workflows.store import EventsRow, ExecutionRow, FrameRow, TaskRow
 
 INLINE_MAX = 16_384
@@ -39,6 +39,7 @@ class KeptFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: Kind = "STANDARD"
     role_arn: str = ""
     traceparent: str = ""
+    behalf: Behalf = Behalf()
     parent: str = ""
     map_context: dict[str, Any] = {}
     answers: str = ""
@@ -106,6 +107,7 @@ def facts_of(row: ExecutionRow, kept: KeptFacts, given: Any) -> Facts:
         started_at=row.started_at,
         input=given,
         traceparent=kept.traceparent,
+        behalf=kept.behalf,
         parent=kept.parent,
         map_run_arn=row.map_run_arn,
         map_context=kept.map_context,
@@ -126,6 +128,7 @@ def facts_row(request: StartRequest) -> bytes:
             kind=request.kind,
             role_arn=request.role_arn,
             traceparent=request.traceparent,
+            behalf=request.behalf,
             parent=request.parent,
             map_context=request.map_context,
             answers=request.answers,
@@ -369,6 +372,7 @@ class Keeping:
             map_run_arn=row.map_run_arn,
             parent=kept.parent,
             traceparent=kept.traceparent,
+            behalf=kept.behalf,
             redrives=row.redrives,
             redriven_at=row.redriven_at,
             events=row.next_event - 1,

@@ -23,6 +23,15 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any] = {}
 
 
+class Behalf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """For whom an execution runs, within its tenant: as the credential said that began it."""
+
+    user_id: str = ""
+    tier: str = ""
+    roles: tuple[str, ...] = ()
+    """What its tasks may do: what tools ask for, and rules name."""
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What never changes about an execution."""
 
@@ -41,6 +50,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float = 0.0
     input: Any = None
     traceparent: str = ""
+    behalf: Behalf = Behalf()
     parent: str = ""
     """The id of the execution whose distributed Map began this one."""
     map_run_arn: str = ""

@@ -27,6 +27,12 @@ def frame_of(token: str) -> str | None:
     return None if parts is None else parts[1]
 
 
+def secret_of(token: str) -> str:
+    """What nobody can guess in it; empty: this was never a token of ours."""
+    parts = _parts(token)
+    return "" if parts is None else parts[2]
+
+
 def _parts(token: str) -> list[str] | None:
     try:
         inside = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()

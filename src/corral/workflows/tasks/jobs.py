@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,15 +13,23 @@ import msgspec
 from corral.jobs.job import ClaimedJob, JobDraft, JobInfo
 from corral.jobs.states import TERMINAL
 from corral.jobs.store import JobStore
+from corral.workflows.machine import tokens
 from corral.workflows.machine.happening import TaskFailed, TaskSucceeded
 from corral.workflows.tasks.task import Task
 
 _TAG = "task:"
+_TIME = re.compile(r"[0-9a-f]{12}")
 
 
-def job_id_of(token: str, at: float, what: str = "") -> str:
+def new_secret(now: float) -> str:
+    """What nobody can guess in a task's token. It begins with the time, so that the jobs of a task sort by it."""
+    return f"{int(now * 1000):012x}{secrets.token_urlsafe(16)}"
+
+
+def job_id_of(token: str, what: str = "") -> str:
     """The id of the job that does `what` for a task: always the same one, and it sorts by time as the ids of jobs do."""
-    time = f"{int(at * 1000):012x}"
+    found = _TIME.match(tokens.secret_of(token))
+    time = found[0] if found else (tokens.execution_of(token) or "").replace("-", "")[:12].ljust(12, "0")
     chance = hashlib.sha256(f"{token}\n{what}".encode()).hexdigest()
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{8 + int(chance[3], 16) % 4:x}{chance[4:7]}-{chance[7:19]}"
 
@@ -32,23 +42,17 @@ def awaited_by(tags: Sequence[str]) -> str:
 class Jobs:
     """Enqueues jobs for tasks."""
 
-    def __init__(
-        self, store: JobStore, draft: Callable[[str, str, Any], JobDraft], *, created_at: Callable[[Task], float]
-    ) -> None:
-        """`draft` makes a job of tenant, agent and input; raises `NotFound` for an agent that does not exist.
-
-        `created_at` is when the task was opened.
-        """
+    def __init__(self, store: JobStore, draft: Callable[[str, str, Any], JobDraft]) -> None:
+        """`draft` makes a job of tenant, agent and input; raises `NotFound` for an agent that does not exist."""
         self._store = store
         self._draft = draft
-        self._created_at = created_at
 
     async def do(self, task: Task) -> dict[str, Any]:
         """Enqueue it, once however often this is asked. The task ends when the job has."""
         context = task.context
         draft = msgspec.structs.replace(
             self._draft(task.tenant, task.resource.name, task.payload),
-            id=job_id_of(task.token, self._created_at(task), "job"),
+            id=job_id_of(task.token, "job"),
             tags=() if task.resource.pattern else (f"{_TAG}{task.token}",),
             session_id=_session(task.payload),
             user_id=context.user_id,

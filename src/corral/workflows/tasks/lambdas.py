@@ -50,12 +50,6 @@ class Lambdas:
             raise StateFailed("Corral.FunctionNotFound", f"{self._functions.near(task.resource.name)}.")
         return await self._called(function, task.payload, task)
 
-    def named(self, task_payload: Any) -> Function | None:
-        """Which function a payload of `lambda:invoke` is for."""
-        given = task_payload.get("FunctionName") if isinstance(task_payload, dict) else None
-        found = _NAMED.fullmatch(given) if isinstance(given, str) else None
-        return None if found is None else self._functions.find(found["name"])
-
     def _find(self, name: str, qualifier: str) -> Function:
         function = self._functions.find(name)
         if function is None:
@@ -122,6 +116,13 @@ class Lambdas:
             "SdkResponseMetadata": {"RequestId": request_id},
             "StatusCode": status,
         }
+
+
+def function_named(functions: Functions, payload: Any) -> Function | None:
+    """Which function a payload of `lambda:invoke` is for."""
+    given = payload.get("FunctionName") if isinstance(payload, dict) else None
+    found = _NAMED.fullmatch(given) if isinstance(given, str) else None
+    return None if found is None else functions.find(found["name"])
 
 
 def http_metadata(headers: dict[str, str], status: int = 200) -> dict[str, Any]:

@@ -1,0 +1,112 @@
+"""Hands tasks to the queue, each as one job however often it is handed on; stops them, and hears them while they run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from corral.errors import JobNotFound
+from corral.jobs.bell import Bell
+from corral.jobs.hub import JobHub
+from corral.jobs.job import Backoff, JobDraft, JobQuery
+from corral.jobs.store import JobStore
+from corral.settings.workflow_sections import WorkflowSettings
+from corral.workflows.execution import Work
+from corral.workflows.functions import Function, Functions
+from corral.workflows.machine.order import StartTask
+from corral.workflows.tasks.jobs import job_id_of
+from corral.workflows.tasks.lambdas import function_named
+
+TASK = "corral.task"
+"""The name of its jobs, in the place of an agent's."""
+_ALL = JobQuery()
+_BACKOFF = Backoff(initial_s=0.2, max_s=30.0)
+_HEARD = frozenset({"piece", "progress", "log"})
+_PATIENCE_S = 5.0
+
+
+class TaskJob(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The input of such a job."""
+
+    token: str
+
+
+class TaskQueue:
+    """Those who do tasks, as the engine sees them."""
+
+    def __init__(self, store: JobStore, hub: JobHub, functions: Functions, settings: WorkflowSettings) -> None:
+        """`functions` may have bounds of their own; `hub` tells what jobs say."""
+        self._store = store
+        self._hub = hub
+        self._functions = functions
+        self._settings = settings
+
+    async def begin(self, tasks: Sequence[Work]) -> None:
+        """Enqueue them; durable when it returns."""
+        drafts = [
+            draft for work in tasks if isinstance(work.order, StartTask) for draft in [self._draft(work, work.order)]
+        ]
+        if drafts:
+            await self._store.enqueue(drafts)
+
+    async def cancel(self, tenant: str, tokens: Sequence[str]) -> None:
+        """Stop their jobs, and those they have begun; what is over stays as it is."""
+        for token in tokens:
+            for what in ("", "job"):
+                await self._store.cancel(tenant, _ALL, job_id=job_id_of(token, what))
+
+    async def progress(self, tenant: str, token: str) -> AsyncIterator[Any]:
+        """What the job of a task says while it runs: pieces of its answer as they are, progress as an object."""
+        bell = Bell()
+        try:
+            follower = await self._hub.follow(tenant, job_id_of(token), bell.ring)
+        except JobNotFound:
+            return
+        try:
+            while not follower.gone:
+                news = await follower.take()
+                for event in news.events:
+                    if event.kind in _HEARD:
+                        value = msgspec.json.decode(event.data)
+                        yield value if event.kind == "piece" else {event.kind: value}
+                if news.last:
+                    return
+                if not news.events and news.info is None:
+                    await bell.wait(_PATIENCE_S)
+        finally:
+            follower.close()
+
+    def _draft(self, work: Work, order: StartTask) -> JobDraft:
+        function = self._function(order)
+        facts, settings = work.facts, self._settings
+        draft = JobDraft(
+            id=job_id_of(order.token),
+            tenant=work.tenant,
+            agent=TASK,
+            input=msgspec.json.encode(TaskJob(order.token)),
+            queue=settings.queue,
+            timeout_s=settings.task_timeout_s,
+            max_attempts=settings.task_workers_max,
+            backoff=_BACKOFF,
+            traceparent=facts.traceparent,
+            user_id=facts.behalf.user_id or None,
+            tier=facts.behalf.tier,
+            roles=facts.behalf.roles,
+        )
+        if function is None:
+            return draft
+        return msgspec.structs.replace(
+            draft,
+            queue=function.queue or settings.queue,
+            max_attempts=settings.task_workers_max + function.retries,
+            concurrency_key=None if function.concurrency is None else f"function {function.name}",
+            concurrency_limit=function.concurrency or 1,
+        )
+
+    def _function(self, order: StartTask) -> Function | None:
+        resource = order.resource
+        if resource.service == "function" or (resource.service == "lambda" and not resource.action):
+            return self._functions.find(resource.name)
+        return function_named(self._functions, order.payload) if resource.service == "lambda" else None
