@@ -10,6 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from corral.errors import ValidationFailed
@@ -22,13 +23,14 @@ _FAULTS_MAX = 5
 
 def check(value: object, shape: Shape, *, at: str = "") -> None:
     """Refuse what does not fit, naming all that is wrong with it."""
-    faults = []
-    for place, constraint in _faults(value, shape, at):
-        faults.append((place, constraint))
-        if len(faults) == _FAULTS_MAX:
-            break
+    faults = faults_of(value, shape, at=at)
     if faults:
         raise refusal(*faults)
+
+
+def faults_of(value: object, shape: Shape, *, at: str = "") -> list[tuple[str, str]]:
+    """What does not fit: the members, and what each fails to satisfy. The first few of them."""
+    return list(islice(_faults(value, shape, at), _FAULTS_MAX))
 
 
 def refusal(*faults: tuple[str, str]) -> ValidationFailed:

@@ -1,0 +1,1 @@
+"""The Step Functions API: `boto3.client("stepfunctions", endpoint_url=…)` works against this server unchanged."""

@@ -1,0 +1,52 @@
+"""All of the Step Functions API, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from corral.server.routes import Route
+from corral.server.stepfunctions.activities import Activities
+from corral.server.stepfunctions.aliases import Aliases
+from corral.server.stepfunctions.checking import Checking
+from corral.server.stepfunctions.executions import Executions
+from corral.server.stepfunctions.machines import Machines
+from corral.server.stepfunctions.operations import Api, StepFunctions
+from corral.server.stepfunctions.shown import Definitions
+from corral.server.stepfunctions.tags import Tags
+from corral.settings.workflow_sections import WorkflowSettings
+from corral.workflows.activities import Activities as Declared
+from corral.workflows.catalog import Catalog
+from corral.workflows.engine import Engine
+from corral.workflows.publishing import Publishing
+from corral.workflows.tagging import Tagging
+
+
+class StepFunctionsRoutes:
+    """One address, and every operation that is known."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        catalog: Catalog,
+        publishing: Publishing,
+        activities: Declared,
+        settings: WorkflowSettings,
+        others: Iterable[Api] = (),
+    ) -> None:
+        """`others` are parts of the API that other rooms have."""
+        definitions = Definitions(catalog)
+        self._api = StepFunctions(
+            [
+                Machines(catalog, publishing, definitions.described),
+                Aliases(publishing, catalog.arns),
+                Executions(engine, catalog, definitions.described),
+                Activities(activities, engine, wait_s=settings.activity_wait_s),
+                Tags(Tagging(catalog, activities)),
+                Checking(),
+                *others,
+            ]
+        )
+
+    def routes(self) -> list[Route]:
+        """`POST /`."""
+        return [self._api.route()]
