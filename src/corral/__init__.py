@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from corral.tools.parallel import ParallelToolExecutor
     from corral.tools.tool import Tool, tool
     from corral.tools.toolbox import Toolbox
+    from corral.workflows.builder import Workflow
 
 # Names are fetched when they are asked for: `import corral` costs a few milliseconds, and tools that only want the
 # version never load a server.
@@ -41,6 +42,7 @@ _WHERE = {
     "Tool": "corral.tools.tool",
     "ToolFailed": "corral.tools.failing",
     "Toolbox": "corral.tools.toolbox",
+    "Workflow": "corral.workflows.builder",
     "current_context": "corral.context",
     "read_artefact": "corral.tools.artefacts",
     "span": "corral.observability.traces",
@@ -61,6 +63,7 @@ __all__ = [
     "Tool",
     "ToolFailed",
     "Toolbox",
+    "Workflow",
     "__version__",
     "current_context",
     "read_artefact",

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import msgspec
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from corral.service import Service
     from corral.settings.model_sections import RouterSettings
     from corral.settings.sections import Settings
+    from corral.workflows.builder import Workflow
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -82,6 +83,8 @@ class App:
         """Those that are not only an agent's own."""
         self.functions = Functions()
         """What tasks of workflows call."""
+        self.workflows: list[Workflow] = []
+        """Those that are created or updated when the app starts."""
         self.rules: list[Rule] = []
         """What tools may do, beside what the settings say."""
         self.health = Health()
@@ -111,7 +114,7 @@ class App:
         return fn
 
     def add(self, target: T, name: str = "") -> T:
-        """Register an agent: an `Agent` or a `Team` by its own name, a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`. Or a tool."""
+        """Register an agent: an `Agent` or a `Team` by its own name, a callable, a LangGraph graph, a Strands or pydantic-ai agent, a `Lazy`. Or a tool, or a `Workflow`."""
         if isinstance(target, Tool):
             if name and name != target.name:
                 raise ConfigError(
@@ -119,8 +122,20 @@ class App:
                 )
             self.tools.add(target)
             return target
+        if getattr(target, "__corral_workflow__", False):
+            self._add_workflow(cast("Workflow", target), name)
+            return target
         self.agents.add(name or own_name(target) or DEFAULT_AGENT, target)
         return target
+
+    def _add_workflow(self, workflow: Workflow, name: str) -> None:
+        if name and name != workflow.name:
+            raise ConfigError(
+                f"A workflow has a name of its own, {workflow.name!r}: name it with `Workflow({name!r})`."
+            )
+        if any(known.name == workflow.name for known in self.workflows):
+            raise ConfigError(f"There are two workflows with the name {workflow.name!r}: rename one of them.")
+        self.workflows.append(workflow)
 
     def lazy(self, factory: Callable[[], T], name: str = "") -> Lazy[T]:
         """Have something heavy built once while the app starts: in a thread, or on the loop by a coroutine function.
@@ -258,7 +273,7 @@ class App:
         """
         from corral.service import Service  # noqa: PLC0415 - defining agents must not load a server
 
-        served = len(self.agents) + len(self.agents.lazies) + len(self.functions)
+        served = len(self.agents) + len(self.agents.lazies) + len(self.functions) + len(self.workflows)
         empty = not served and self.websocket_handler is None
         if empty and self.needs_agents and not self.compatible:
             raise ConfigError("This app has no agent: decorate a function with `@app.entrypoint`.")

@@ -259,6 +259,8 @@ class Steps:
 class Workflow(Steps):
     """A workflow: register it with `app.add(workflow)`, or write it to a file with `to_json()`."""
 
+    __corral_workflow__ = True
+
     def __init__(
         self,
         name: str,
