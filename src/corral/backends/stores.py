@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
+    from corral.workflows.bucket_store import BucketStore
     from corral.workflows.catalog_store import Definitions
+    from corral.workflows.map_run_store import MapRunStore
     from corral.workflows.topic_store import TopicStore
 
 
@@ -141,6 +143,16 @@ class Stores(Protocol):
     @property
     def topics(self) -> TopicStore:
         """Who waits for which events."""
+        ...
+
+    @property
+    def map_runs(self) -> MapRunStore:
+        """How far runs of distributed Maps are."""
+        ...
+
+    @property
+    def buckets(self) -> BucketStore:
+        """Objects that workflows read and write."""
         ...
 
     async def start(self) -> None:

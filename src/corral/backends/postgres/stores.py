@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
 from corral.backends.postgres.agent_runs import PostgresAgentRuns
 from corral.backends.postgres.audit import PostgresAudit
 from corral.backends.postgres.blobs import PostgresBlobs
+from corral.backends.postgres.buckets import PostgresBuckets
 from corral.backends.postgres.cache import PostgresCache
 from corral.backends.postgres.definitions import PostgresDefinitions
 from corral.backends.postgres.invocations import PostgresInvocations
@@ -23,6 +24,7 @@ from corral.backends.postgres.job_records import PostgresJobRecords
 from corral.backends.postgres.jobs import PostgresJobs
 from corral.backends.postgres.ledger import PostgresLedger
 from corral.backends.postgres.limits import PostgresLimits
+from corral.backends.postgres.map_runs import PostgresMapRuns
 from corral.backends.postgres.memory import PostgresMemory
 from corral.backends.postgres.outbox import PostgresOutbox
 from corral.backends.postgres.resources import PostgresResources
@@ -70,6 +72,8 @@ class PostgresStores:
         self.definitions = PostgresDefinitions(engine)
         self.audit = PostgresAudit(engine)
         self.agent_runs = PostgresAgentRuns(engine)
+        self.map_runs = PostgresMapRuns(engine)
+        self.buckets = PostgresBuckets(engine)
         self.topics = PostgresTopics(engine)
 
     async def start(self) -> None:

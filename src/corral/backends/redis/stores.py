@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
+    from corral.workflows.bucket_store import BucketStore
     from corral.workflows.catalog_store import Definitions
+    from corral.workflows.map_run_store import MapRunStore
     from corral.workflows.topic_store import TopicStore
 
 
@@ -84,6 +86,16 @@ class HotStores:
     def ledger(self) -> LedgerStore:
         """What every call of a model cost."""
         return self._behind.ledger
+
+    @property
+    def map_runs(self) -> MapRunStore:
+        """In the other engine."""
+        return self._behind.map_runs
+
+    @property
+    def buckets(self) -> BucketStore:
+        """In the other engine."""
+        return self._behind.buckets
 
     @property
     def agent_runs(self) -> AgentRuns:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from corral.backends.sqlite.agent_runs import SqliteAgentRuns
 from corral.backends.sqlite.audit import SqliteAudit
 from corral.backends.sqlite.blobs import SqliteBlobs
+from corral.backends.sqlite.buckets import SqliteBuckets
 from corral.backends.sqlite.cache import SqliteCache
 from corral.backends.sqlite.definitions import SqliteDefinitions
 from corral.backends.sqlite.engine import Engine
@@ -15,6 +16,7 @@ from corral.backends.sqlite.job_records import SqliteJobRecords
 from corral.backends.sqlite.jobs import SqliteJobs
 from corral.backends.sqlite.ledger import SqliteLedger
 from corral.backends.sqlite.limits import SqliteLimits
+from corral.backends.sqlite.map_runs import SqliteMapRuns
 from corral.backends.sqlite.memory import SqliteMemory
 from corral.backends.sqlite.outbox import SqliteOutbox
 from corral.backends.sqlite.resources import SqliteResources
@@ -65,6 +67,8 @@ class SqliteStores:
         self.definitions = SqliteDefinitions(engine)
         self.audit = SqliteAudit(engine)
         self.agent_runs = SqliteAgentRuns(engine)
+        self.map_runs = SqliteMapRuns(engine)
+        self.buckets = SqliteBuckets(engine)
         self.topics = SqliteTopics(engine)
 
     async def start(self) -> None:
