@@ -8,10 +8,8 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from corral.errors import ValidationFailed
 from corral.jobs.request import check_fields, fault
 from corral.jobs.running import Outcome, RunningJob
-from corral.jobs.schedules import STARTER
 from corral.workflows.execution import ExecutionInfo
 
 WORKFLOW_MAX = 400
@@ -56,6 +54,3 @@ def start_wanted(value: Any) -> StartWanted:
         return msgspec.convert(given, StartWanted)
     except msgspec.ValidationError:
         raise fault("/workflow", f"`workflow` is the name of a workflow: 1 to {WORKFLOW_MAX} characters.") from None
-
-
-__all__ = ["STARTER", "Begin", "StartWanted", "Starter", "ValidationFailed", "start_wanted"]
