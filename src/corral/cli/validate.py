@@ -40,6 +40,7 @@ class Findings(msgspec.Struct):
     ok: bool = True
     entrypoint: str = ""
     files: list[str] = []
+    workflows: list[dict[str, Any]] = []
     agents: list[dict[str, Any]] = []
     functions: list[str] = []
     problems: list[Problem] = []
@@ -53,6 +54,7 @@ def validate(file: File = None, config: Config = None, store: Store = None, as_j
     loaded = _check_settings(file, config, store, findings)
     agents = _check_app(file, loaded, findings)
     if loaded is not None:
+        _check_workflows(loaded, findings)
         _check_schedules(loaded, agents, findings)
     findings.ok = not findings.problems
     if as_json:
@@ -131,6 +133,21 @@ def _check_schedules(loaded: Loaded, agents: Agents | None, findings: Findings) 
     for name, message in faults_in_settings(jobs.schedules, check).items():
         source = loaded.sources.get("jobs.schedules", "(default)")
         findings.problems.append(Problem(source, f"jobs.schedules.{name}", message))
+
+
+def _check_workflows(loaded: Loaded, findings: Findings) -> None:
+    """The files of workflows, by line."""
+    from corral.workflows.declared import files_in, problems_in  # noqa: PLC0415 - loaded when it is asked
+
+    for path in files_in(Path(loaded.settings.workflows.folder)):
+        problems = problems_in(path)
+        errors = [problem for problem in problems if problem.fault.severity == "ERROR"]
+        findings.problems += [
+            Problem(problem.place, problem.fault.location or "", problem.fault.text) for problem in errors
+        ]
+        findings.warnings += [str(problem) for problem in problems if problem.fault.severity == "WARNING"]
+        if not errors:
+            findings.workflows.append({"file": str(path)})
 
 
 def _problem(loaded: Loaded, key: str, message: str) -> Problem:
@@ -216,5 +233,7 @@ def _show(findings: Findings) -> None:
         return
     for name in findings.files:
         show(f"{_short(name)}  {dim('ok')}")
+    for workflow in findings.workflows:
+        show(f"{workflow['file']}  {dim('ok')}")
     names = [agent["name"] for agent in findings.agents] + [f"{name}()" for name in findings.functions]
     show(f"{_short(findings.entrypoint)}  {dim('ok')}  {', '.join(names) or '(built when the app starts)'}")

@@ -12,6 +12,8 @@ from corral.settings.section import Count, Pause, Seconds, Section
 class WorkflowSettings(Section, frozen=True):
     """Executions of state machines, and the tasks they give out."""
 
+    folder: str = "workflows"
+    """Where files of workflows lie (`NAME.asl.json`, `NAME.asl.yaml`): they are created and changed when the app starts."""
     region: str = "us-east-1"
     """Region named in ARNs."""
     account: str = "000000000000"

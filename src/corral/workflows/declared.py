@@ -82,7 +82,8 @@ def declared(folder: Path | None, built: Iterable[Workflow] = ()) -> list[Declar
             found.append(read)
     if wrong:
         lines = [
-            {"source": problem.place, "key": problem.fault.pointer, "message": str(problem.fault)} for problem in wrong
+            {"source": problem.place, "key": problem.fault.location or "", "message": problem.fault.text}
+            for problem in wrong
         ]
         raise ConfigError("\n".join(str(problem) for problem in wrong), errors=[dict(line) for line in lines])
     found += [_of_built(workflow) for workflow in built]

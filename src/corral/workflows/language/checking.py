@@ -139,7 +139,7 @@ class _Definition:
         for name in state:
             field = fields.get(name)
             if field is None:
-                where.fault(f"Field '{name}' is not supported", hint=_hint(name, kind))
+                where.fault(f"Field '{name}' is not supported", hint=_hint(name, kind), field=name)
             elif field.language not in (None, where.language) and not downgraded:
                 wrong_language(name, where)
         required(state, REQUIRED.get(kind, ()), where)

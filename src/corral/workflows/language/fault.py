@@ -43,10 +43,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     """What to do about it."""
 
-    def __str__(self) -> str:
-        """As one line for people."""
-        said = f"{self.location or '/'}: {self.message.strip().rstrip('.')}."
+    @property
+    def text(self) -> str:
+        """What is wrong and what to do about it, for people."""
+        said = f"{self.message.strip().rstrip('.')}."
         return f"{said} {self.hint}" if self.hint else said
+
+    def __str__(self) -> str:
+        """The same, with its place before it."""
+        return f"{self.location}: {self.text}" if self.location else self.text
 
 
 class DefinitionInvalid(ValidationFailed):
@@ -60,7 +65,7 @@ class DefinitionInvalid(ValidationFailed):
         super().__init__(
             f"The definition is invalid. {said(faults)}",
             errors=[
-                {"pointer": fault.pointer, "message": str(fault), "code": fault.code, "severity": fault.severity}
+                {"pointer": fault.pointer, "message": fault.text, "code": fault.code, "severity": fault.severity}
                 for fault in faults
             ],
         )
@@ -138,9 +143,13 @@ class Findings:
         *,
         code: str = SCHEMA,
         hint: str = "",
+        field: str | None = None,
         severity: Severity = "ERROR",
     ) -> None:
-        """One more. Raises `EnoughFaults`."""
+        """One more. Raises `EnoughFaults`.
+
+        `field`: the pointer goes a step further than the place that Step Functions names.
+        """
         if len(self.faults) >= FAULTS_MAX:
             raise EnoughFaults
         self.faults.append(
@@ -149,15 +158,10 @@ class Findings:
                 code=code,
                 message=message,
                 location=None if place is None else place.location,
-                pointer="" if place is None else place.pointer,
+                pointer="" if place is None else (place if field is None else place / field).pointer,
                 hint=hint,
             )
         )
-
-    def of(self, place: Place) -> bool:
-        """Whether something is wrong at exactly this place."""
-        pointer = place.pointer
-        return any(fault.pointer == pointer for fault in self.faults)
 
 
 def type_of(value: Any) -> str:

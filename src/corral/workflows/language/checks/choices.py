@@ -91,7 +91,9 @@ def _test(test: dict[str, Any], where: Where) -> None:
         return
     for name in test:
         if name in OPERATORS:
-            where.fault(f"Field '{name}' is not supported", hint=f"It stands with a `Variable`, inside of `{kind}`.")
+            where.fault(
+                f"Field '{name}' is not supported", hint=f"It stands with a `Variable`, inside of `{kind}`.", field=name
+            )
     if kind == "Not":
         _inner(test["Not"], where.at("Not"))
     else:
@@ -116,7 +118,7 @@ def _jsonata_test(test: dict[str, Any], where: Where) -> None:
         if name in _FIELDS:
             wrong_language(name, where)
         else:
-            where.fault(f"Field '{name}' is not supported", hint=nearest(name, ("Condition", *_OUTER)))
+            where.fault(f"Field '{name}' is not supported", hint=nearest(name, ("Condition", *_OUTER)), field=name)
     if "Condition" in test:
         condition(test["Condition"], where.at("Condition"))
     elif not strange:

@@ -96,5 +96,6 @@ def wrong_language(name: str, where: Where) -> None:
     """A field of the language that is not spoken here."""
     other = "JSONPath" if where.language == "JSONata" else "JSONata"
     where.fault(
-        f"The QueryLanguage is set to '{where.language}', but field '{name}' is only supported for the '{other}' QueryLanguage"
+        f"The QueryLanguage is set to '{where.language}', but field '{name}' is only supported for the '{other}' QueryLanguage",
+        field=name,
     )

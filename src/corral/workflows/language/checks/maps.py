@@ -101,7 +101,7 @@ def reader_config(value: Any, where: Where) -> None:
     elif isinstance(kind, str):
         for name in ("CSVHeaderLocation", "CSVHeaders", "CSVDelimiter"):
             if name in value and kind != "MANIFEST":
-                where.fault(f"Field '{name}' is not supported", hint="It is for `InputType` CSV.")
+                where.fault(f"Field '{name}' is not supported", hint="It is for `InputType` CSV.", field=name)
 
 
 def item_reader(value: Any, where: Where) -> None:
@@ -173,7 +173,9 @@ def processor_config(value: Any, where: Where) -> None:
         return
     distributed = value.get("Mode") == "DISTRIBUTED"
     if not distributed and "ExecutionType" in value:
-        where.fault("Field 'ExecutionType' is not supported", hint="It is for `Mode` DISTRIBUTED.")
+        where.fault(
+            "Field 'ExecutionType' is not supported", hint="It is for `Mode` DISTRIBUTED.", field="ExecutionType"
+        )
         value = {name: inner for name, inner in value.items() if name != "ExecutionType"}
     _fields(value, fields, where)
     if distributed:

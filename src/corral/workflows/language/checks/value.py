@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from corral.workflows.language.definition import Language
-from corral.workflows.language.fault import Findings, Place, nearest, type_of
+from corral.workflows.language.fault import SCHEMA, Findings, Place, nearest, type_of
 
 TIMESTAMP = re.compile(
     r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):?[0-5]\d)"
@@ -32,9 +32,9 @@ class Where(msgspec.Struct, kw_only=True):
         """A step further."""
         return msgspec.structs.replace(self, place=self.place / step)
 
-    def fault(self, message: str, *, hint: str = "", code: str = "SCHEMA_VALIDATION_FAILED") -> None:
-        """Something is wrong here."""
-        self.findings.add(self.place, message, hint=hint, code=code)
+    def fault(self, message: str, *, hint: str = "", code: str = SCHEMA, field: str | None = None) -> None:
+        """Something is wrong here, or with a field of this object."""
+        self.findings.add(self.place, message, hint=hint, code=code, field=field)
 
     def warn(self, code: str, message: str, *, hint: str = "") -> None:
         """Something here is probably not what was meant."""
@@ -115,7 +115,7 @@ def only_fields(value: dict[str, Any], allowed: Collection[str], where: Where) -
     """Nothing stands here that has no place here."""
     for name in value:
         if name not in allowed:
-            where.fault(f"Field '{name}' is not supported", hint=nearest(name, allowed))
+            where.fault(f"Field '{name}' is not supported", hint=nearest(name, allowed), field=name)
 
 
 def required(value: dict[str, Any], names: Collection[str], where: Where) -> None:
