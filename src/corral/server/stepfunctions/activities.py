@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 
+from corral.server.disconnect import ClientWatch
 from corral.server.stepfunctions.dialect import OutputInvalid
 from corral.server.stepfunctions.executions import text_of
-from corral.server.stepfunctions.operations import Asked, Work, page_size, paged
+from corral.server.stepfunctions.operations import Asked, page_size, paged
+from corral.server.stepfunctions.operations import Work as Operation
 from corral.server.stepfunctions.shown import described_encryption, encryption_in, tags_in
 from corral.workflows.activities import Activities as Declared
 from corral.workflows.engine import Engine
+from corral.workflows.execution import Work
 from corral.workflows.machine.happening import TaskBeat, TaskFailed, TaskSucceeded
 from corral.workflows.machine.order import StartTask
 
@@ -24,8 +28,16 @@ class Activities:
         self._declared = declared
         self._engine = engine
         self._wait_s = wait_s
+        self._waiting: set[asyncio.Task[Work | None]] = set()
+        self._draining = False
 
-    def operations(self) -> dict[str, Work]:
+    def drain(self) -> None:
+        """Whoever waits for a task asks another server. Calling it again does nothing."""
+        self._draining = True
+        for task in self._waiting:
+            task.cancel()
+
+    def operations(self) -> dict[str, Operation]:
         """All of them."""
         return {
             "CreateActivity": self.create,
@@ -81,12 +93,32 @@ class Activities:
         """The next task, waiting a while for one."""
         arn = asked.body["activityArn"]
         await self._declared.named(asked.tenant, arn)
-        work = await self._engine.take_activity(
-            asked.tenant, arn, worker=asked.body.get("workerName", ""), wait_s=self._wait_s
-        )
+        work = await self._next(asked, arn)
         if work is None or not isinstance(work.order, StartTask):
             return {}
         return {"taskToken": work.token, "input": text_of(work.order.payload)}
+
+    async def _next(self, asked: Asked, arn: str) -> Work | None:
+        """Wait for a task, no longer than the client does or this server is to live."""
+        if self._draining:
+            return None
+        worker = asked.body.get("workerName", "")
+        task = asyncio.get_running_loop().create_task(
+            self._engine.take_activity(asked.tenant, arn, worker=worker, wait_s=self._wait_s)
+        )
+        self._waiting.add(task)
+
+        def leave() -> None:
+            task.cancel()
+
+        watch = ClientWatch(asked.request, leave)
+        try:
+            await asyncio.wait([task])
+            return None if task.cancelled() else task.result()
+        finally:
+            watch.close()
+            self._waiting.discard(task)
+            task.cancel()
 
     async def succeed(self, asked: Asked) -> dict[str, Any]:
         """A task is done."""

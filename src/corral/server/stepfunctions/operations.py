@@ -33,7 +33,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     tenant: str
     body: dict[str, Any]
-    traceparent: str = ""
+    request: Request
+
+    @property
+    def traceparent(self) -> str:
+        """The trace that it belongs to."""
+        return self.request.header(b"traceparent") or ""
 
 
 Work = Callable[[Asked], Awaitable[dict[str, Any]]]
@@ -87,8 +92,7 @@ class StepFunctions:
         body = parse_json(raw, request.json_depth_max) if raw else {}
         check(body, SHAPES[name])
         body = {member: value for member, value in body.items() if value is not None}
-        traceparent = request.header(b"traceparent") or ""
-        done = await work(Asked(request.context.tenant, body, traceparent))
+        done = await work(Asked(request.context.tenant, body, request))
         await request.respond(200, msgspec.json.encode(done), AWS_JSON)
 
 

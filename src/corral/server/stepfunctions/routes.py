@@ -35,12 +35,13 @@ class StepFunctionsRoutes:
     ) -> None:
         """`others` are parts of the API that other rooms have."""
         definitions = Definitions(catalog)
+        self._activities = Activities(activities, engine, wait_s=settings.activity_wait_s)
         self._api = StepFunctions(
             [
                 Machines(catalog, publishing, definitions.described),
                 Aliases(publishing, catalog.arns),
                 Executions(engine, catalog, definitions.described),
-                Activities(activities, engine, wait_s=settings.activity_wait_s),
+                self._activities,
                 Tags(Tagging(catalog, activities)),
                 Checking(),
                 *others,
@@ -50,3 +51,7 @@ class StepFunctionsRoutes:
     def routes(self) -> list[Route]:
         """`POST /`."""
         return [self._api.route()]
+
+    def drain(self) -> None:
+        """End requests that wait for work: their clients ask another server. Calling it again does nothing."""
+        self._activities.drain()
