@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -45,14 +45,19 @@ class Callbacks:
         records: JobRecords,
         settings: JobSettings,
         *,
+        own: Mapping[str, Callable[[JobInfo], Awaitable[None]]] | None = None,
         outbound: Outbound | None = None,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
         poll_s: float = _POLL_S,
     ) -> None:
-        """Raises `ConfigError` for secrets or networks in the settings that cannot be used."""
+        """`own` are the house's own receivers, by what stands in the place of an address: such callbacks are not sent anywhere.
+
+        Raises `ConfigError` for secrets or networks in the settings that cannot be used.
+        """
         self._outbox = outbox
         self._records = records
+        self._own = own or {}
         self._keys = keys_of(settings.callback_secret)
         self._for_s = settings.callback_for_s
         self._outbound = outbound or Outbound(settings.callback_allow, body_max=RESULT_MAX * 2 + 65_536)
@@ -70,8 +75,8 @@ class Callbacks:
     # -- life
 
     async def start(self) -> None:
-        """Begin, unless there is no secret. Calling it again does nothing."""
-        if self._task is None and self._keys:
+        """Begin, where anything can be told: with a secret, or with receivers in the house. Again, it does nothing."""
+        if self._task is None and (self._keys or self._own):
             self._unwatch = self._outbox.watch(self._bell.ring)
             self._task = asyncio.create_task(self._run())
 
@@ -161,6 +166,15 @@ class Callbacks:
             return self._given_up(delivery, "The job is gone.")
         if job.status not in TERMINAL:
             return self._given_up(delivery, "The job runs once more; its next end is told.")
+        own = self._own.get(delivery.callback.url)
+        if own is not None:
+            await own(job)
+            return Delivered(id=delivery.id, token=delivery.token, ok=True, answer="")
+        return await self._posted(delivery, job)
+
+    async def _posted(self, delivery: Delivery, job: JobInfo) -> Delivered:
+        if not self._keys:
+            return self._again(delivery, "There is no secret to sign it with (`jobs.callback_secret`).", None)
         body = body_of(job)
         headers = {**delivery.callback.headers, **sign(self._keys, delivery.id, int(self._clock.now()), body)}
         try:

@@ -107,6 +107,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     facts: Facts
     """Of its execution."""
     created_at: float
+    submitted: bool = False
+    """The call was made: what is still to come is told by whoever was called."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

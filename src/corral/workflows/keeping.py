@@ -342,7 +342,14 @@ class Keeping:
         """A task, for whoever does it."""
         facts = facts_of(execution, kept_facts(execution), await self.value(row.tenant, execution.input))
         order = await self.order(row.tenant, row.body)
-        return Work(tenant=row.tenant, token=row.token, order=order, facts=facts, created_at=row.created_at)
+        return Work(
+            tenant=row.tenant,
+            token=row.token,
+            order=order,
+            facts=facts,
+            created_at=row.created_at,
+            submitted=row.kind == "callback",
+        )
 
     async def info(self, row: ExecutionRow, *, is_new: bool = True) -> ExecutionInfo:
         """An execution, for people."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import UNSET
 
+from corral.errors import ValidationFailed
 from corral.workflows.failing import HEARTBEAT_TIMEOUT, RUNTIME, TIMEOUT, StateFailed
 from corral.workflows.language import templates
 from corral.workflows.language.definition import Language, Task
@@ -16,6 +17,7 @@ from corral.workflows.machine.happening import TaskBeat, TaskFailed, TaskStarted
 from corral.workflows.machine.order import CancelTask, StartTask
 from corral.workflows.machine.run import Frame
 from corral.workflows.machine.turn import TASK, Turn
+from corral.workflows.tasks.approvals import asked_of, unanswered
 
 _resource_of = lru_cache(maxsize=4096)(resource_of)
 
@@ -39,6 +41,8 @@ def begin(turn: Turn, frame: Frame, state: Task) -> None:
     data = flow.effective_input(turn, frame, state, language)
     timeout_s, heartbeat_s = _limits(turn, frame, state, data, language)
     given = flow.payload(turn, frame, state, language, data)
+    if resource.service == "approval":
+        timeout_s = _asked(frame, given, timeout_s)
     text = recording.bounded_text_of(given, frame.state)
     order = StartTask(
         token=token,
@@ -55,6 +59,18 @@ def begin(turn: Turn, frame: Frame, state: Task) -> None:
     turn.run.orders.append(order)
     place.update(phase=TASK, token=token, timeout=timeout_s, until=order.timeout_at, heartbeat=heartbeat_s, beat=None)
     _rest(turn, frame)
+
+
+def _asked(frame: Frame, given: Any, timeout_s: float | None) -> float | None:
+    """How long a person may take over a question. Raises `StateFailed` for what cannot be asked."""
+    try:
+        asked = asked_of(given)
+    except ValidationFailed as error:
+        raise StateFailed(RUNTIME, error.message, prefixed=True) from error
+    if asked.deadline_s is None or (timeout_s is not None and timeout_s <= asked.deadline_s):
+        return timeout_s
+    frame.place["otherwise"] = asked.otherwise
+    return asked.deadline_s
 
 
 def _limits(turn: Turn, frame: Frame, state: Task, data: Any, language: Language) -> tuple[float | None, float | None]:
@@ -178,6 +194,10 @@ def late(turn: Turn, frame: Frame, state: Task) -> None:
     due = [at for at in (place["until"], place["beat"]) if at is not None and at <= turn.now]
     if not due:
         _rest(turn, frame)
+        return
+    if place.get("otherwise") is not None:
+        turn.run.orders.append(CancelTask(place["token"]))
+        succeeded(turn, frame, state, TaskSucceeded(place["token"], unanswered(place["otherwise"])))
         return
     resource = resource_for(state)
     is_silent = place["beat"] is not None and place["beat"] == min(due)

@@ -8,13 +8,12 @@ import msgspec
 from msgspec import Meta
 
 from corral.errors import ValidationFailed
-from corral.workflows.failing import TIMEOUT
-from corral.workflows.machine.happening import TaskFailed, TaskSucceeded
 from corral.workflows.tasks.form import filled_in, form_faults
 
 _NOTE_MAX = 10_000
 
 Seconds = Annotated[float, Meta(gt=0, le=1e9)]
+Choice = Annotated[str, Meta(min_length=1, max_length=200)]
 Text = Annotated[str, Meta(max_length=_NOTE_MAX)]
 
 
@@ -29,10 +28,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """What a state asks with: the payload of its task."""
 
     message: Text
-    choices: Annotated[list[Annotated[str, Meta(min_length=1, max_length=200)]], Meta(min_length=1, max_length=20)] = [
-        "approve",
-        "reject",
-    ]
+    choices: Annotated[tuple[Choice, ...], Meta(min_length=1, max_length=20)] = ("approve", "reject")
     assignee: Annotated[str, Meta(max_length=500)] = ""
     """Whom it is put to; empty: whoever of the tenant looks. It says who should answer, and locks nobody out."""
     form: dict[str, Any] | None = None
@@ -98,9 +94,6 @@ def decided(asked: Asked, given: Any, *, by: str) -> dict[str, Any]:
     return {"decision": answer.decision, "by": by, "note": answer.note, "form": form}
 
 
-def overdue(token: str, asked: Asked) -> TaskSucceeded | TaskFailed:
-    """What becomes of a question that nobody answered by its deadline."""
-    if asked.otherwise is not None:
-        return TaskSucceeded(token, {"decision": asked.otherwise, "by": "", "note": "Nobody answered.", "form": None})
-    cause = f"Nobody answered within {asked.deadline_s:g} s."
-    return TaskFailed(token, TIMEOUT, cause, timed_out=True)
+def unanswered(otherwise: str) -> dict[str, Any]:
+    """The result of a question that nobody answered by its deadline, and that has an answer for that."""
+    return {"decision": otherwise, "by": "", "note": "Nobody answered in time.", "form": None}

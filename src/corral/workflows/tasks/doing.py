@@ -43,7 +43,7 @@ class Tasks:
             f"task {task.order.state}", **{"corral.task.resource": resource.text, "corral.execution": task.facts.arn}
         ):
             result = await doer(task)
-        check_size(result, resource)
         if resource.pattern or resource.service == "job":
+            check_size(result, resource)
             return TaskSubmitted(task.token, result)
         return TaskSucceeded(task.token, result)

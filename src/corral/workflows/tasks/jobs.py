@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from corral.jobs.job import ClaimedJob, JobDraft, JobInfo
-from corral.jobs.states import TERMINAL
+from corral.jobs.job import Callback, JobDraft, JobInfo
 from corral.jobs.store import JobStore
 from corral.workflows.machine import tokens
 from corral.workflows.machine.happening import TaskFailed, TaskSucceeded
 from corral.workflows.tasks.task import Task
 
-_TAG = "task:"
+TASK_CALLBACK = "corral:task"
+"""In the place of an address that is to be told of a job's end: a task waits for it."""
 _TIME = re.compile(r"[0-9a-f]{12}")
 
 
@@ -34,11 +34,6 @@ def job_id_of(token: str, what: str = "") -> str:
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{8 + int(chance[3], 16) % 4:x}{chance[4:7]}-{chance[7:19]}"
 
 
-def awaited_by(tags: Sequence[str]) -> str:
-    """The token of the task that waits for a job with these tags; empty: none does."""
-    return next((tag.removeprefix(_TAG) for tag in tags if tag.startswith(_TAG)), "")
-
-
 class Jobs:
     """Enqueues jobs for tasks."""
 
@@ -53,7 +48,7 @@ class Jobs:
         draft = msgspec.structs.replace(
             self._draft(task.tenant, task.resource.name, task.payload),
             id=job_id_of(task.token, "job"),
-            tags=() if task.resource.pattern else (f"{_TAG}{task.token}",),
+            callback=None if task.resource.pattern else Callback(TASK_CALLBACK, {"token": task.token}),
             session_id=_session(task.payload),
             user_id=context.user_id,
             tier=context.tier,
@@ -64,21 +59,15 @@ class Jobs:
         return {"JobId": enqueued.id, "Status": enqueued.state}
 
 
-def end_of(token: str, job: JobInfo) -> TaskSucceeded | TaskFailed | None:
-    """What a job's end says to the task that waits for it; none: it has not ended."""
-    if job.status not in TERMINAL:
-        return None
+def end_of(job: JobInfo) -> TaskSucceeded | TaskFailed:
+    """What a job's end says to the task that waits for it."""
+    token = "" if job.callback is None else job.callback.headers.get("token", "")
     if job.status == "succeeded":
         return TaskSucceeded(token, None if job.result is None else msgspec.json.decode(job.result))
     error = job.error
     if error is None:
         return TaskFailed(token, f"Job.{job.status}", f"The job {job.id} was {job.status}.")
     return TaskFailed(token, error.type.rpartition(".")[2] or error.code, error.message)
-
-
-def is_awaited(job: ClaimedJob) -> bool:
-    """Whether a task waits for it."""
-    return bool(job.tags) and bool(awaited_by(job.tags))
 
 
 def _session(payload: Any) -> str | None:

@@ -108,7 +108,7 @@ def failure_of(error: BaseException, request_id: str) -> StateFailed:
 
 
 def check_size(result: Any, resource: Resource) -> None:
-    """Raise what a result that is too large fails with."""
+    """Raise what the answer of a call fails with that is too large."""
     if len(msgspec.json.encode(result)) > DATA_MAX_BYTES:
         named = resource.service if resource.action else resource.text
         raise StateFailed(
