@@ -303,10 +303,10 @@ def _number(
     if given is None or given is UNSET:
         return None
     if isinstance(given, str):
-        given, asked = _evaluated(given, scope, language, field), given
-        whole = _whole_of(given)
-        if whole is None or isinstance(given, str):
-            raise _unexpected(asked, field, "number", given)
+        found = _evaluated(given, scope, language, field)
+        whole = None if isinstance(found, str) else _whole_of(found)
+        if whole is None:
+            raise _unexpected(given, field, "number", found)
         return whole
     return int(given)
 
@@ -384,8 +384,7 @@ def _unexpected(asked: str, field: str, wanted: str, found: Any) -> StateFailed:
 def _kind(found: Any) -> str:
     if found is None:
         return "null"
-    if isinstance(found, bool):
-        return "boolean"
-    if isinstance(found, int | float):
-        return "number"
-    return {str: "string", list: "array"}.get(type(found), "object")
+    for kinds, name in ((bool, "boolean"), (int | float, "number"), (str, "string"), (list, "array")):
+        if isinstance(found, kinds):
+            return name
+    return "object"
