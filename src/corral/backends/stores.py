@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corral.workflows.bucket_store import BucketStore
     from corral.workflows.catalog_store import Definitions
     from corral.workflows.map_run_store import MapRunStore
+    from corral.workflows.store import Executions
     from corral.workflows.topic_store import TopicStore
 
 
@@ -108,6 +109,11 @@ class Stores(Protocol):
     @property
     def resources(self) -> ResourceStore:
         """What is declared: memories, runtimes, endpoints."""
+        ...
+
+    @property
+    def executions(self) -> Executions:
+        """Executions of workflows, their histories and their tasks."""
         ...
 
     @property

@@ -258,7 +258,7 @@ class Engine:
 
     async def ended(self, tenant: str, execution_id: str) -> ExecutionInfo:
         """Wait for an execution's end. Raises `ExecutionNotFound`."""
-        return await self.following.ended(lambda: self.describe(tenant, execution_id), execution_id)
+        return await self.following.ended(lambda: self.describe(tenant, execution_id))
 
     # -- tasks --------------------------------------------------------------------------------------------------------
 
@@ -314,7 +314,7 @@ class Engine:
     def _moved(self, moved: Moved) -> None:
         self.counting.moved(moved)
         self.carrier.planned(moved.move.wake_at)
-        self.following.moved([execution_key(moved.key[1]), *opened(moved.move)])
+        self.following.moved([execution_key(*moved.key), *opened(moved.move)])
 
     async def _answer_parent(self, row: TaskRow) -> None:
         """Tell whoever began this execution that it is over; told again after a crash."""

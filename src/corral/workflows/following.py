@@ -64,12 +64,12 @@ class Following:
             watch = self._watches[loop] = self._store.watch(self.moved)
         return watch
 
-    async def ended(self, look: Callable[[], Awaitable[ExecutionInfo]], execution_id: str) -> ExecutionInfo:
+    async def ended(self, look: Callable[[], Awaitable[ExecutionInfo]]) -> ExecutionInfo:
         """Wait until an execution is over."""
         info = await look()
         if info.is_over:
             return info
-        with self.bell(execution_key(info.id if execution_id.startswith("arn:") else execution_id)) as bell:
+        with self.bell(execution_key(info.tenant, info.id)) as bell:
             while True:
                 info = await look()
                 if info.is_over:
@@ -108,7 +108,7 @@ async def follow(
 ) -> AsyncIterator[HistoryEvent | Progress]:
     """Events after `after` as they are written, and what tasks tell between them; ends when the execution is over."""
     info = await engine.describe(tenant, execution_id)
-    with engine.following.bell(execution_key(info.id)) as bell:
+    with engine.following.bell(execution_key(tenant, info.id)) as bell:
         listening = _Listening(doers, tenant, bell)
         try:
             while True:

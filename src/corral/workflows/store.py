@@ -223,7 +223,7 @@ class ExecutionWatch(Protocol):
     """Who wants to know about some executions or activities."""
 
     def follow(self, key: str) -> None:
-        """Be told about it: `x:` and an execution's id, or `a:` and an activity's ARN with its tenant (`activity_key`)."""
+        """Be told about what an `execution_key` or an `activity_key` names."""
         ...
 
     def unfollow(self, key: str) -> None:
@@ -235,14 +235,14 @@ class ExecutionWatch(Protocol):
         ...
 
 
-def execution_key(execution_id: str) -> str:
+def execution_key(tenant: str, execution_id: str) -> str:
     """What to follow to hear of an execution."""
-    return f"x:{execution_id}"
+    return f"x:{execution_id}\n{tenant}"
 
 
 def activity_key(tenant: str, arn: str) -> str:
     """What to follow to hear of work for an activity."""
-    return f"a:{tenant}:{arn}"
+    return f"a:{arn}\n{tenant}"
 
 
 class Executions(Protocol):

@@ -17,6 +17,7 @@ from corral.backends.postgres.blobs import PostgresBlobs
 from corral.backends.postgres.buckets import PostgresBuckets
 from corral.backends.postgres.cache import PostgresCache
 from corral.backends.postgres.definitions import PostgresDefinitions
+from corral.backends.postgres.executions import PostgresExecutions
 from corral.backends.postgres.invocations import PostgresInvocations
 from corral.backends.postgres.job_days import make_days
 from corral.backends.postgres.job_depth import Depths
@@ -70,6 +71,7 @@ class PostgresStores:
         self.memory = PostgresMemory(engine)
         self.resources = PostgresResources(engine)
         self.definitions = PostgresDefinitions(engine)
+        self.executions = PostgresExecutions(engine)
         self.audit = PostgresAudit(engine)
         self.agent_runs = PostgresAgentRuns(engine)
         self.map_runs = PostgresMapRuns(engine)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from corral.workflows.bucket_store import BucketStore
     from corral.workflows.catalog_store import Definitions
     from corral.workflows.map_run_store import MapRunStore
+    from corral.workflows.store import Executions
     from corral.workflows.topic_store import TopicStore
 
 
@@ -121,6 +122,11 @@ class HotStores:
     def resources(self) -> ResourceStore:
         """In the store behind."""
         return self._behind.resources
+
+    @property
+    def executions(self) -> Executions:
+        """Executions of workflows, their histories and their tasks."""
+        return self._behind.executions
 
     @property
     def definitions(self) -> Definitions:

@@ -14,8 +14,19 @@ SELECT
     coalesce((SELECT min(next_at) FROM job_outbox INDEXED BY job_outbox_due WHERE status = 'pending'), 9e99);
 
 -- name: looks
--- How jobs stand, and their newest events.
+-- How jobs stand, and their newest events; and how executions (`x:`) and the work of activities (`a:`) do.
 SELECT jobs.id,
     coalesce(job_queue.attempt || state || cancel, status),
     coalesce(job_queue.last_seq, jobs.last_seq)
-FROM json_each(?1) AS asked CROSS JOIN jobs ON jobs.id = asked.value LEFT JOIN job_queue USING (number);
+FROM json_each(?1) AS asked CROSS JOIN jobs ON jobs.id = asked.value LEFT JOIN job_queue USING (number)
+UNION ALL
+SELECT asked.value, executions.revision, 0 FROM json_each(?1) AS asked CROSS JOIN executions
+    ON executions.tenant = substr(asked.value, instr(asked.value, char(10)) + 1)
+    AND executions.id = substr(asked.value, 3, instr(asked.value, char(10)) - 3)
+WHERE asked.value GLOB 'x:*'
+UNION ALL
+SELECT asked.value, (
+    SELECT max(workflow_tasks.rowid) FROM workflow_tasks INDEXED BY workflow_tasks_to_fetch
+    WHERE state = 'new' AND kind = 'activity' AND tenant = substr(asked.value, instr(asked.value, char(10)) + 1)
+        AND resource = substr(asked.value, 3, instr(asked.value, char(10)) - 3)), 0
+FROM json_each(?1) AS asked WHERE asked.value GLOB 'a:*';

@@ -11,6 +11,7 @@ from corral.backends.sqlite.buckets import SqliteBuckets
 from corral.backends.sqlite.cache import SqliteCache
 from corral.backends.sqlite.definitions import SqliteDefinitions
 from corral.backends.sqlite.engine import Engine
+from corral.backends.sqlite.executions import SqliteExecutions
 from corral.backends.sqlite.invocations import SqliteInvocations
 from corral.backends.sqlite.job_records import SqliteJobRecords
 from corral.backends.sqlite.jobs import SqliteJobs
@@ -65,6 +66,7 @@ class SqliteStores:
         self.memory = SqliteMemory(engine)
         self.resources = SqliteResources(engine)
         self.definitions = SqliteDefinitions(engine)
+        self.executions = SqliteExecutions(engine)
         self.audit = SqliteAudit(engine)
         self.agent_runs = SqliteAgentRuns(engine)
         self.map_runs = SqliteMapRuns(engine)

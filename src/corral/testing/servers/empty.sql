@@ -45,6 +45,7 @@ DELETE FROM corral.tool_effects;
 DELETE FROM corral.tool_artefacts;
 DELETE FROM corral.memory_items;
 DELETE FROM corral.memory_namespaces;
+DELETE FROM corral.executions;
 DELETE FROM corral.map_runs;
 DELETE FROM corral.bucket_objects;
 DELETE FROM corral.buckets;
