@@ -26,6 +26,7 @@ _END = {
 def fail(turn: Turn, frame: Frame, failure: StateFailed) -> None:
     """A state has failed: it is tried again, or something else is done, or all that is around it fails as well."""
     failure = _told(turn, frame, failure)
+    turn.note("error", (failure.error, failure.cause))
     if not retrying.is_catchable(failure):
         end(turn, frame, "FAILED", failure.error, failure.cause)
         return

@@ -165,7 +165,7 @@ def _redrive(turn: Turn, root: Frame) -> None:
         if place["phase"] == JOIN:
             continue
         if place["phase"] == MAP_RUN:
-            _attempt(turn, frame, _drive_again)
+            attempt(turn, frame, _drive_again)
         elif place["phase"] == ENTER:
             turn.queue.append(frame.id)
         else:
@@ -186,10 +186,11 @@ def _wake(turn: Turn) -> None:
         if frame.place["phase"] in READY:
             turn.queue.append(frame.id)
         elif frame.wake_at is not None and frame.wake_at <= turn.now and frame.id in turn.frames:
-            _attempt(turn, frame, _due)
+            attempt(turn, frame, due)
 
 
-def _due(turn: Turn, frame: Frame) -> None:
+def due(turn: Turn, frame: Frame) -> None:
+    """The time of a frame has come."""
     state = turn.state(frame)
     phase = frame.place["phase"]
     if phase == WAIT and isinstance(state, Wait):
@@ -208,7 +209,7 @@ def _hear_of_task(turn: Turn, message: Any) -> bool:
     if frame is None or frame.place.get("token") != message.token or frame.place["phase"] != TASK:
         return False
     hear = _HEAR[type(message)]
-    _attempt(turn, frame, lambda turn, frame: hear(turn, frame, turn.state(frame), message))
+    attempt(turn, frame, lambda turn, frame: hear(turn, frame, turn.state(frame), message))
     return True
 
 
@@ -224,7 +225,7 @@ def _hear_of_map_run(turn: Turn, message: ItemsRead | MapRunEnded) -> bool:
         return True
     if message.arn and message.arn != frame.place["run"]:
         return False
-    _attempt(turn, frame, lambda turn, frame: mapping.run_ended(turn, frame, state, message))
+    attempt(turn, frame, lambda turn, frame: mapping.run_ended(turn, frame, state, message))
     return True
 
 
@@ -239,7 +240,7 @@ def _move(turn: Turn) -> None:
             frame = turn.frames[frame_id]
             if not frame.done and frame.place["phase"] in READY:
                 turn.moves += 1
-                _attempt(turn, frame, step)
+                attempt(turn, frame, step)
 
 
 def _pause(turn: Turn) -> None:
@@ -269,7 +270,7 @@ def step(turn: Turn, frame: Frame) -> None:
     turn.queue.append(frame.id)
 
 
-def _attempt(turn: Turn, frame: Frame, act: Act) -> None:
+def attempt(turn: Turn, frame: Frame, act: Act) -> None:
     """Do something with a frame; where its body ends by it, that is the next word to the state around, and so on."""
     try:
         act(turn, frame)

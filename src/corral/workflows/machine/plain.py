@@ -32,8 +32,9 @@ def run_succeed(turn: Turn, frame: Frame, state: Succeed) -> None:
 
 def run_fail(turn: Turn, frame: Frame, state: Fail) -> None:
     """End the body with an error."""
-    scope = turn.scope(frame, frame.input)
-    if turn.language(frame, state) == "JSONata":
+    language = turn.language(frame, state)
+    scope = turn.scope(frame, flow.effective_input(turn, frame, state, language))
+    if language == "JSONata":
         told = [
             jsonata.evaluate(text, scope, field=field, expected="string")
             if text is not None and jsonata.is_expression(text)

@@ -74,7 +74,7 @@ class Turn:
         """What an expression of the frame's state can see; `data` is its input, or what JSONPath looks at."""
         return Scope(
             input=data,
-            context=self.run.context or context_object(self.run, frame),
+            context=context_object(self.run, frame) if self.run.context is None else self.run.context,
             variables=self.variables(frame),
             result=result,
             error_output=error_output,
