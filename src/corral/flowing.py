@@ -1,1 +1,251 @@
 """Joins workflows to jobs, agents, tools, functions and HTTP."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from corral.agents.desk import RunDesk
+from corral.backends.stores import Stores
+from corral.calling import FunctionCalls
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.context import Context
+from corral.errors import AgentUnavailable, NotFound
+from corral.jobs.desk import JobDesk
+from corral.jobs.job import JobDraft, JobInfo
+from corral.jobs.running import Handler
+from corral.jobs.schedules import STARTER
+from corral.messages import Audit
+from corral.observability.metrics import Metrics
+from corral.outbound.client import Outbound
+from corral.runtime.invocation import Invocation
+from corral.runtime.registry import Agents
+from corral.server.approvals import ApprovalRoutes
+from corral.server.events import EventRoutes
+from corral.server.executions import ExecutionRoutes
+from corral.server.routes import Route
+from corral.server.stepfunctions.routes import StepFunctionsRoutes
+from corral.server.workflows import WorkflowRoutes
+from corral.settings.sections import Settings
+from corral.tooling import Tooling
+from corral.workflows.activities import Activities
+from corral.workflows.arns import Arns
+from corral.workflows.catalog import Catalog
+from corral.workflows.counting import Counting
+from corral.workflows.desk import WorkflowDesk
+from corral.workflows.engine import Engine
+from corral.workflows.execution import ExecutionInfo, StartRequest
+from corral.workflows.failing import DATA_MAX_BYTES
+from corral.workflows.functions import Functions
+from corral.workflows.publishing import Publishing
+from corral.workflows.refusals import StateMachineNotFound
+from corral.workflows.starting import Starter
+from corral.workflows.store import ExecutionExists, ExecutionQuery, TaskGone, TaskTokenInvalid
+from corral.workflows.tasks.doing import Tasks
+from corral.workflows.tasks.executions import Child, Executions
+from corral.workflows.tasks.http import Http
+from corral.workflows.tasks.jobs import TASK_CALLBACK, Jobs, end_of, new_secret
+from corral.workflows.tasks.lambdas import Lambdas
+from corral.workflows.tasks.links import Links
+from corral.workflows.tasks.queue import TASK, TaskQueue
+from corral.workflows.tasks.running import TaskRuns
+from corral.workflows.tasks.task import Task
+from corral.workflows.tasks.tools import Tools
+from corral.workflows.topics import Topics
+from corral.working import Answers
+
+_ANSWER_MORE = 1
+
+
+class Flows(Protocol):
+    """What is known here of the user's app."""
+
+    agents: Agents
+    functions: Functions
+
+
+class Flowing:
+    """The workflows of a service. Each step of its life may come twice."""
+
+    def __init__(  # noqa: PLR0913 - the one place where all that tasks may need comes together
+        self,
+        settings: Settings,
+        stores: Stores,
+        metrics: Metrics,
+        *,
+        app: Flows,
+        desk: JobDesk,
+        tooling: Tooling,
+        answers: Answers,
+        plain_answers: Answers,
+        begin: Callable[[Context], None],
+        audit: Audit | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`answers` is the road of agents, `plain_answers` that of functions; `begin` is told of each context. Nothing is opened yet."""
+        own = settings.workflows
+        self._settings = settings
+        self._app = app
+        self._answers = answers
+        self._clock = clock
+        self._jobs = desk
+        self._outbound = Outbound(
+            own.http_allow, timeout_s=own.http_timeout_s, answer_max=DATA_MAX_BYTES + _ANSWER_MORE
+        )
+        self._functions = FunctionCalls(
+            plain_answers.of,
+            timeout_s=own.functions_timeout_s,
+            region=own.region,
+            account=own.account,
+            clock=clock,
+        )
+        self._runs = TaskRuns(self._tasks(stores, tooling), app.functions, own, begin, clock=clock)
+        self.engine = Engine(
+            stores.executions,
+            stores.blobs,
+            definitions=self._definition,
+            doers=TaskQueue(stores.jobs, desk.hub, app.functions, own),
+            call_task=self._runs.call,
+            settings=own,
+            counting=Counting(metrics),
+            clock=clock,
+            new_secret=lambda: new_secret(clock.now()),
+        )
+        self._runs.engine = self.engine
+        self._stores = stores
+        arns = Arns(region=own.region, account=own.account)
+        self.catalog = Catalog(
+            stores.resources, stores.definitions, arns, busy=self._is_busy, chance=random.random, clock=clock
+        )
+        publishing = Publishing(self.catalog, clock=clock)
+        self.desk = WorkflowDesk(self.catalog, publishing, self.engine, audit=audit, clock=clock)
+        self.links = Links(stores.resources, secret=own.link_secret, clock=clock)
+        self.topics = Topics(
+            stores.topics, desk.check, stores.jobs.enqueue, region=own.region, account=own.account, clock=clock
+        )
+        self._aws = StepFunctionsRoutes(
+            self.engine, self.catalog, publishing, Activities(stores.resources, arns, clock=clock), own
+        )
+        self.handlers: dict[str, Handler] = {TASK: self._runs.run, STARTER: Starter(self.desk.begin_once).run}
+        """The house's own jobs."""
+        self.receivers = {TASK_CALLBACK: self._job_ended}
+        """Who in the house is told of the end of jobs."""
+
+    def _tasks(self, stores: Stores, tooling: Tooling) -> Tasks:
+        own = self._settings.workflows
+        lambdas = Lambdas(
+            self._app.functions, self._functions.call, region=own.region, account=own.account, clock=self._clock
+        )
+        return Tasks(
+            {
+                "lambda": lambdas.do,
+                "function": lambdas.own,
+                "agent": self._agent,
+                "tool": Tools(tooling.catalog, tooling.run).do,
+                "http": Http(self._outbound).do,
+                "job": Jobs(stores.jobs, self._draft).do,
+                "states": Executions(self._begin_child, clock=self._clock).do,
+            }
+        )
+
+    def routes(self, runs: RunDesk) -> list[Route]:
+        """What answers for workflows over HTTP."""
+        return [
+            *self._aws.routes(),
+            *WorkflowRoutes(self.desk).routes(),
+            *ExecutionRoutes(self.desk).routes(),
+            *ApprovalRoutes(runs, self.desk).routes(),
+            *EventRoutes(self.topics).routes(),
+        ]
+
+    # -- life
+
+    async def start(self) -> None:
+        """Carry executions on from now on, where these processes keep house."""
+        if self._settings.keeps_house:
+            await self.engine.carrier.start()
+
+    async def drain(self) -> None:
+        """Begin nothing new; what was told is written down."""
+        self._aws.drain()
+        await self.engine.carrier.drain()
+
+    async def stop(self) -> None:
+        """End; what is left others carry on."""
+        await self.drain()
+        await self.engine.carrier.stop()
+        await self.engine.express.stop()
+        self.engine.following.close()
+        await self._outbound.stop()
+
+    # -- what tasks and executions ask for
+
+    async def _definition(self, tenant: str, digest: str) -> str:
+        text = await self._stores.definitions.text(tenant, digest)
+        if text is None:
+            raise StateMachineNotFound(f"The definition {digest} is gone.")
+        return text
+
+    async def _is_busy(self, tenant: str, arn: str) -> bool:
+        query = ExecutionQuery(machine_arn=arn, statuses=("RUNNING",), limit=1)
+        return bool((await self.engine.find(tenant, query)).items)
+
+    async def _agent(self, task: Task) -> Any:
+        """`corral:agent:NAME`: the road of a job; its turn of a session is the one that the payload names."""
+        try:
+            agent = self._app.agents.find(task.resource.name)
+        except NotFound as missing:
+            raise AgentUnavailable(missing.message) from None
+        payload, context = task.payload, task.context
+        session = payload.get("session") if isinstance(payload, dict) else None
+        if isinstance(session, str) and session:
+            context.session_id = session
+            payload = {name: value for name, value in payload.items() if name != "session"}
+        context.agent = agent.name
+        call = Invocation(agent, payload, context, self._clock.monotonic())
+        return msgspec.json.decode(await self._answers.of(call, task.say))
+
+    def _draft(self, tenant: str, agent: str, payload: Any) -> JobDraft:
+        return self._jobs.check(tenant, {"agent": agent, "input": payload})
+
+    async def _job_ended(self, job: JobInfo) -> None:
+        """A job that a task waits for is over."""
+        message = end_of(job)
+        try:
+            await self.engine.answer(job.tenant, message.token, message)
+        except (TaskGone, TaskTokenInvalid):
+            return  # nobody waits any more
+
+    async def _begin_child(self, child: Child) -> ExecutionInfo:
+        """An execution that another one begins; begun before by the same task, it is the one."""
+        tenant, facts = child.task.tenant, child.task.facts
+        is_arn = child.machine.startswith("arn:")
+        found = await self.catalog.resolve(tenant, child.machine if is_arn else self.desk.arn(child.machine))
+        request = StartRequest(
+            tenant=tenant,
+            machine_arn=found.machine_arn,
+            machine_name=found.name,
+            digest=found.setup.digest,
+            kind=found.setup.kind,
+            name=child.name,
+            input=child.input,
+            version_arn=found.version_arn,
+            alias_arn=found.alias_arn,
+            role_arn=found.setup.role_arn,
+            traceparent=facts.traceparent,
+            behalf=facts.behalf,
+            answers=child.answers,
+            answer_form=child.form,
+        )
+        try:
+            return await self.engine.start(request)
+        except ExecutionExists:
+            if child.task.context.attempt == 1:
+                raise
+        known = await self.engine.describe(tenant, self.catalog.arns.execution(found.name, child.name))
+        if known.input != child.input:
+            raise ExecutionExists(f"Execution Already Exists: '{known.arn}'")
+        return known

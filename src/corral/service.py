@@ -17,6 +17,7 @@ from corral.agents.desk import RunDesk
 from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
+from corral.flowing import Flowing
 from corral.jobs.callbacks import Callbacks
 from corral.jobs.desk import JobDesk
 from corral.jobs.hub import JobHub
@@ -24,6 +25,7 @@ from corral.jobs.job import QueueStats
 from corral.jobs.outage import Outage
 from corral.jobs.reaper import Reaper
 from corral.jobs.scheduler import Scheduler
+from corral.jobs.schedules import STARTER
 from corral.jobs.worker import Worker
 from corral.learning import LEARNER, Learning
 from corral.modelling import Modelling
@@ -64,6 +66,7 @@ from corral.server.websocket import APP_PATH, WebSocketEndpoint, WebSocketHandle
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
+from corral.tidying import what_expires
 from corral.tiering import tiered_stores
 from corral.tooling import Tooling
 from corral.tools.permitted import Permitted
@@ -71,6 +74,7 @@ from corral.tools.policy import Rule, policy_of
 from corral.tools.toolbox import Toolbox
 from corral.version import VERSION
 from corral.workflows.functions import Functions
+from corral.workflows.starting import Starter
 from corral.working import Answers, JobRuns, Part, Working
 
 _log = logging.getLogger("corral")
@@ -121,7 +125,7 @@ class Service:
             stream_chunk_size=settings.runtime.stream_chunk_size,
             on_error=app.on_error_hook,
         )
-        self.sweeper = Sweeper(self._what_expires(), period_s=settings.sessions.sweep_s)
+        self.sweeper = Sweeper(what_expires(settings, self.stores), period_s=settings.sessions.sweep_s)
         observability = settings.observability
         if settings.agentcore.disable_otel:
             observability = msgspec.structs.replace(observability, traces=False)
@@ -148,8 +152,9 @@ class Service:
             self.stores.job_records,
             self.hub,
             settings.jobs,
-            check_input=AgentCheck(app.agents, {KEEPER: self.remembering.check}),
+            check_input=AgentCheck(app.agents, {KEEPER: self.remembering.check, STARTER: Starter.check}),
         )
+        self.flowing = self._workflows()
         self._scheduler: Scheduler | None = None
         self._job_routes = JobRoutes(
             self.desk,
@@ -162,21 +167,6 @@ class Service:
         self._http = self._http_app()
         self._asgi = app.wrapped(self._http)
         self._lifespan = AsyncExitStack()
-
-    def _what_expires(self) -> dict[str, Callable[[], Awaitable[int]]]:
-        """What the sweeper tidies away, by name."""
-        return {
-            "sessions": self.stores.sessions.expire,
-            "answers": self.stores.invocations.expire,
-            "spans": self._expire_spans,
-            "resources": self.stores.resources.expire,
-            "effects": self.stores.tool_effects.expire,
-            "artefacts": self.stores.tool_artefacts.expire,
-            "audit": self._expire_audit,
-            "costs": self._expire_costs,
-            "memory": self.stores.memory.sweep,
-            "runs": self._expire_runs,
-        }
 
     def _furnish(self) -> None:
         """The rooms that agents work with, in the order in which they need each other."""
@@ -241,6 +231,23 @@ class Service:
             sessions = msgspec.structs.replace(sessions, record=False)
         return in_turn(self.turns, self.stores.sessions, sessions, self.observing.turn_waited)
 
+    def _workflows(self) -> Flowing:
+        settings, most = self.settings, self.settings.jobs.result_max_bytes
+        plainly = Runner(self.threads, isolate=settings.runtime.isolate, stream_chunk_size=0)
+        functions = compose([Ended(plainly, [self.observing.invocation]).stage], plainly.run)
+        return Flowing(
+            settings,
+            self.stores,
+            self.observing.metrics,
+            app=self.app,
+            desk=self.desk,
+            tooling=self.tooling,
+            answers=Answers(self._job_pipeline(), result_max_bytes=most),
+            plain_answers=Answers(functions, result_max_bytes=most),
+            begin=self.observing.begin,
+            audit=self.audit,
+        )
+
     def _working(self) -> Working:
         """What this process does of its own."""
         settings, stores = self.settings, self.stores
@@ -252,7 +259,7 @@ class Service:
                 self.app.agents,
                 Answers(self._job_pipeline(), result_max_bytes=jobs.result_max_bytes),
                 self.observing.begin,
-                own={LEARNER: self.learning.run, KEEPER: self.remembering.run},
+                own={LEARNER: self.learning.run, KEEPER: self.remembering.run, **self.flowing.handlers},
             )
             worker = Worker(
                 stores.jobs,
@@ -265,12 +272,12 @@ class Service:
                 in_thread=self.threads.call,
             )
             counting.slots(jobs.concurrency)
-        parts: list[Part] = []
+        parts: list[Part] = [self.flowing]
         if settings.keeps_house:
             self._scheduler = Scheduler(stores.schedules, self.desk.drafts, jobs.schedules)
             parts += [
                 self._scheduler,
-                Callbacks(stores.outbox, stores.job_records, jobs),
+                Callbacks(stores.outbox, stores.job_records, jobs, own=self.flowing.receivers),
             ]
             if worker is None:
                 parts.append(Reaper(stores.jobs, stores.job_records, jobs, Outage()))
@@ -306,7 +313,7 @@ class Service:
             *self.learning.routes(app.agents, self.remembering.shelves.searcher),
             *SessionRoutes(self.stores.sessions, self.stores.tiers, ttl_s=settings.sessions.ttl_s).routes(),
             *self._job_routes.routes(),
-            *self._agent_run_routes(),
+            *self._run_routes(),
             *self.remembering.routes(self.desk.submit),
             *ToolRoutes(self.tooling.catalog, self.tooling.run, self.tooling.artefacts.read).routes(),
             *AuditRoutes(self.stores.audit).routes(),
@@ -320,10 +327,11 @@ class Service:
         about.describes(routes)
         return routes
 
-    def _agent_run_routes(self) -> list[Route]:
+    def _run_routes(self) -> list[Route]:
+        """Of agents' runs and of workflows: what both ask people is one list."""
         answerer = Answerer(self._pipeline(record=False), id_chars_max=self.settings.runtime.id_chars_max)
         desk = RunDesk(self.agentic.runs, self.stores.jobs.signal, audit=self.audit)
-        return AgentRunRoutes(self.app.agents, answerer, desk).routes()
+        return [*AgentRunRoutes(self.app.agents, answerer, desk).routes(), *self.flowing.routes(desk)]
 
     def _model_routes(self) -> list[Route]:
         models, settings = self.modelling, self.settings.models
@@ -399,19 +407,6 @@ class Service:
     async def _metrics(self) -> bytes:
         self.modelling.gauge()
         return await self.observing.render_metrics()
-
-    def _expire_spans(self) -> Awaitable[int]:
-        kept_s = self.settings.observability.trace_ttl_s
-        return self.stores.spans.expire(before=SYSTEM_CLOCK.now() - kept_s)
-
-    def _expire_runs(self) -> Awaitable[int]:
-        return self.stores.agent_runs.expire(before=SYSTEM_CLOCK.now() - self.settings.agents.kept_s)
-
-    def _expire_costs(self) -> Awaitable[int]:
-        return self.stores.ledger.forget(before=SYSTEM_CLOCK.now() - self.settings.limits.ledger_keep_s)
-
-    def _expire_audit(self) -> Awaitable[int]:
-        return self.stores.audit.expire(before=SYSTEM_CLOCK.now() - self.settings.security.audit_keep_s)
 
     def begin_drain(self) -> None:
         """From now on new invocations are refused, and health checks say so."""

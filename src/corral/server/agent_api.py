@@ -239,24 +239,4 @@ DESCRIPTIONS: dict[str, Described] = {
         _FORK,
         body_required=False,
     ),
-    "GET /v1/approvals": Described(
-        "List what people are asked, newest first",
-        {200: Answer("A page of approvals", _page(_APPROVAL))},
-        (
-            _several(_APPROVAL_STATUS),
-            _AGENT,
-            Param("run_id", description="Only of this run.", schema=_WORD),
-            _LIMIT,
-            _CURSOR,
-        ),
-    ),
-    "GET /v1/approvals/{id}": Described(
-        "Describe an approval", {200: Answer("The approval", _APPROVAL), 404: _NO_APPROVAL}
-    ),
-    "POST /v1/approvals/{id}": Described(
-        "Answer an approval, once and for all; a run in a job goes on by itself then",
-        {200: Answer("The approval", _APPROVAL), 404: _NO_APPROVAL, 409: Answer("It was answered, or has expired.")},
-        (_PERSON,),
-        _DECISION,
-    ),
 }

@@ -1,4 +1,4 @@
-"""Agents' runs over HTTP: begin one, go on with it, cancel and fork it, answer what it asks. The tenant is the credential's."""
+"""Agents' runs over HTTP: begin one, go on with it, cancel and fork it. The tenant is the credential's."""
 
 from __future__ import annotations
 
@@ -18,15 +18,12 @@ from corral.runtime.registry import Agent, Agents
 from corral.runtime.works import as_object, is_works, variables_of
 from corral.server.agent_api import DESCRIPTIONS
 from corral.server.agent_shown import (
-    approvals_asked,
     body_of,
-    decision_asked,
     entries_asked,
     flag,
     fork_asked,
     messages_asked,
     runs_asked,
-    shown_approval,
     shown_entry,
     shown_result,
     shown_run,
@@ -43,7 +40,7 @@ Going = Callable[[Any, Context], Awaitable[AsyncIterator[AgentEvent]]]
 
 
 class AgentRunRoutes:
-    """Handlers of `/v1/agents/{name}/runs`, `/v1/runs` and `/v1/approvals`."""
+    """Handlers of `/v1/agents/{name}/runs` and `/v1/runs`."""
 
     def __init__(self, agents: Agents, answerer: Answerer, desk: RunDesk) -> None:
         """`answerer` runs what works for a request, with its session's turn."""
@@ -61,9 +58,6 @@ class AgentRunRoutes:
             "POST /v1/runs/{id}/resume": self.resume,
             "POST /v1/runs/{id}/cancel": self.cancel,
             "POST /v1/runs/{id}/fork": self.fork,
-            "GET /v1/approvals": self.list_approvals,
-            "GET /v1/approvals/{id}": self.show_approval,
-            "POST /v1/approvals/{id}": self.decide,
         }
         routes = []
         for address, handler in handlers.items():
@@ -219,17 +213,6 @@ class AgentRunRoutes:
         found = await self._desk.entries(request.context.tenant, request.params["id"], after=after, limit=limit)
         await request.respond_json({"items": [shown_entry(entry) for entry in found]})
 
-    async def list_approvals(self, request: Request) -> None:
-        """`GET /v1/approvals`."""
-        page = await self._desk.approvals(request.context.tenant, approvals_asked(request))
-        items = [shown_approval(approval) for approval in page.items]
-        await request.respond_json({"items": items, "next_cursor": page.next_cursor})
-
-    async def show_approval(self, request: Request) -> None:
-        """`GET /v1/approvals/{id}`."""
-        approval = await self._desk.approval(request.context.tenant, request.params["id"])
-        await request.respond_json(shown_approval(approval))
-
     # -- changing
 
     async def cancel(self, request: Request) -> None:
@@ -244,14 +227,6 @@ class AgentRunRoutes:
         tenant, run_id = request.context.tenant, request.params["id"]
         run = await self._desk.fork(tenant, run_id, step=step, messages=messages, session=session)
         await request.respond_json(shown_run(run), 201, [(b"location", f"/v1/runs/{run.id}".encode())])
-
-    async def decide(self, request: Request) -> None:
-        """`POST /v1/approvals/{id}`."""
-        body = await body_of(request, ("decision", "note", "input"))
-        context = request.context
-        decision = decision_asked(body, user_id=context.user_id or "")
-        approval = await self._desk.decide(context.tenant, request.params["id"], decision)
-        await request.respond_json(shown_approval(approval))
 
 
 async def _objects(events: AsyncIterator[AgentEvent]) -> AsyncIterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import CorralError, NotFound
-from corral.workflows.execution import ExecutionInfo
+from corral.workflows.execution import AnswerForm, ExecutionInfo
 from corral.workflows.failing import StateFailed
 from corral.workflows.store import ExecutionExists
 from corral.workflows.tasks.lambdas import http_metadata
@@ -30,7 +30,7 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     input: Any
     answers: str
     """The token that hears of its end; empty: none does."""
-    form: str
+    form: AnswerForm
     task: Task
 
 
@@ -56,7 +56,7 @@ class Executions:
             name=str(given.get("Name") or _name_of(task.token)),
             input=_input(given.get("Input")),
             answers=task.token if waits else "",
-            form=pattern if waits else "sync:2",
+            form="sync" if pattern == "sync" else "sync:2",
             task=task,
         )
         try:

@@ -25,6 +25,8 @@ _ALL = JobQuery()
 _BACKOFF = Backoff(initial_s=0.2, max_s=30.0)
 _HEARD = frozenset({"piece", "progress", "log"})
 _PATIENCE_S = 5.0
+_SPARE = 20
+"""Attempts beyond those that count: it is a worker that gives a task up, and its execution hears of that."""
 
 
 class TaskJob(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,7 +81,7 @@ class TaskQueue:
             follower.close()
 
     def _draft(self, work: Work, order: StartTask) -> JobDraft:
-        function = self._function(order)
+        function = function_of(self._functions, order)
         facts, settings = work.facts, self._settings
         draft = JobDraft(
             id=job_id_of(order.token),
@@ -88,7 +90,7 @@ class TaskQueue:
             input=msgspec.json.encode(TaskJob(order.token)),
             queue=settings.queue,
             timeout_s=settings.task_timeout_s,
-            max_attempts=settings.task_workers_max,
+            max_attempts=settings.task_workers_max + _SPARE,
             backoff=_BACKOFF,
             traceparent=facts.traceparent,
             user_id=facts.behalf.user_id or None,
@@ -100,13 +102,15 @@ class TaskQueue:
         return msgspec.structs.replace(
             draft,
             queue=function.queue or settings.queue,
-            max_attempts=settings.task_workers_max + function.retries,
+            max_attempts=settings.task_workers_max + function.retries + _SPARE,
             concurrency_key=None if function.concurrency is None else f"function {function.name}",
             concurrency_limit=function.concurrency or 1,
         )
 
-    def _function(self, order: StartTask) -> Function | None:
-        resource = order.resource
-        if resource.service == "function" or (resource.service == "lambda" and not resource.action):
-            return self._functions.find(resource.name)
-        return function_named(self._functions, order.payload) if resource.service == "lambda" else None
+
+def function_of(functions: Functions, order: StartTask) -> Function | None:
+    """Which function a task calls; none: it calls none, or one that is not here."""
+    resource = order.resource
+    if resource.service == "function" or (resource.service == "lambda" and not resource.action):
+        return functions.find(resource.name)
+    return function_named(functions, order.payload) if resource.service == "lambda" else None

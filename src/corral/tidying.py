@@ -1,0 +1,31 @@
+"""What the sweeper tidies away, in one list: every room's own, and how long it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from corral.backends.stores import Stores
+from corral.clock import SYSTEM_CLOCK, Clock
+from corral.settings.sections import Settings
+
+Sweep = Callable[[], Awaitable[int]]
+
+
+def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CLOCK) -> dict[str, Sweep]:
+    """By name; each says how many went."""
+
+    def older(sweep: Callable[..., Awaitable[int]], seconds: float) -> Sweep:
+        return lambda: sweep(before=clock.now() - seconds)
+
+    return {
+        "sessions": stores.sessions.expire,
+        "answers": stores.invocations.expire,
+        "spans": older(stores.spans.expire, settings.observability.trace_ttl_s),
+        "resources": stores.resources.expire,
+        "effects": stores.tool_effects.expire,
+        "artefacts": stores.tool_artefacts.expire,
+        "audit": older(stores.audit.expire, settings.security.audit_keep_s),
+        "costs": older(stores.ledger.forget, settings.limits.ledger_keep_s),
+        "memory": stores.memory.sweep,
+        "runs": older(stores.agent_runs.expire, settings.agents.kept_s),
+    }
