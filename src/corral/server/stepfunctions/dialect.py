@@ -26,6 +26,7 @@ from corral.workflows.refusals import (
     TooManyTags,
 )
 from corral.workflows.store import ExecutionExists, ExecutionNotFound, NotRedrivable, TaskGone, TaskTokenInvalid
+from corral.workflows.testing_request import StateUntriable, TryInputInvalid
 
 AWS_JSON = b"application/x-amz-json-1.0"
 _REFUSED = 400
@@ -77,9 +78,11 @@ _NAMES: dict[type[CorralError], str] = {
     StateMachineDeleting: "StateMachineDeleting",
     StateMachineExists: "StateMachineAlreadyExists",
     StateMachineNotFound: "StateMachineDoesNotExist",
+    StateUntriable: "InvalidDefinition",
     TaskGone: "TaskTimedOut",
     TaskTokenInvalid: "InvalidToken",
     TooManyTags: "TooManyTags",
+    TryInputInvalid: "InvalidExecutionInput",
     UnknownOperation: "UnknownOperationException",
 }
 _BY_STATUS = {

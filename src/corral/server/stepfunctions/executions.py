@@ -17,7 +17,7 @@ from corral.workflows.arns import is_name, parse
 from corral.workflows.catalog import Catalog
 from corral.workflows.engine import Engine
 from corral.workflows.execution import UNSET, ExecutionInfo, StartRequest
-from corral.workflows.machine.run import Kind
+from corral.workflows.machine.run import Behalf, Kind
 from corral.workflows.refusals import KindRefused, NameInvalid, StateMachineDeleting
 from corral.workflows.state_machine import Setup
 from corral.workflows.store import ExecutionQuery, NotRedrivable
@@ -72,7 +72,7 @@ class Executions:
             raise KindRefused
         if found.is_deleting:
             raise StateMachineDeleting.of(body["stateMachineArn"])
-        name = body.get("name", "")
+        name, context = body.get("name", ""), asked.request.context
         if name and not is_name(name):
             raise NameInvalid.of(name)
         return StartRequest(
@@ -87,6 +87,7 @@ class Executions:
             alias_arn=found.alias_arn,
             role_arn=found.setup.role_arn,
             traceparent=asked.traceparent,
+            behalf=Behalf(user_id=context.user_id or "", tier=context.tier, roles=context.roles),
         )
 
     async def stop(self, asked: Asked) -> dict[str, Any]:

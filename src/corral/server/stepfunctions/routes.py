@@ -13,9 +13,11 @@ from corral.server.stepfunctions.machines import Machines
 from corral.server.stepfunctions.operations import Api, StepFunctions
 from corral.server.stepfunctions.shown import Definitions
 from corral.server.stepfunctions.tags import Tags
+from corral.server.stepfunctions.trying import Trying
 from corral.settings.workflow_sections import WorkflowSettings
 from corral.workflows.activities import Activities as Declared
 from corral.workflows.catalog import Catalog
+from corral.workflows.doing import CallTask
 from corral.workflows.engine import Engine
 from corral.workflows.publishing import Publishing
 from corral.workflows.tagging import Tagging
@@ -31,9 +33,11 @@ class StepFunctionsRoutes:
         publishing: Publishing,
         activities: Declared,
         settings: WorkflowSettings,
+        *,
+        call_task: CallTask | None = None,
         others: Iterable[Api] = (),
     ) -> None:
-        """`others` are parts of the API that other rooms have."""
+        """`call_task` does a task that is tried by itself; `others` are parts of the API that other rooms have."""
         definitions = Definitions(catalog)
         self._activities = Activities(activities, engine, wait_s=settings.activity_wait_s)
         self._api = StepFunctions(
@@ -44,6 +48,7 @@ class StepFunctionsRoutes:
                 self._activities,
                 Tags(Tagging(catalog, activities)),
                 Checking(),
+                Trying(catalog.arns, call_task),
                 *others,
             ]
         )
