@@ -46,8 +46,7 @@ def variables_of_path(text: str) -> list[str]:
 @lru_cache(maxsize=4096)
 def names_in(text: str) -> Names:
     """The names in an expression with its `{% %}`; nothing, where it cannot be parsed."""
-    from jsonata import JException  # noqa: PLC0415 - a parser that few processes need
-    from jsonata.parser import Parser  # noqa: PLC0415 - as above
+    from corral.workflows.language.jsonata_library import JException, Parser  # noqa: PLC0415 - a parser that few processes need
 
     found = _Found()
     try:

@@ -18,7 +18,7 @@ __all__ = ["Match", "Pattern", "PatternInvalid", "TooMuch", "compiled"]
 
 TEXT_MAX = 2_000
 """Characters of one pattern."""
-STEPS_MAX = 500_000
+STEPS_MAX = 250_000
 """Steps over one text, before it is given up."""
 CHEAP = 2_000_000
 """What the standard engine may cost at most, in steps that it might take: a few hundredths of a second."""
