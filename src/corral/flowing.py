@@ -126,8 +126,13 @@ class Flowing:
         self.topics = Topics(
             stores.topics, desk.check, stores.jobs.enqueue, region=own.region, account=own.account, clock=clock
         )
-        self._aws = StepFunctionsRoutes(
-            self.engine, self.catalog, publishing, Activities(stores.resources, arns, clock=clock), own
+        self.step_functions = StepFunctionsRoutes(
+            self.engine,
+            self.catalog,
+            publishing,
+            Activities(stores.resources, arns, clock=clock),
+            own,
+            call_task=self._runs.call,
         )
         self.handlers: dict[str, Handler] = {TASK: self._runs.run, STARTER: Starter(self.desk.begin_once).run}
         """The house's own jobs."""
@@ -154,7 +159,7 @@ class Flowing:
     def routes(self, runs: RunDesk) -> list[Route]:
         """What answers for workflows over HTTP."""
         return [
-            *self._aws.routes(),
+            *self.step_functions.routes(),
             *WorkflowRoutes(self.desk).routes(),
             *ExecutionRoutes(self.desk).routes(),
             *ApprovalRoutes(runs, self.desk).routes(),
@@ -170,7 +175,7 @@ class Flowing:
 
     async def drain(self) -> None:
         """Begin nothing new; what was told is written down."""
-        self._aws.drain()
+        self.step_functions.drain()
         await self.engine.carrier.drain()
 
     async def stop(self) -> None:

@@ -31,6 +31,11 @@ class Activities:
         self._waiting: set[asyncio.Task[Work | None]] = set()
         self._draining = False
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a task."""
+        return len(self._waiting)
+
     def drain(self) -> None:
         """Whoever waits for a task asks another server. Calling it again does nothing."""
         self._draining = True

@@ -57,6 +57,11 @@ class StepFunctionsRoutes:
         """`POST /`."""
         return [self._api.route()]
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for work."""
+        return self._activities.waiting
+
     def drain(self) -> None:
         """End requests that wait for work: their clients ask another server. Calling it again does nothing."""
         self._activities.drain()
