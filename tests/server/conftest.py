@@ -5,9 +5,11 @@ import asyncio
 import httpx
 import pytest
 from job_scene import JobScene, key_of
+from stepfunctions_scene import StepFunctions, flows
 
 from agentcore_scene import Aws
 from corral.app import App
+from ready import ready_url
 from serving import Served
 
 
@@ -17,7 +19,7 @@ async def make_jobs(tmp_path):
     made = []
 
     async def make(**options):
-        scene = JobScene(f"sqlite:///{tmp_path}/corral.db", **options)
+        scene = JobScene(ready_url(tmp_path), **options)
         made.append(scene)
         await scene.start()
         return scene
@@ -60,7 +62,7 @@ async def serve_jobs(tmp_path):
     servers = []
 
     async def make(**options):
-        server = Served(JobScene(f"sqlite:///{tmp_path}/corral.db", **options))
+        server = Served(JobScene(ready_url(tmp_path), **options))
         servers.append(server)
         await server.start()
         server.client.headers.update(key_of("acme"))
@@ -100,3 +102,30 @@ async def aws_of(agentcore):
 @pytest.fixture
 async def aws(aws_of):
     return await aws_of()
+
+
+# -- Step Functions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def step_functions(serve):
+    """A server with two tenants, and functions for tasks."""
+    return await serve(flows(), security={"api_keys": KEYS}, workflows={"activity_wait_s": 5.0})
+
+
+@pytest.fixture
+async def sfn_of(step_functions):
+    made = []
+
+    async def make(tenant: str = "acme") -> StepFunctions:
+        made.append(await asyncio.to_thread(StepFunctions, step_functions.port, f"key-of-{tenant}"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+async def sfn(sfn_of):
+    return await sfn_of()
