@@ -111,16 +111,12 @@ class _Layouter:
         self._put_y()
         for name, spot in self._spots.items():
             spot.x, spot.y = self._x[name], self._tops[self._layers.rank[name]]
-        right = max((spot.x + self._widths[name] / 2 for name, spot in self._spots.items()), default=0.0)
-        right = max([right, *(self._x[item] + self._widths[item] / 2 for item in self._x)])
+        right = max(self._x[item] + self._widths[item] / 2 for item in self._x)
         routes = [*self._forward(), *self._loops()]
         back = self._backward(right)
-        width = (
-            right
-            + PAD
-            + (_LANE * len(back) + PAD if back else 0.0)
-            + max((self._loop_width(r) for r in routes), default=0.0)
-        )
+        labels = [(route.label[0], route.edge.label) for route in [*routes, *back] if route.back and route.label]
+        edges = [route.points[1][0] for route in back] + [x + SMALL_LETTER * len(text) / 2 for x, text in labels]
+        width = max([right, *edges]) + PAD
         return Layout(
             width=width,
             height=(self._bottoms[-1] if self._bottoms else 0.0) + PAD,
@@ -128,9 +124,6 @@ class _Layouter:
             spots=self._spots,
             routes=[*routes, *back],
         )
-
-    def _loop_width(self, route: Route) -> float:
-        return SMALL_LETTER * len(route.edge.label) + 30 if route.edge.source == route.edge.target else 0.0
 
     def _put_x(self) -> None:
         """First side by side, then towards those that lead there, and those that are led to."""
