@@ -50,3 +50,23 @@ class WorkflowSettings(Section, frozen=True):
     """Signs the links with which people answer questions; write `${VAR}` here. None: one is made and kept in the store."""
     link_s: Pause = 604_800.0
     """How long such a link may be opened where its question has no deadline."""
+    map_concurrency_max: Count = 1000
+    """Children of one distributed Map that run at once, where it does not say or says more."""
+    map_children_max: Count = 1_000_000
+    """Children that one run of a distributed Map may have."""
+    map_bytes_max: Count = 2_000_000_000
+    """Bytes that the inputs of all children of one such run may have together."""
+    files_folder: str = ""
+    """Where `corral:files:…` reads items and writes results; its folders are the buckets. None: files are refused."""
+    buckets: bool = True
+    """Whether this server keeps buckets of objects itself (`/s3`): for items and results of workflows."""
+    bucket_object_max_bytes: Count = 64_000_000
+    """Largest object in such a bucket."""
+    s3_endpoint: str = ""
+    """Where the items and results of `arn:aws:states:::s3:…` are (`https://s3.us-east-1.amazonaws.com`). None: in our own buckets."""
+    s3_region: str = "us-east-1"
+    """Region of that endpoint."""
+    s3_access_key: str = ""
+    """Key id for that endpoint; none: as boto3 finds it."""
+    s3_secret_key: str = ""
+    """Its secret; write `${VAR}` here."""

@@ -11,6 +11,25 @@ from corral.workflows.language.definition import Machine
 _MACHINES_MAX = 512
 
 
+def part_of(digest: str, path: tuple[str, ...]) -> str:
+    """Names a part of a definition as if it were one itself: the states that each item of a distributed Map goes through."""
+    steps = "/".join(step.replace("~", "~0").replace("/", "~1") for step in path)
+    return f"{digest}/{steps}" if "#" in digest else f"{digest}#{steps}"
+
+
+def _part(machine: Machine, steps: str) -> Machine:
+    if not steps:
+        return machine
+    body = machine.body(tuple(step.replace("~1", "/").replace("~0", "~") for step in steps.split("/")))
+    return Machine(
+        start_at=body.start_at,
+        states=body.states,
+        comment=body.comment,
+        query_language=body.query_language or machine.query_language,
+        processor_config=body.processor_config,
+    )
+
+
 class Machines:
     """The machines that were used last. A digest names one definition forever, so nothing here gets old."""
 
@@ -25,7 +44,8 @@ class Machines:
         key = (tenant, digest)
         machine = self._machines.get(key)
         if machine is None:
-            machine = self._machines[key] = self._read(await self._definitions(tenant, digest))
+            whole, _, part = digest.partition("#")
+            machine = self._machines[key] = _part(self._read(await self._definitions(tenant, whole)), part)
             if len(self._machines) > _MACHINES_MAX:
                 self._machines.popitem(last=False)
         else:

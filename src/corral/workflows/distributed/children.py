@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -26,8 +27,25 @@ class ChildInput(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     input: Any
     context: dict[str, Any]
-    """`Map` of its context object; empty for a batch."""
+    """`Map` of its context object; empty for a batch, and without an item's value where that is the input."""
     items: int = 1
+
+    @property
+    def map_context(self) -> dict[str, Any]:
+        """`Map` of its context object, whole."""
+        item = self.context.get("Item")
+        return self.context if item is None or "Value" in item else {"Item": {**item, "Value": self.input}}
+
+
+class Table(msgspec.Struct, kw_only=True):
+    """Which children are in which chunk."""
+
+    children: int = 0
+    items: int = 0
+    firsts: list[int] = []
+    """The number of the first child in each chunk."""
+    before: list[int] = []
+    """How many items there are before each chunk."""
 
 
 class Keep(Protocol):
@@ -53,7 +71,10 @@ async def children(items: AsyncIterator[Item], plan: MapPlan) -> AsyncIterator[t
             yield one
         return
     async for item, value, size in _selected(items, plan):
-        yield ChildInput(input=value, context={"Item": item.context}), size
+        seen = item.context
+        if plan.selector is None:
+            del seen["Value"]
+        yield ChildInput(input=value, context={"Item": seen}), size
 
 
 async def _selected(items: AsyncIterator[Item], plan: MapPlan) -> AsyncIterator[tuple[Item, Any, int]]:
@@ -107,6 +128,7 @@ class Chunks:
         self._keep = keep
         self._tenant = tenant
         self._prefix = f"maprun/{run_id}/"
+        self._table: Table | None = None
         self._cached: tuple[int, list[ChildInput]] = (-1, [])
 
     async def fill(
@@ -116,70 +138,74 @@ class Chunks:
         children_max: int,
         bytes_max: int,
         beat: Callable[[], Awaitable[None]],
-    ) -> tuple[list[int], int, int]:
-        """Keep all children: the number of the first one in each chunk, how many there are, and of how many items.
+    ) -> tuple[int, int]:
+        """Keep all children: how many there are, and of how many items.
 
         `beat` is called after each chunk, and may raise where somebody else has taken over. Raises `ItemsFailed`.
         """
-        firsts: list[int] = []
+        table = Table()
         chunk: list[ChildInput] = []
-        held = total_bytes = count = items = 0
+        held = total_bytes = 0
         async for child, size in found:
             if size > DATA_MAX_BYTES:
-                raise ItemsFailed(f"Item {count} has {size} bytes as a child's input; at most {DATA_MAX_BYTES} go.")
+                raise ItemsFailed(f"Child {table.children} would begin with {size} bytes; at most {DATA_MAX_BYTES} go.")
             if chunk and (len(chunk) >= CHUNK_CHILDREN or held + size > CHUNK_BYTES):
-                await self._put(len(firsts), chunk)
-                firsts.append(count - len(chunk))
+                await self._put(table, chunk)
                 chunk, held = [], 0
                 await beat()
             chunk.append(child)
             held += size
             total_bytes += size
-            count += 1
-            items += child.items
-            if count > children_max or total_bytes > bytes_max:
+            if table.children + len(chunk) > children_max or total_bytes > bytes_max:
                 raise ItemsFailed(
                     f"A map run has {children_max} children and {bytes_max} bytes of input at most "
                     "(workflows.map_children_max, workflows.map_bytes_max); use an ItemBatcher or MaxItems."
                 )
         if chunk:
-            await self._put(len(firsts), chunk)
-            firsts.append(count - len(chunk))
-        await self._keep.put(self._tenant, f"{self._prefix}firsts", msgspec.json.encode(firsts))
-        return firsts, count, items
+            await self._put(table, chunk)
+        await self._keep.put(self._tenant, f"{self._prefix}table", msgspec.json.encode(table))
+        return table.children, table.items
 
-    async def read(self, firsts: list[int], index: int) -> ChildInput:
-        """What child `index` begins with."""
-        number = _chunk_of(firsts, index)
-        if self._cached[0] != number:
-            body = await self._keep.get(self._tenant, self._name(number))
-            if body is None:
-                raise ItemsFailed(f"The input of child {index} is gone: a chunk of the map run's items was removed.")
-            self._cached = (number, msgspec.json.decode(body, type=list[ChildInput]))
-        return self._cached[1][index - firsts[number]]
+    async def read(self, index: int) -> ChildInput:
+        """What child `index` begins with. Raises `ItemsFailed` where it is gone."""
+        table = await self.table()
+        number = bisect_right(table.firsts, index) - 1
+        chunk = await self._chunk(number)
+        if number < 0 or index - table.firsts[number] >= len(chunk):
+            raise ItemsFailed(f"A map run has no child {index}.")
+        return chunk[index - table.firsts[number]]
 
-    async def firsts(self) -> list[int]:
-        """What `fill` gave."""
-        body = await self._keep.get(self._tenant, f"{self._prefix}firsts")
-        return [] if body is None else msgspec.json.decode(body, type=list[int])
+    async def items_before(self, index: int) -> int:
+        """How many items the children before `index` have together."""
+        table = await self.table()
+        if index >= table.children or table.children == table.items:
+            return min(index, table.children) if table.children == table.items else table.items
+        number = bisect_right(table.firsts, index) - 1
+        chunk = await self._chunk(number)
+        return table.before[number] + sum(one.items for one in chunk[: index - table.firsts[number]])
+
+    async def table(self) -> Table:
+        """Which children are in which chunk."""
+        if self._table is None:
+            body = await self._keep.get(self._tenant, f"{self._prefix}table")
+            self._table = Table() if body is None else msgspec.json.decode(body, type=Table)
+        return self._table
 
     async def forget(self) -> None:
         """Remove all of them."""
         await self._keep.delete(self._tenant, self._prefix)
 
-    async def _put(self, number: int, chunk: list[ChildInput]) -> None:
-        await self._keep.put(self._tenant, self._name(number), msgspec.json.encode(chunk))
+    async def _put(self, table: Table, chunk: list[ChildInput]) -> None:
+        await self._keep.put(self._tenant, f"{self._prefix}{len(table.firsts)}", msgspec.json.encode(chunk))
+        table.firsts.append(table.children)
+        table.before.append(table.items)
+        table.children += len(chunk)
+        table.items += sum(one.items for one in chunk)
 
-    def _name(self, number: int) -> str:
-        return f"{self._prefix}{number}"
-
-
-def _chunk_of(firsts: list[int], index: int) -> int:
-    low, high = 0, len(firsts) - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        if firsts[middle] <= index:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    async def _chunk(self, number: int) -> list[ChildInput]:
+        if self._cached[0] != number:
+            body = await self._keep.get(self._tenant, f"{self._prefix}{number}")
+            if body is None:
+                raise ItemsFailed("The inputs of a map run's children are gone: somebody removed them.")
+            self._cached = (number, msgspec.json.decode(body, type=list[ChildInput]))
+        return self._cached[1]
