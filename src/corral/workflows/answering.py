@@ -33,10 +33,6 @@ def description_of(info: ExecutionInfo, *, as_text: bool) -> dict[str, Any]:
     if info.status == "SUCCEEDED":
         found["Output"] = _shown(info.output, as_text=as_text)
         found["OutputDetails"] = {"Included": True}
-    found["RedriveCount"] = info.redrives
-    found["RedriveStatus"] = "NOT_REDRIVABLE" if info.status == "SUCCEEDED" else "REDRIVABLE"
-    if info.status == "SUCCEEDED":
-        found["RedriveStatusReason"] = "Execution is SUCCEEDED and cannot be redriven"
     found["StartDate"] = round(info.started_at * 1000)
     found["StateMachineArn"] = info.machine_arn
     found["Status"] = info.status

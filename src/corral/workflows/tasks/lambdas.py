@@ -83,7 +83,7 @@ class Lambdas:
         function = self._find(found["name"], str(given.get("Qualifier") or found["qualifier"] or ""))
         if kind == "DryRun":
             return self._answer(204, "", b"", task)
-        payload = given.get("Payload", {})
+        payload = _event(given.get("Payload", {}))
         if kind == "Event":  # nobody waits for what it says
             try:
                 await self._call(function, payload, task)
@@ -116,6 +116,20 @@ class Lambdas:
             "SdkResponseMetadata": {"RequestId": request_id},
             "StatusCode": status,
         }
+
+
+def _event(payload: Any) -> Any:
+    """What the function gets: a payload that is text is JSON already, as the body of a request is."""
+    if not isinstance(payload, str):
+        return payload
+    try:
+        return msgspec.json.decode(payload) if payload else {}
+    except (msgspec.DecodeError, UnicodeError):
+        raise StateFailed(
+            "Lambda.InvalidRequestContentException",
+            f"Could not parse request body into json: Could not parse payload into json: {payload[:200]!r} (Service: "
+            f"AWSLambda; Status Code: 400; Error Code: InvalidRequestContentException; Request ID: {new_id()}; Proxy: null)",
+        ) from None
 
 
 def function_named(functions: Functions, payload: Any) -> Function | None:
