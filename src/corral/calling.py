@@ -17,7 +17,7 @@ from corral.runtime.invocation import Invocation
 from corral.runtime.payload import payload_type
 from corral.runtime.registry import Agent
 from corral.workflows.functions import LATEST, Function
-from corral.workflows.tasks.task import FunctionFailed, Say, Task, own_error
+from corral.workflows.tasks.task import FunctionFailed, Say, own_error
 
 Answer = Callable[[Invocation, Say], Awaitable[bytes]]
 """What something that can be invoked answers, as JSON text."""
@@ -67,14 +67,13 @@ class FunctionCalls:
         self._clock = clock
         self._agents: dict[str, Agent] = {}
 
-    async def call(self, function: Function, payload: Any, task: Task) -> Any:
+    async def call(self, function: Function, payload: Any, context: Context, say: Say) -> Any:
         """Call it and return JSON. Raises `FunctionFailed`."""
-        context = task.context
         timeout_s = function.timeout_s or self._timeout_s
         call = Invocation(self._agent(function), payload, context, self._clock.monotonic())
         try:
             async with asyncio.timeout(timeout_s) as bound:
-                answer = await self._answer(call, task.say)
+                answer = await self._answer(call, say)
         except AgentFailed as error:
             original = error.original
             if isinstance(original, FunctionFailed):

@@ -16,7 +16,7 @@ from corral.context import Context
 from corral.errors import AgentUnavailable, NotFound
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobDraft, JobInfo
-from corral.jobs.running import Handler
+from corral.jobs.running import Handler, Outcome, RunningJob
 from corral.jobs.schedules import STARTER
 from corral.messages import Audit
 from corral.observability.metrics import Metrics
@@ -50,12 +50,12 @@ from corral.workflows.tasks.http import Http
 from corral.workflows.tasks.jobs import TASK_CALLBACK, Jobs, end_of, new_secret
 from corral.workflows.tasks.lambdas import Lambdas
 from corral.workflows.tasks.links import Links
-from corral.workflows.tasks.queue import TASK, TaskQueue
+from corral.workflows.tasks.queue import FUNCTION, TASK, FunctionJob, TaskQueue
 from corral.workflows.tasks.running import TaskRuns
 from corral.workflows.tasks.task import Task
 from corral.workflows.tasks.tools import Tools
 from corral.workflows.topics import Topics
-from corral.working import Answers
+from corral.working import Answers, context_of
 
 _ANSWER_MORE = 1
 
@@ -102,12 +102,14 @@ class Flowing:
             account=own.account,
             clock=clock,
         )
+        self._begin = begin
+        self._queue = TaskQueue(stores.jobs, desk.hub, app.functions, own)
         self._runs = TaskRuns(self._tasks(stores, tooling), app.functions, own, begin, clock=clock)
         self.engine = Engine(
             stores.executions,
             stores.blobs,
             definitions=self._definition,
-            doers=TaskQueue(stores.jobs, desk.hub, app.functions, own),
+            doers=self._queue,
             call_task=self._runs.call,
             settings=own,
             counting=Counting(metrics),
@@ -134,7 +136,11 @@ class Flowing:
             own,
             call_task=self._runs.call,
         )
-        self.handlers: dict[str, Handler] = {TASK: self._runs.run, STARTER: Starter(self.desk.begin_once).run}
+        self.handlers: dict[str, Handler] = {
+            TASK: self._runs.run,
+            FUNCTION: self._function,
+            STARTER: Starter(self.desk.begin_once).run,
+        }
         """The house's own jobs."""
         self.receivers = {TASK_CALLBACK: self._job_ended}
         """Who in the house is told of the end of jobs."""
@@ -142,7 +148,12 @@ class Flowing:
     def _tasks(self, stores: Stores, tooling: Tooling) -> Tasks:
         own = self._settings.workflows
         lambdas = Lambdas(
-            self._app.functions, self._functions.call, region=own.region, account=own.account, clock=self._clock
+            self._app.functions,
+            self._functions.call,
+            self._queue.call_later,
+            region=own.region,
+            account=own.account,
+            clock=self._clock,
         )
         return Tasks(
             {
@@ -212,6 +223,16 @@ class Flowing:
         context.agent = agent.name
         call = Invocation(agent, payload, context, self._clock.monotonic())
         return msgspec.json.decode(await self._answers.of(call, task.say))
+
+    async def _function(self, job: RunningJob) -> Outcome:
+        """A function that no task waits for: it fails, and is tried again, as jobs are."""
+        claimed = job.claimed
+        asked = msgspec.json.decode(claimed.input, type=FunctionJob)
+        function = self._app.functions.find(asked.function)
+        if function is None:
+            raise AgentUnavailable(f"{self._app.functions.near(asked.function)}.")
+        context = context_of(job, self._begin)
+        return Outcome(msgspec.json.encode(await self._functions.call(function, asked.payload, context, job.say)))
 
     def _draft(self, tenant: str, agent: str, payload: Any) -> JobDraft:
         return self._jobs.check(tenant, {"agent": agent, "input": payload})

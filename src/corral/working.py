@@ -72,6 +72,18 @@ class Answers:
         )
 
 
+def context_of(job: RunningJob, begin: Callable[[Context], None]) -> Context:
+    """On whose behalf a job runs; `begin` is told of it."""
+    claimed = job.claimed
+    context = Context(claimed.id, claimed.agent)
+    context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
+    context.session_id, context.roles = claimed.session_id, claimed.roles
+    join_trace(context, claimed.traceparent or None)
+    begin(context)
+    job.attach_to(context)
+    return context
+
+
 class JobRuns:
     """Runs jobs: the handler of a worker."""
 
@@ -101,12 +113,7 @@ class JobRuns:
         if handler is not None:
             return await handler(job)
         agent = self._agent(claimed.agent)
-        context = Context(claimed.id, agent.name)
-        context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
-        context.session_id, context.roles = claimed.session_id, claimed.roles
-        join_trace(context, claimed.traceparent or None)
-        self._begin(context)
-        job.attach_to(context)
+        context = context_of(job, self._begin)
         call = Invocation(agent, msgspec.json.decode(claimed.input), context, self._clock.monotonic())
         return Outcome(await self._answers.of(call, job.say))
 

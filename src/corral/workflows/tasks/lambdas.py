@@ -11,12 +11,15 @@ from typing import Any
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.context import Context
 from corral.workflows.failing import StateFailed
 from corral.workflows.functions import LATEST, Function, Functions
-from corral.workflows.tasks.task import FunctionFailed, Task, members
+from corral.workflows.tasks.task import FunctionFailed, Say, Task, members
 
-CallFunction = Callable[[Function, Any, Task], Awaitable[Any]]
+CallFunction = Callable[[Function, Any, Context, Say], Awaitable[Any]]
 """Calls it and returns JSON. Raises `FunctionFailed`."""
+CallLater = Callable[[Function, Any, Task], Awaitable[None]]
+"""Has it called once this task is over; durable when it returns."""
 
 _NAMED = re.compile(
     r"(?:arn:aws[\w-]*:lambda:[\w-]*:\d*:function:|\d{12}:function:|function:)?(?P<name>[\w-]+)(?::(?P<qualifier>[\w$-]+))?"
@@ -28,11 +31,19 @@ class Lambdas:
     """Stands in for AWS Lambda: what it hosts are the app's functions."""
 
     def __init__(
-        self, functions: Functions, call: CallFunction, *, region: str, account: str, clock: Clock = SYSTEM_CLOCK
+        self,
+        functions: Functions,
+        call: CallFunction,
+        call_later: CallLater,
+        *,
+        region: str,
+        account: str,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Region and account are those of ARNs."""
         self._functions = functions
         self._call = call
+        self._call_later = call_later
         self._prefix = f"arn:aws:lambda:{region}:{account}:function:"
         self._clock = clock
 
@@ -62,7 +73,7 @@ class Lambdas:
 
     async def _called(self, function: Function, payload: Any, task: Task, *, compact: bool = True) -> Any:
         try:
-            return await self._call(function, payload, task)
+            return await self._call(function, payload, task.context, task.say)
         except FunctionFailed as failed:
             raise StateFailed(failed.error, failed.cause(task.context.request_id, compact=compact)) from failed
 
@@ -85,10 +96,7 @@ class Lambdas:
             return self._answer(204, "", b"", task)
         payload = _event(given.get("Payload", {}))
         if kind == "Event":  # nobody waits for what it says
-            try:
-                await self._call(function, payload, task)
-            except FunctionFailed as failed:
-                await task.say(msgspec.json.encode({"error": failed.error, "cause": failed.message}))
+            await self._call_later(function, payload, task)
             return self._answer(202, "", b"", task)
         result = await self._called(function, payload, task)
         answer = self._answer(200, result, msgspec.json.encode(result), task)

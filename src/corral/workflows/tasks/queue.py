@@ -16,15 +16,21 @@ from corral.settings.workflow_sections import WorkflowSettings
 from corral.workflows.execution import Work
 from corral.workflows.functions import Function, Functions
 from corral.workflows.machine.order import StartTask
+from corral.workflows.machine.run import Facts
 from corral.workflows.tasks.jobs import job_id_of
 from corral.workflows.tasks.lambdas import function_named
+from corral.workflows.tasks.task import Task
 
 TASK = "corral.task"
 """The name of its jobs, in the place of an agent's."""
+FUNCTION = "corral.function"
+"""The same, of functions whose task does not wait for them."""
 _ALL = JobQuery()
 _BACKOFF = Backoff(initial_s=0.2, max_s=30.0)
 _HEARD = frozenset({"piece", "progress", "log"})
 _PATIENCE_S = 5.0
+_EVENT_ATTEMPTS = 3
+"""Of a function that nobody waits for, as AWS Lambda has it."""
 _SPARE = 20
 """Attempts beyond those that count: it is a worker that gives a task up, and its execution hears of that."""
 
@@ -33,6 +39,13 @@ class TaskJob(msgspec.Struct, frozen=True, omit_defaults=True):
     """The input of such a job."""
 
     token: str
+
+
+class FunctionJob(msgspec.Struct, frozen=True):
+    """The input of a job that calls a function, and nothing waits for it."""
+
+    function: str
+    payload: Any
 
 
 class TaskQueue:
@@ -80,14 +93,24 @@ class TaskQueue:
         finally:
             follower.close()
 
+    async def call_later(self, function: Function, payload: Any, task: Task) -> None:
+        """Have a function called by a job of its own, which fails by itself."""
+        job = FunctionJob(function.name, payload)
+        draft = self._common(job_id_of(task.token, "event"), FUNCTION, job, task.facts, function)
+        attempts = max(_EVENT_ATTEMPTS, function.retries + 1)
+        await self._store.enqueue([msgspec.structs.replace(draft, max_attempts=attempts)])
+
     def _draft(self, work: Work, order: StartTask) -> JobDraft:
         function = function_of(self._functions, order)
-        facts, settings = work.facts, self._settings
+        return self._common(job_id_of(order.token), TASK, TaskJob(order.token), work.facts, function)
+
+    def _common(self, job_id: str, agent: str, job: object, facts: Facts, function: Function | None) -> JobDraft:
+        settings = self._settings
         draft = JobDraft(
-            id=job_id_of(order.token),
-            tenant=work.tenant,
-            agent=TASK,
-            input=msgspec.json.encode(TaskJob(order.token)),
+            id=job_id,
+            tenant=facts.tenant,
+            agent=agent,
+            input=msgspec.json.encode(job),
             queue=settings.queue,
             timeout_s=settings.task_timeout_s,
             max_attempts=settings.task_workers_max + _SPARE,
