@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from corral.workflows.failing import DATA_LIMIT, DATA_MAX_BYTES, StateFailed
+from corral.workflows.failing import DATA_LIMIT, DATA_MAX_BYTES, RUNTIME, StateFailed
 from corral.workflows.language.resource import Resource
 from corral.workflows.machine.order import StartTask
 
@@ -17,17 +17,46 @@ WHOLE: dict[str, Any] = {"truncated": False}
 _encode = msgspec.json.Encoder().encode
 
 
+NESTED_MAX = 500
+"""Objects and arrays in each other: readers and writers of JSON go no deeper than about a thousand."""
+
+
 def text_of(value: Any) -> str:
-    """A value as JSON text."""
-    return _encode(value).decode()
+    """A value as JSON text. Raises `StateFailed` where it is nested too deep."""
+    return _encoded(value).decode()
 
 
 def bounded_text_of(value: Any, who: str) -> str:
     """A value as JSON text. Raises `StateFailed` where there is too much of it; `who` gave it."""
-    raw = _encode(value)
+    raw = _encoded(value)
     if len(raw) > DATA_MAX_BYTES:
         raise too_large(who)
     return raw.decode()
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        raw = _encode(value)
+    except RecursionError:
+        raise too_deep() from None
+    if raw.count(b"{") + raw.count(b"[") > NESTED_MAX and _is_deep(value):
+        raise too_deep()
+    return raw
+
+
+def _is_deep(value: Any) -> bool:
+    layer = [value]
+    for _depth in range(NESTED_MAX):
+        members = (one for outer in layer for one in (outer.values() if isinstance(outer, dict) else outer))
+        layer = [one for one in members if isinstance(one, dict | list)]
+        if not layer:
+            return False
+    return True
+
+
+def too_deep() -> StateFailed:
+    """What is said of a result that nobody could read."""
+    return StateFailed(RUNTIME, f"A value is nested at most {NESTED_MAX} deep.", prefixed=True)
 
 
 def too_large(who: str) -> StateFailed:
