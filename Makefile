@@ -27,7 +27,7 @@ demo: .venv/.synced ## Serve the example agents, send them real requests, show w
 	@$(RUN)/python examples/demo.py
 
 # What these test has to be covered whole. Measuring slows tests down, so the others go without.
-WHOLE := tests/sessions tests/runtime tests/backends
+WHOLE := tests/sessions tests/runtime $(addprefix tests/backends/test_,sqlite_contracts.py tier_contracts.py redis_shelf.py)
 
 test: .venv/.synced ## Run the tests; of sessions and the pipeline, every line and branch has to be covered
 	@$(RUN)/pytest $(WHOLE) --cov --cov-report=

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from corral.app import App
 from corral.service import Service
+from ready import prepare
 from serving import Served, settings_at
 from sweeping import sweep
 
@@ -21,7 +22,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 def pytest_collection_finish() -> None:
-    """All modules are there: the garbage collector need not look at them time and again."""
+    """What all tests use is made once; and all modules are there, so the garbage collector need not look at them again."""
+    prepare()
     sweep()
 
 

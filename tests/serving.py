@@ -15,11 +15,12 @@ from uvicorn.server import ServerState
 from corral.server.protocol import CorralProtocol
 from corral.service import Service
 from corral.settings.sections import Settings
+from ready import ready_url
 
 
 def settings_at(folder: Any, **sections: dict[str, Any]) -> Settings:
     """Settings with a store of the test's own; sections as in `corral.yaml`."""
-    store = {"url": f"sqlite:///{folder}/corral.db", **sections.pop("store", {})}
+    store = {"url": ready_url(folder), **sections.pop("store", {})}
     return msgspec.convert({"store": store, **sections}, Settings)
 
 

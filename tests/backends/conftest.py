@@ -7,6 +7,7 @@ import pytest
 import corral.backends.postgres.stores  # noqa: F401 - before any loop runs: importing reads files
 from corral.backends.open import open_stores
 from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
+from ready import ready_url
 
 pytest.register_assert_rewrite("corral.testing.contracts")
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/corral.db"
+    return ready_url(tmp_path)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from cache_scene import Layers, TurnedClock
 from corral.backends.sqlite.stores import SqliteStores
 from corral.cache import shelf
 from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
+from ready import ready_url
 
 __all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
@@ -25,7 +26,7 @@ def clock():
 @pytest.fixture
 async def stores(tmp_path, clock):
     """A store whose clock is turned by the test."""
-    stores = SqliteStores(f"sqlite:///{tmp_path}/corral.db", clock=clock)
+    stores = SqliteStores(ready_url(tmp_path), clock=clock)
     await stores.start()
     yield stores
     await stores.stop()

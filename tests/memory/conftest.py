@@ -5,6 +5,7 @@ from memory_scene import Scene
 
 import corral.backends.postgres.stores  # noqa: F401 - before any loop runs: importing reads files
 from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
+from ready import ready_url
 
 __all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
@@ -15,7 +16,7 @@ async def make_memory(tmp_path):
     made = []
 
     async def make(url=None, **options):
-        scene = Scene(url or f"sqlite:///{tmp_path}/corral-{len(made)}.db", **options)
+        scene = Scene(url or ready_url(tmp_path, f"corral-{len(made)}.db"), **options)
         made.append(scene)
         await scene.stores.start()
         return scene
@@ -30,4 +31,4 @@ def either_url(request, tmp_path):
     """An empty store on each engine."""
     if request.param == "postgres":
         return request.getfixturevalue("postgres_url")
-    return f"sqlite:///{tmp_path}/either.db"
+    return ready_url(tmp_path, "either.db")

@@ -14,6 +14,7 @@ from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
 from corral.sessions.turns import Turns
 from corral.settings.sections import RuntimeSettings, SessionSettings
+from ready import ready_url
 
 
 class Road:
@@ -66,7 +67,7 @@ async def make_road(tmp_path):
     made = []
 
     async def make(*, runtime=None, sessions=None, **options):
-        url = f"sqlite:///{tmp_path}/corral.db"
+        url = ready_url(tmp_path)
         road = Road(url, RuntimeSettings(**(runtime or {})), SessionSettings(**(sessions or {})), **options)
         made.append(road)
         return await road.start()

@@ -7,6 +7,7 @@ from corral.sessions import turns as turns_module
 from corral.sessions.turns import Turns
 from corral.settings.sections import SessionSettings
 from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
+from ready import ready_url
 
 __all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
@@ -16,7 +17,7 @@ def url(request, tmp_path):
     """Every test of this room runs on both engines."""
     if request.param == "postgres":
         return request.getfixturevalue("postgres_url")
-    return f"sqlite:///{tmp_path}/corral.db"
+    return ready_url(tmp_path)
 
 
 @pytest.fixture
