@@ -158,6 +158,9 @@ def items_of(state: Map, scope: Scope, language: Language) -> list[Any] | dict[s
         return found
     if asked is not None:
         raise _unexpected(asked, "Items", "array", found)
+    if language == "JSONPath":
+        path = state.items_path or "$"
+        raise StateFailed(RUNTIME, f'Reference path "{path}" must point to array.', prefixed=True)
     raise StateFailed(
         QUERY_EVALUATION, f"Map state input must be an array but was: {shown(found)}", prefixed=True, evaluation=True
     )

@@ -27,6 +27,8 @@ def fail(turn: Turn, frame: Frame, failure: StateFailed) -> None:
     """A state has failed: it is tried again, or something else is done, or all that is around it fails as well."""
     failure = _told(turn, frame, failure)
     turn.note("error", (failure.error, failure.cause))
+    _stop_inside(turn, frame, None)
+    branching.clear(turn, frame)
     if not retrying.is_catchable(failure):
         end(turn, frame, "FAILED", failure.error, failure.cause)
         return
@@ -119,19 +121,23 @@ def _drop(turn: Turn, frame: Frame) -> None:
 def _climb(turn: Turn, frame: Frame) -> Frame:
     """The body of a frame has failed: stop what runs beside it, and go to the state around."""
     around = turn.frames[frame.parent or ""]
-    state = turn.state(around)
-    is_map = isinstance(state, Map)
-    if is_map:
+    state = turn.state(frame)
+    if isinstance(turn.state(around), Map):
         turn.record(frame, "MapIterationFailed", {"name": around.state, "index": frame.index})
-    elif isinstance(turn.state(frame), Task | Wait):
-        turn.record(frame, f"{type(turn.state(frame)).__name__}StateAborted")
-    for other in turn.frames.loaded_children(around.id):
-        if other is not frame and not other.done:
-            abort(turn, other)
-            if is_map:
-                turn.record(other, "MapIterationAborted", {"name": around.state, "index": other.index})
+    elif isinstance(state, Task | Wait):
+        turn.record(frame, f"{type(state).__name__}StateAborted")
     around.place["event"] = frame.place["event"]
+    _stop_inside(turn, around, frame)
     return around
+
+
+def _stop_inside(turn: Turn, frame: Frame, failed: Frame | None) -> None:
+    """Stop every branch or iteration of a frame's state that still goes on."""
+    for child in turn.frames.loaded_children(frame.id):
+        if child is not failed and not child.done:
+            abort(turn, child)
+            if isinstance(turn.state(frame), Map):
+                turn.record(child, "MapIterationAborted", {"name": frame.state, "index": child.index})
 
 
 def abort(turn: Turn, frame: Frame) -> None:
