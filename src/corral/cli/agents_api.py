@@ -80,6 +80,10 @@ class AgentsApi:
         """`GET /v1/approvals`."""
         return self._get("/v1/approvals", **query)
 
+    def approval(self, approval_id: str) -> dict[str, Any]:
+        """`GET /v1/approvals/{id}`."""
+        return self._get(f"/v1/approvals/{segment(approval_id)}")
+
     def decide(self, approval_id: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """`POST /v1/approvals/{id}`. Who answers is named: a decision without a name helps nobody later."""
         headers = self._headers(None)

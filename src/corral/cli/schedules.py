@@ -6,13 +6,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from corral.cli.job_input import read_input
+from corral.cli.job_input import read_input, usage
 from corral.cli.job_shown import when
 from corral.cli.jobs_api import jobs_api
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
 
-app = new_app("Jobs that come again and again.")
+app = new_app("Jobs and workflows that come again and again.")
+
+_WORKFLOW = "workflow:"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
 
@@ -28,13 +30,13 @@ def list_schedules(url: Url = None, api_key: Key = None, as_json: Json = False) 
         note('No schedules. Make one: corral schedules set nightly "0 6 * * *" main \'{"prompt": …}\'')
         return
     show_table(
-        ["NAME", "CRON", "TIME ZONE", "AGENT", "CATCH UP", "NEXT", "LAST"],
+        ["NAME", "CRON", "TIME ZONE", "BEGINS", "CATCH UP", "NEXT", "LAST"],
         [
             [
                 schedule["name"],
                 schedule["cron"],
                 schedule["timezone"],
-                schedule["job"].get("agent", "-"),
+                schedule["workflow"] or schedule["job"].get("agent", "-"),
                 schedule["catch_up"],
                 "paused" if schedule["paused"] else when(schedule["next_at"]),
                 when(schedule.get("last_at")),
@@ -48,7 +50,9 @@ def list_schedules(url: Url = None, api_key: Key = None, as_json: Json = False) 
 def set_schedule(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     name: Name,
     cron: Annotated[str, typer.Argument(metavar="CRON", help="Five fields, or `@every 90s`, `@hourly`, …")],
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Which agent of the app.")],
+    agent: Annotated[
+        str, typer.Argument(metavar="AGENT", help="Which agent of the app; `workflow:NAME` starts a workflow.")
+    ],
     job_input: Annotated[
         str, typer.Argument(metavar="[INPUT]", help="JSON, @file, or - for stdin; other words are sent as a prompt.")
     ] = "{}",
@@ -66,9 +70,13 @@ def set_schedule(  # noqa: PLR0913, PLR0917 - one parameter for each flag
 ) -> None:
     """Make a schedule, or change the one of that name."""
     given = {"priority": priority, "queue": queue, "tags": tag or None}
-    job: dict[str, Any] = {"agent": agent, "input": read_input(job_input)}
-    job |= {key: value for key, value in given.items() if value is not None}
-    content = {"cron": cron, "timezone": timezone, "catch_up": catch_up, "paused": paused, "job": job}
+    content: dict[str, Any] = {"cron": cron, "timezone": timezone, "catch_up": catch_up, "paused": paused}
+    if agent.startswith(_WORKFLOW):
+        _refuse(given)
+        content |= {"workflow": agent.removeprefix(_WORKFLOW), "input": read_input(job_input, as_prompt=False)}
+    else:
+        job: dict[str, Any] = {"agent": agent, "input": read_input(job_input)}
+        content["job"] = job | {key: value for key, value in given.items() if value is not None}
     schedule = jobs_api(url, api_key).save_schedule(name, content)
     if as_json:
         show_json(schedule)
@@ -86,3 +94,12 @@ def remove(name: Name, url: Url = None, api_key: Key = None, as_json: Json = Fal
         show_json({"removed": name})
     else:
         show(f"Removed {name}.")
+
+
+def _refuse(given: dict[str, Any]) -> None:
+    """Flags of jobs say nothing about workflows."""
+    for name, value in given.items():
+        if value is not None:
+            raise usage(
+                f"--{name.rstrip('s')} is for jobs.", "Leave it away: a workflow's tasks are told by its definition."
+            )
