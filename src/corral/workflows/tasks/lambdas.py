@@ -94,7 +94,7 @@ class Lambdas:
         function = self._find(found["name"], str(given.get("Qualifier") or found["qualifier"] or ""))
         if kind == "DryRun":
             return self._answer(204, "", b"", task)
-        payload = _event(given.get("Payload", {}))
+        payload = _event(given.get("Payload"))
         if kind == "Event":  # nobody waits for what it says
             await self._call_later(function, payload, task)
             return self._answer(202, "", b"", task)
@@ -127,7 +127,9 @@ class Lambdas:
 
 
 def _event(payload: Any) -> Any:
-    """What the function gets: a payload that is text is JSON already, as the body of a request is."""
+    """What the function gets: a payload that is text is JSON already, as the body of a request is; none is an empty object."""
+    if payload is None:  # a request without a body
+        return {}
     if not isinstance(payload, str):
         return payload
     try:
