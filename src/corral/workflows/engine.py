@@ -110,7 +110,12 @@ class Engine:
             chance=chance,
         )
         self.express = ExpressRuns(
-            self._machines, call_task, settings=self.settings, counting=self.counting, clock=clock
+            self._machines,
+            call_task,
+            settings=self.settings,
+            counting=self.counting,
+            over=lambda info: self.following.moved([execution_key(info.tenant, info.id)]),
+            clock=clock,
         )
         self._activities = Activities(store, keeping=self._keeping, mover=self._mover, following=self.following)
         self._questions = Questions(store, keeping=self._keeping, mover=self._mover)
@@ -204,14 +209,16 @@ class Engine:
         self, tenant: str, execution_id: str, *, error: str | None = None, cause: str | None = None
     ) -> ExecutionInfo:
         """End an execution now; one that is over stays as it is. Raises `ExecutionNotFound`."""
-        await self._mover.tell(tenant, execution_id, Stopped(error, cause))
-        return await self.describe(tenant, execution_id)
+        row = await self._row(tenant, execution_id)
+        await self._mover.tell(tenant, row.id, Stopped(error, cause))
+        return await self.describe(tenant, row.id)
 
     async def redrive(self, tenant: str, execution_id: str) -> ExecutionInfo:
         """Have an execution that failed go on from the states that failed. Raises `ExecutionNotFound`, `NotRedrivable`."""
-        if not await self._mover.tell(tenant, execution_id, Redriven()):
+        row = await self._row(tenant, execution_id)
+        if not await self._mover.tell(tenant, row.id, Redriven()):
             raise NotRedrivable
-        return await self.describe(tenant, execution_id)
+        return await self.describe(tenant, row.id)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

@@ -139,6 +139,8 @@ class Mover:
         if found.id == row.id:
             held.row = row
             self._settled((row.tenant, row.id), held, run, move, tasks, is_new=True)
+            if run.unfinished:
+                self._put((row.tenant, row.id), _Waiting(Woken(), self._clock.now()))
         return found
 
     async def tell(self, tenant: str, execution_id: str, message: Message, *, answer: bytes | None = None) -> bool:
@@ -280,11 +282,12 @@ class Mover:
         changed, frames.changed = frames.changed, {}
         removed, frames.removed = frames.removed, {}
         events, orders = len(run.history), len(run.orders)
-        run.unfinished = False
+        unfinished = run.unfinished
         self._tell(run, machine, one.message, now=max(one.at, held.row.updated_at))
         accepted = bool(
             frames.changed or frames.removed or len(run.history) > events or len(run.orders) > orders or run.ended
         )
+        run.unfinished |= unfinished
         frames.changed = {**{name: None for name in changed if name not in frames.removed}, **frames.changed}
         frames.removed = {**{name: None for name in removed if name not in frames.changed}, **frames.removed}
         return accepted
