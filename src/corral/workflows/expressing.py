@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 
 import msgspec
 
@@ -38,9 +39,11 @@ class ExpressRuns:
         *,
         settings: WorkflowSettings,
         counting: Counting,
+        over: Callable[[ExecutionInfo], None],
         clock: Clock,
     ) -> None:
-        """`call_task` does their tasks; none: this process runs none."""
+        """`call_task` does their tasks; none: this process runs none. `over` is told of the end of those that nobody waits for."""
+        self._heard = over
         self._machines = machines
         self._call_task = call_task
         self._settings = settings
@@ -183,3 +186,4 @@ class ExpressRuns:
         known = self._known.get((result.info.tenant, result.info.id))
         if known is not None:
             known.info, known.history = result.info, result.history
+        self._heard(result.info)
