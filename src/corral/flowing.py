@@ -11,7 +11,7 @@ import msgspec
 from corral.agents.desk import RunDesk
 from corral.backends.stores import Stores
 from corral.calling import FunctionCalls
-from corral.clock import SYSTEM_CLOCK, Clock
+from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.context import Context
 from corral.errors import AgentUnavailable, NotFound
 from corral.jobs.desk import JobDesk
@@ -24,9 +24,11 @@ from corral.outbound.client import Outbound
 from corral.runtime.invocation import Invocation
 from corral.runtime.registry import Agents
 from corral.server.approvals import ApprovalRoutes
+from corral.server.buckets import BucketRoutes
 from corral.server.events import EventRoutes
 from corral.server.executions import ExecutionRoutes
 from corral.server.routes import Route
+from corral.server.stepfunctions.map_runs import MapRuns
 from corral.server.stepfunctions.routes import StepFunctionsRoutes
 from corral.server.workflows import WorkflowRoutes
 from corral.settings.sections import Settings
@@ -36,6 +38,11 @@ from corral.workflows.arns import Arns
 from corral.workflows.catalog import Catalog
 from corral.workflows.counting import Counting
 from corral.workflows.desk import WorkflowDesk
+from corral.workflows.distributed.buckets import Buckets
+from corral.workflows.distributed.desk import MapRunDesk
+from corral.workflows.distributed.place import Place
+from corral.workflows.distributed.runner import MapRunner
+from corral.workflows.distributed.storage import Storage
 from corral.workflows.engine import Engine
 from corral.workflows.execution import ExecutionInfo, StartRequest
 from corral.workflows.failing import DATA_MAX_BYTES
@@ -105,10 +112,24 @@ class Flowing:
         self._begin = begin
         self._queue = TaskQueue(stores.jobs, desk.hub, app.functions, own)
         self._runs = TaskRuns(self._tasks(stores, tooling), app.functions, own, begin, clock=clock)
+        self._buckets = Buckets(
+            stores.buckets, stores.blobs, object_max=own.bucket_object_max_bytes, clock=clock, new_name=new_id
+        )
+        self._storage = Storage(own, self._buckets)
+        place = Place(
+            stores.map_runs,
+            stores.blobs,
+            shelves_of=self._storage.of,
+            settings=own,
+            clock=clock,
+            new_token=new_id,
+        )
+        self.map_runs = MapRunner(place)
         self.engine = Engine(
             stores.executions,
             stores.blobs,
             definitions=self._definition,
+            map_runs=self.map_runs,
             doers=self._queue,
             call_task=self._runs.call,
             settings=own,
@@ -117,6 +138,7 @@ class Flowing:
             new_secret=lambda: new_secret(clock.now()),
         )
         self._runs.engine = self.engine
+        self.map_runs.attach(self.engine)
         self._stores = stores
         arns = Arns(region=own.region, account=own.account)
         self.catalog = Catalog(
@@ -135,6 +157,7 @@ class Flowing:
             Activities(stores.resources, arns, clock=clock),
             own,
             call_task=self._runs.call,
+            others=[MapRuns(MapRunDesk(place), self.engine)],
         )
         self.handlers: dict[str, Handler] = {
             TASK: self._runs.run,
@@ -175,6 +198,7 @@ class Flowing:
             *ExecutionRoutes(self.desk).routes(),
             *ApprovalRoutes(runs, self.desk).routes(),
             *EventRoutes(self.topics).routes(),
+            *(BucketRoutes(self._buckets).routes() if self._settings.workflows.buckets else ()),
         ]
 
     # -- life
@@ -183,18 +207,22 @@ class Flowing:
         """Carry executions on from now on, where these processes keep house."""
         if self._settings.keeps_house:
             await self.engine.carrier.start()
+            await self.map_runs.start()
 
     async def drain(self) -> None:
         """Begin nothing new; what was told is written down."""
         self.step_functions.drain()
+        await self.map_runs.drain()
         await self.engine.carrier.drain()
 
     async def stop(self) -> None:
         """End; what is left others carry on."""
         await self.drain()
+        await self.map_runs.stop()
         await self.engine.carrier.stop()
         await self.engine.express.stop()
         self.engine.following.close()
+        self._storage.close()
         await self._outbound.stop()
 
     # -- what tasks and executions ask for

@@ -11,6 +11,7 @@ from corral.observability.traces import traceparent
 from corral.server.agentcore.dialect import MEMORY
 from corral.server.answer import write_error
 from corral.server.aws import AWS
+from corral.server.buckets import bucket_path
 from corral.server.dialects import CONTRACT, NATIVE, Dialect
 from corral.server.http import ClientGone, Receive, Request, Scope, Send
 from corral.server.identity import Identity, context_of
@@ -83,7 +84,7 @@ class HttpApp:
             self._watcher.request(request)
 
     async def _route(self, request: Request, raw_path: bytes) -> None:
-        path = raw_path.partition(b"?")[0]
+        path = bucket_path(raw_path.partition(b"?")[0], request.headers.get(b"authorization", b""))
         missing: CorralError | None = None
         try:
             route, request.params = self._router.find(request.method, path)

@@ -131,7 +131,7 @@ class Executions:
     async def machine(self, asked: Asked) -> dict[str, Any]:
         """What one of them began with: its definition never changes, its configurations are those of now."""
         info = await self._named(asked)
-        machine = await self._catalog.get(asked.tenant, info.machine_name)
+        machine = await self._catalog.get(asked.tenant, info.machine_name.partition("/")[0])
         setup, revision, updated_at = Setup(digest=info.digest), "", info.started_at
         if machine is not None:
             setup, updated_at = machine.setup, machine.updated_at
@@ -141,7 +141,8 @@ class Executions:
             version = await self._catalog.version(asked.tenant, machine, number)
             if version is not None:
                 setup, revision, updated_at = version.setup, version.revision_id, version.created_at
-        setup = msgspec.structs.replace(setup, digest=info.digest, role_arn=info.role_arn)
+        whole = info.digest.partition("#")[0]  # a child of a distributed Map runs a part of its parent's definition
+        setup = msgspec.structs.replace(setup, digest=whole, role_arn=info.role_arn)
         _, _, label = info.machine_arn.rpartition(":")[2].partition("/")
         return {
             "stateMachineArn": info.machine_arn,

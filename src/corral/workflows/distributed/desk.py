@@ -47,6 +47,15 @@ class MapRunInfo(msgspec.Struct, frozen=True, kw_only=True):
     redriven_at: float | None
 
 
+async def forget(place: Place, *, before: float, limit: int = 100) -> int:
+    """Remove map runs that were over before that time, with the inputs of their children; how many."""
+    stale = await place.store.stale(before=before, limit=limit)
+    for tenant, run_id in stale:
+        await place.keep.delete(tenant, f"maprun/{run_id}/")
+        await place.store.remove(tenant, run_id)
+    return len(stale)
+
+
 class MapRunDesk:
     """For the APIs. Everything is a tenant's own."""
 
@@ -91,14 +100,6 @@ class MapRunDesk:
         )
         if changed is None:
             raise MapRunOver
-
-    async def forget(self, *, before: float, limit: int = 100) -> int:
-        """Remove map runs that were over before that time, with the inputs of their children; how many."""
-        stale = await self._place.store.stale(before=before, limit=limit)
-        for tenant, run_id in stale:
-            await self._place.keep.delete(tenant, f"maprun/{run_id}/")
-            await self._place.store.remove(tenant, run_id)
-        return len(stale)
 
     async def _known(self, tenant: str, arn: str) -> MapRun:
         run = await self._place.store.get(tenant, run_id_of(arn))

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from corral.errors import Overloaded, StoreUnavailable
 from corral.jobs.bell import Bell
 from corral.workflows.distributed.beginning import begin_all, is_earlier, run_express
+from corral.workflows.distributed.desk import forget
 from corral.workflows.distributed.ending import EXCEEDED, finish
 from corral.workflows.distributed.filling import LOOK_S, fill, say_read
 from corral.workflows.distributed.place import Errand, Host, Place, errand_of, index_of, run_id_of, write_errand
@@ -32,6 +33,8 @@ _POLL_S = 5.0
 _DUE_MAX = 50
 _COUNTED_MAX = 10_000
 _FULL_PAUSE_S = 0.1
+_FORGET_S = 600.0
+_FORGOTTEN_MAX = 50
 
 Key = tuple[str, str]
 
@@ -49,6 +52,7 @@ class MapRunner:
         self._gate = asyncio.Semaphore(max(1, place.settings.express_max // 2))
         self._bell = Bell()
         self._draining = False
+        self._forget_at = 0.0
         self._sweep: asyncio.Task[None] | None = None
 
     def attach(self, host: Host) -> None:
@@ -279,6 +283,7 @@ class MapRunner:
                 due, next_at = await self._place.store.due(now=self._place.now(), limit=_DUE_MAX, hold_s=LOOK_S)
                 for tenant, run_id in due:
                     await self._look_at(tenant, run_id)
+                await self._forget()
                 if len(due) == _DUE_MAX:
                     pause_s = 0.0
                 elif next_at is not None:
@@ -289,6 +294,13 @@ class MapRunner:
                 _log.exception("Map runs could not be looked at, will try again")
             if pause_s:
                 await self._bell.wait(pause_s)
+
+    async def _forget(self) -> None:
+        """What was over for long goes, a little at a time."""
+        now = self._place.now()
+        if now >= self._forget_at:
+            gone = await forget(self._place, before=now - self._place.settings.keep_s, limit=_FORGOTTEN_MAX)
+            self._forget_at = now if gone == _FORGOTTEN_MAX else now + _FORGET_S
 
     async def _look_at(self, tenant: str, run_id: str) -> None:
         place = self._place
