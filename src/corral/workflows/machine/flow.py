@@ -123,7 +123,7 @@ def leave(turn: Turn, frame: Frame, output: Any, target: str | None, assigned: d
     kind = f"{type(turn.state(frame)).__name__}StateExited"
     turn.record(frame, kind, recording.exited(frame.state, text, assigned))
     if target is None:
-        frame.done, frame.result = True, output
+        frame.done, frame.result, frame.wake_at = True, output, None
         turn.texts[frame.id] = text
         turn.frames.touch(frame)
     else:
