@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -36,8 +38,9 @@ from corral.tooling import Tooling
 from corral.workflows.activities import Activities
 from corral.workflows.arns import Arns
 from corral.workflows.catalog import Catalog
+from corral.workflows.catalog_store import digest_of
 from corral.workflows.counting import Counting
-from corral.workflows.desk import WorkflowDesk
+from corral.workflows.desk import WorkflowDesk, WorkflowDraft
 from corral.workflows.distributed.buckets import Buckets
 from corral.workflows.distributed.desk import MapRunDesk
 from corral.workflows.distributed.place import Place
@@ -64,6 +67,11 @@ from corral.workflows.tasks.tools import Tools
 from corral.workflows.topics import Topics
 from corral.working import Answers, context_of
 
+if TYPE_CHECKING:
+    from corral.workflows.builder import Workflow
+
+DEFAULT_TENANT = Context("").tenant
+"""Whose workflows those are that come with the app."""
 _ANSWER_MORE = 1
 
 
@@ -72,6 +80,7 @@ class Flows(Protocol):
 
     agents: Agents
     functions: Functions
+    workflows: list[Workflow]
 
 
 class Flowing:
@@ -110,6 +119,7 @@ class Flowing:
             clock=clock,
         )
         self._begin = begin
+        self._started = False
         self._queue = TaskQueue(stores.jobs, desk.hub, app.functions, own)
         self._runs = TaskRuns(self._tasks(stores, tooling), app.functions, own, begin, clock=clock)
         self._buckets = Buckets(
@@ -204,10 +214,30 @@ class Flowing:
     # -- life
 
     async def start(self) -> None:
-        """Carry executions on from now on, where these processes keep house."""
+        """Have the workflows that come with the app be there, and carry executions on where these processes keep house.
+
+        Raises `ConfigError` with all that is wrong with any of them.
+        """
+        if not self._started:
+            self._started = True
+            await self._declare()
         if self._settings.keeps_house:
             await self.engine.carrier.start()
             await self.map_runs.start()
+
+    async def _declare(self) -> None:
+        """What lies in files, or was built, is there for the default tenant; what says the same as before stays as it is."""
+        folder = Path(self._settings.workflows.folder)
+        if not self._app.workflows and not await asyncio.to_thread(folder.is_dir):
+            return
+        from corral.workflows.declared import declared  # noqa: PLC0415 - checks definitions, with all that they may say
+
+        for one in await asyncio.to_thread(declared, folder, self._app.workflows):
+            known = await self.catalog.get(DEFAULT_TENANT, one.name)
+            same = known is not None and not known.is_deleting and known.setup.digest == digest_of(one.definition)
+            if not same:
+                draft = WorkflowDraft(name=one.name, definition=one.definition, kind=one.kind)
+                await self.desk.save(DEFAULT_TENANT, draft)
 
     async def drain(self) -> None:
         """Begin nothing new; what was told is written down."""

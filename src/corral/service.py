@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -77,6 +77,9 @@ from corral.workflows.functions import Functions
 from corral.workflows.starting import Starter
 from corral.working import Answers, JobRuns, Part, Working
 
+if TYPE_CHECKING:
+    from corral.workflows.builder import Workflow
+
 _log = logging.getLogger("corral")
 
 
@@ -90,6 +93,7 @@ class Hosted(Protocol):
     agents: Agents
     tools: Toolbox
     functions: Functions
+    workflows: list[Workflow]
     models: OwnFunctions
     health: Health
     on_error_hook: Callable[..., Any] | None

@@ -16,6 +16,7 @@ from corral.runtime.registry import Agents
 from corral.server.job_check import AgentCheck
 from corral.settings.sections import JobSettings
 from corral.workflows.execution import ExecutionInfo
+from corral.workflows.machine.run import Behalf
 from corral.workflows.starting import Starter
 from corral.workflows.topic_store import EventRule, Target
 from corral.workflows.topics import RULES_MAX, Event, Topics
@@ -199,6 +200,9 @@ class Claimed(msgspec.Struct):
     input: bytes
     tenant: str = "acme"
     traceparent: str = ""
+    user_id: str | None = "ada"
+    tier: str = ""
+    roles: tuple[str, ...] = ("admin",)
 
 
 class Job(msgspec.Struct):
@@ -208,8 +212,8 @@ class Job(msgspec.Struct):
 async def test_a_start_is_named_by_its_job():
     seen = []
 
-    async def begin(tenant, workflow, given, *, name, traceparent):
-        seen.append((tenant, workflow, given, name, traceparent))
+    async def begin(tenant, workflow, given, *, name, traceparent, behalf):
+        seen.append((tenant, workflow, given, name, traceparent, behalf))
         return ExecutionInfo(
             tenant=tenant,
             id="x-1",
@@ -225,7 +229,7 @@ async def test_a_start_is_named_by_its_job():
     job = Job(Claimed("j-1", b'{"workflow": "triage", "input": {"a": 1}}'))
     outcome = await Starter(begin).run(job)
     assert msgspec.json.decode(outcome.result) == {"execution": "x-1", "arn": "arn:x"}
-    assert seen == [("acme", "triage", {"a": 1}, "j-1", "")]
+    assert seen == [("acme", "triage", {"a": 1}, "j-1", "", Behalf(user_id="ada", roles=("admin",)))]
 
 
 @pytest.mark.parametrize(

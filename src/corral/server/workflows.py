@@ -28,6 +28,7 @@ from corral.server.workflow_shown import (
 )
 from corral.workflows.desk import Saved, WorkflowDesk
 from corral.workflows.execution import ExecutionInfo
+from corral.workflows.machine.run import Behalf
 from corral.workflows.state_machine import StateMachine
 
 _VERSION_MAX = 10**9
@@ -166,6 +167,7 @@ class WorkflowRoutes:
             name=name,
             key=key,
             traceparent=traceparent(context),
+            behalf=Behalf(user_id=context.user_id or "", tier=context.tier, roles=context.roles),
         )
         headers: list[Header] = [(b"location", f"/v1/executions/{info.id}".encode()), *applied]
         if not info.is_new:

@@ -23,7 +23,7 @@ from corral.workflows.execution import ExecutionInfo, Question, StartRequest
 from corral.workflows.failing import DATA_MAX_BYTES
 from corral.workflows.language.definition import Machine
 from corral.workflows.machine.happening import TaskSucceeded
-from corral.workflows.machine.run import ExecutionStatus, HistoryEvent, Kind
+from corral.workflows.machine.run import NOBODY, Behalf, ExecutionStatus, HistoryEvent, Kind
 from corral.workflows.publishing import Publishing
 from corral.workflows.refusals import StateMachineDeleting, StateMachineExists, StateMachineNotFound
 from corral.workflows.state_machine import StateMachine, Version
@@ -156,7 +156,15 @@ class WorkflowDesk:
     # -- executions -----------------------------------------------------------------------------------------------------
 
     async def begin(
-        self, tenant: str, workflow: str, given: Any, *, name: str = "", key: str | None = None, traceparent: str = ""
+        self,
+        tenant: str,
+        workflow: str,
+        given: Any,
+        *,
+        name: str = "",
+        key: str | None = None,
+        traceparent: str = "",
+        behalf: Behalf = NOBODY,
     ) -> ExecutionInfo:
         """Begin an execution of a workflow, a version or an alias.
 
@@ -168,7 +176,8 @@ class WorkflowDesk:
             raise PayloadTooLarge(
                 f"The input has {size} bytes, and {DATA_MAX_BYTES} are the most: hand in a reference."
             )
-        request = await self._request(tenant, workflow, given, name or _name_of(key), traceparent)
+        request = await self._request(tenant, workflow, given, name or _name_of(key))
+        request = msgspec.structs.replace(request, traceparent=traceparent, behalf=behalf)
         try:
             return await self.engine.start(request)
         except ExecutionExists as taken:
@@ -183,10 +192,10 @@ class WorkflowDesk:
         return msgspec.structs.replace(known, is_new=False)
 
     async def begin_once(
-        self, tenant: str, workflow: str, given: Any, *, name: str, traceparent: str = ""
+        self, tenant: str, workflow: str, given: Any, *, name: str, traceparent: str = "", behalf: Behalf = NOBODY
     ) -> ExecutionInfo:
         """Begin what a job is to begin: `name` is the job's, and an execution that it began before is the one."""
-        return await self.begin(tenant, workflow, given, key=name, traceparent=traceparent)
+        return await self.begin(tenant, workflow, given, key=name, traceparent=traceparent, behalf=behalf)
 
     async def ended(self, tenant: str, execution_id: str, *, wait_s: float) -> ExecutionInfo:
         """An execution as soon as it has ended, or after so long as it then is. Raises `ExecutionNotFound`."""
@@ -223,7 +232,7 @@ class WorkflowDesk:
         text = await self.catalog.definition(tenant, info.digest)
         return read(text, kind=info.kind), progress_of(events, info.status)
 
-    async def _request(self, tenant: str, workflow: str, given: Any, name: str, traceparent: str) -> StartRequest:
+    async def _request(self, tenant: str, workflow: str, given: Any, name: str) -> StartRequest:
         try:
             found = await self.catalog.resolve(tenant, self.arn(workflow))
         except StateMachineNotFound:
@@ -241,7 +250,6 @@ class WorkflowDesk:
             version_arn=found.version_arn,
             alias_arn=found.alias_arn,
             role_arn=found.setup.role_arn,
-            traceparent=traceparent,
         )
 
     # -- questions ------------------------------------------------------------------------------------------------------

@@ -11,11 +11,12 @@ from msgspec import Meta
 from corral.jobs.request import check_fields, fault
 from corral.jobs.running import Outcome, RunningJob
 from corral.workflows.execution import ExecutionInfo
+from corral.workflows.machine.run import Behalf
 
 WORKFLOW_MAX = 400
 
 Begin: TypeAlias = Callable[..., Awaitable[ExecutionInfo]]
-"""`begin(tenant, workflow, input, *, name, traceparent)`: starts an execution of that name, once. Raises `NotFound`."""
+"""`begin(tenant, workflow, input, *, name, traceparent, behalf)`: starts an execution of that name, once. Raises `NotFound`."""
 
 
 class StartWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +43,12 @@ class Starter:
         claimed = job.claimed
         wanted = start_wanted(msgspec.json.decode(claimed.input))
         info = await self._begin(
-            claimed.tenant, wanted.workflow, wanted.input, name=claimed.id, traceparent=claimed.traceparent
+            claimed.tenant,
+            wanted.workflow,
+            wanted.input,
+            name=claimed.id,
+            traceparent=claimed.traceparent,
+            behalf=Behalf(user_id=claimed.user_id or "", tier=claimed.tier, roles=claimed.roles),
         )
         return Outcome(msgspec.json.encode({"execution": info.id, "arn": info.arn}))
 

@@ -32,6 +32,10 @@ class Behalf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What its tasks may do: what tools ask for, and rules name."""
 
 
+NOBODY = Behalf()
+"""Of whom nothing is known but the tenant."""
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What never changes about an execution."""
 
