@@ -1,0 +1,212 @@
+"""Limits by user, tier and whatever else: together with other workers, and without the store."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from limit_scene import LoopClock, MemoryLimits, in_jumping_time
+
+from corral.context import Context, enter_context
+from corral.errors import ConfigError
+from corral.limits.rates import LimitsUnavailable, RateExceeded, RateLimiter, Visitor, headers_of, rules_of
+
+FREE = {"free_tier": {"requests_per_minute": 10, "tokens_per_day": 50_000}}
+ADA = Visitor(tenant="acme", user="ada", tier="free")
+
+
+def limiter_on(store, limits, **more):
+    return RateLimiter(limits=limits, store=store, clock=LoopClock(), **more)
+
+
+async def passes(limiter, visitor=ADA, **more):
+    try:
+        return await limiter.admit(visitor, **more)
+    except RateExceeded:
+        return None
+
+
+async def how_many(limiter, visitor=ADA, tries=100, **more):
+    return sum([await passes(limiter, visitor, **more) is not None for _ in range(tries)])
+
+
+def test_so_many_a_minute_and_then_so_many_more():
+    async def scene():
+        limiter = limiter_on(MemoryLimits(), FREE)
+        assert await how_many(limiter) == 10
+        with pytest.raises(RateExceeded) as refused:
+            await limiter.admit(ADA)
+        assert "free_tier.requests_per_minute" in refused.value.message
+        assert "10 requests per minute" in refused.value.message
+        assert 55 < refused.value.retry_after_s <= 61
+        await asyncio.sleep(refused.value.retry_after_s)
+        assert await how_many(limiter) == 10
+
+    in_jumping_time(scene)
+
+
+def test_everybody_has_their_own():
+    async def scene():
+        limiter = limiter_on(MemoryLimits(), FREE)
+        bob = Visitor(tenant="acme", user="bob", tier="free")
+        elsewhere = Visitor(tenant="other", user="ada", tier="free")
+        paying = Visitor(tenant="acme", user="cyd", tier="pro")
+        for visitor in (ADA, bob, elsewhere):
+            assert await how_many(limiter, visitor) == 10
+        assert await how_many(limiter, paying) == 100
+
+    in_jumping_time(scene)
+
+
+def test_workers_keep_to_a_limit_together():
+    async def scene():
+        store = MemoryLimits()
+        workers = [limiter_on(store, {"all": {"requests_per_minute": 1_000, "by": ["tenant"]}}) for _ in range(4)]
+        ends = asyncio.get_running_loop().time() + 60
+
+        async def hammer(limiter):
+            passed = 0
+            while asyncio.get_running_loop().time() < ends:
+                if await passes(limiter) is not None:
+                    passed += 1
+                await asyncio.sleep(0.003)
+            return passed
+
+        passed = await asyncio.gather(*(hammer(limiter) for limiter in workers))
+        assert 990 <= sum(passed) <= 1_000
+
+    in_jumping_time(scene)
+
+
+def test_a_flow_within_the_limit_is_never_refused_and_seldom_asks():
+    async def scene():
+        store = MemoryLimits()
+        limiter = limiter_on(store, {"all": {"requests_per_minute": 60_000}})
+        for _ in range(3_000):
+            assert await passes(limiter) is not None
+            await asyncio.sleep(0.002)
+        assert store.swaps < 300
+
+    in_jumping_time(scene)
+
+
+def test_tokens_are_charged_by_estimate_and_settled_by_truth():
+    async def scene():
+        limiter = limiter_on(MemoryLimits(), {"free_tier": {"tokens_per_day": 1_000}})
+        first = await limiter.admit(ADA, tokens=900)
+        assert await passes(limiter, tokens=200) is None
+        first.settle(300)
+        second = await passes(limiter, tokens=700)
+        assert second is not None
+        second.settle(1_500)  # it took more than anybody thought
+        assert await passes(limiter, tokens=1) is None
+        with pytest.raises(RateExceeded, match="asks for 2000 tokens at once"):
+            await limiter.admit(ADA, tokens=2_000)
+
+    in_jumping_time(scene)
+
+
+def test_what_one_limit_refuses_counts_for_none():
+    async def scene():
+        store = MemoryLimits()
+        limiter = limiter_on(
+            store, {"a": {"requests_per_minute": 10}, "b": {"requests_per_hour": 15, "tokens_per_hour": 100}}
+        )
+        assert await passes(limiter, tokens=101) is None
+        assert await how_many(limiter) == 10
+        (await limiter.admit(Visitor(user="bob"), tokens=100)).undo()
+        assert await how_many(limiter, Visitor(user="bob"), tokens=10) == 10
+
+    in_jumping_time(scene)
+
+
+def test_without_the_store_each_worker_counts_alone():
+    async def scene():
+        store = MemoryLimits()
+        limiter = limiter_on(store, FREE)
+        store.away = True
+        assert await how_many(limiter) == 10
+        store.away = False
+        await asyncio.sleep(2)
+        assert await how_many(limiter) == 10  # what was counted alone is not known to others
+
+    in_jumping_time(scene)
+
+
+def test_without_the_store_all_pass_or_none_if_so_wished():
+    async def scene():
+        store = MemoryLimits()
+        store.away = True
+        is_open = limiter_on(store, {"a": {"requests_per_minute": 1, "when_down": "open"}})
+        assert await how_many(is_open) == 100
+        closed = limiter_on(store, {"a": {"requests_per_minute": 1, "when_down": "closed"}})
+        with pytest.raises(LimitsUnavailable) as refused:
+            await closed.admit(ADA)
+        assert (refused.value.status, refused.value.retry_after_s) == (503, 1.0)
+
+    in_jumping_time(scene)
+
+
+def test_what_was_taken_in_advance_is_given_back():
+    async def scene():
+        store = MemoryLimits()
+        limits = {"all": {"requests_per_minute": 1_000}}
+        limiter = limiter_on(store, limits)
+        for _ in range(50):
+            await limiter.admit(ADA)
+            await asyncio.sleep(0.001)
+        await limiter.stop()
+        await limiter.stop()
+        assert await how_many(limiter_on(store, limits), tries=1_100) == 950
+
+    in_jumping_time(scene)
+
+
+def test_how_the_limits_stand():
+    async def scene():
+        limiter = limiter_on(MemoryLimits(), FREE)
+        admission = await limiter.admit(ADA, tokens=100)
+        headers = dict(headers_of(admission.stands))
+        assert headers[b"ratelimit-limit"] == b"10"
+        assert headers[b"ratelimit-remaining"] == b"9"
+        assert 55 <= int(headers[b"ratelimit-reset"]) <= 62
+        assert b"50000;w=86400;name=free_tier.tokens_per_day" in headers[b"ratelimit-policy"]
+        assert headers_of([]) == []
+
+    in_jumping_time(scene)
+
+
+async def test_a_handler_of_ones_own():
+    limiter = RateLimiter(limits={"free_tier": {"requests_per_minute": 2}})
+
+    @limiter.limit
+    async def handler(payload, context):
+        return payload
+
+    ada = Context("r-1")
+    ada.user_id, ada.tier = "ada", "free"
+    assert [await handler(n, ada) for n in range(2)] == [0, 1]
+    with pytest.raises(RateExceeded):
+        await handler(3, ada)
+    bob = Context("r-2")
+    bob.user_id, bob.tier = "bob", "free"
+    enter_context(bob)
+    assert await handler(4, None) == 4
+    with pytest.raises(ConfigError, match="async def"):
+        limiter.limit(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "what"),
+    [
+        ({"a": {"requests_per_year": 1}}, "requests_per_minute"),
+        ({"a": {"requests_per_minute": 0}}, "above 0"),
+        ({"a": {"requests_per_minute": True}}, "above 0"),
+        ({"a": {"requests_per_minute": 1, "by": ["colour"]}}, "colour"),
+        ({"a": {"requests_per_minute": 1, "only": {"colour": "red"}}}, "colour"),
+        ({"a": {"requests_per_minute": 1, "when_down": "maybe"}}, "maybe"),
+    ],
+)
+def test_what_is_no_limit_says_so(limits, what):
+    with pytest.raises(ConfigError, match=what):
+        rules_of(limits)
