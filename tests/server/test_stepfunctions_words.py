@@ -213,7 +213,6 @@ async def test_what_stands_against_it(sfn):
 @pytest.mark.parametrize(
     ("target", "body", "name"),
     [
-        (None, b"{}", "UnknownOperationException"),
         ("AWSStepFunctions.Nothing", b"{}", "UnknownOperationException"),
         ("DynamoDB_20120810.GetItem", b"{}", "UnknownOperationException"),
         ("AWSStepFunctions.ListActivities", b"{", "SerializationException"),
@@ -223,13 +222,16 @@ async def test_what_stands_against_it(sfn):
 )
 async def test_what_is_no_request_of_this_protocol(step_functions, target, body, name):
     headers = {"x-api-key": "key-of-acme", "content-type": "application/x-amz-json-1.0"}
-    answer = await step_functions.client.post(
-        "/", content=body, headers=headers | ({} if target is None else {"x-amz-target": target})
-    )
+    answer = await step_functions.client.post("/", content=body, headers=headers | {"x-amz-target": target})
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/x-amz-json-1.0"
     assert answer.json()["__type"] == name
     assert answer.json()["message"]
+
+
+async def test_without_a_target_there_is_nothing(step_functions):
+    answer = await step_functions.client.post("/", json={}, headers={"x-api-key": "key-of-acme"})
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 async def test_an_empty_body_is_an_empty_object_and_null_is_nothing(step_functions):

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from corral.errors import ValidationFailed
+from corral.errors import NotFound, ValidationFailed
 from corral.server.agentcore.checking import Shape, faults_of
+from corral.server.dialects import NATIVE
 from corral.server.http import Request, parse_json
 from corral.server.routes import Answer, Param, Route
 from corral.server.stepfunctions.dialect import AWS_JSON, STEP_FUNCTIONS, UnknownOperation
@@ -82,7 +83,12 @@ class StepFunctions:
 
     async def answer(self, request: Request) -> None:
         """One operation."""
-        target = request.header(_TARGET) or ""
+        target = request.header(_TARGET)
+        if target is None:  # somebody who does not mean AWS
+            request.dialect = NATIVE
+            raise NotFound(
+                "There is nothing at / but AWS's JSON protocols: the header X-Amz-Target names an operation."
+            )
         service, _, name = target.partition(".")
         work = self._work.get(name) if service == SERVICE else None
         if work is None:
