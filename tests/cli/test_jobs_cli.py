@@ -586,6 +586,7 @@ def test_schedules(corral, stub):
         "catch_up": "one",
         "paused": False,
         "job": {"agent": "main", "input": {}},
+        "workflow": None,
         "next_at": 1.0,
         "last_at": None,
     }
@@ -598,6 +599,10 @@ def test_schedules(corral, stub):
     assert corral("schedules", "remove", "nightly", "--url", server.url).out == "Removed nightly.\n"
     assert [line for line, _, _ in asked(server)][1:] == ["PUT /v1/schedules/nightly", "DELETE /v1/schedules/nightly"]
     assert asked(server)[1][2]["job"] == {"agent": "main", "input": {"n": 1}, "tags": ["t"]}
+    starting = stub(json_answer(schedule | {"workflow": "triage"}))
+    corral("schedules", "set", "n", "@hourly", "workflow:triage", '{"n": 1}', "--url", starting.url)
+    assert {"workflow": "triage", "input": {"n": 1}}.items() <= asked(starting)[0][2].items()
+    assert "--tag" in corral("schedules", "set", "n", "@hourly", "workflow:triage", "--tag", "t").err
     resting = stub(json_answer(schedule | {"paused": True}), json_answer({"items": []}))
     assert "rests" in corral("schedules", "set", "n", "@hourly", "main", "--paused", "--url", resting.url).out
     assert "corral schedules set" in corral("schedules", "list", "--url", resting.url).err

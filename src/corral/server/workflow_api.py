@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.jobs.request import MOMENT_MAX
 from corral.server.job_schemas import TIME, objects
 from corral.server.routes import ID_PATTERN, Answer, Param
 from corral.server.session_api import Described
@@ -150,7 +149,7 @@ _WAIT = Param(
     schema={"type": "string", "pattern": "^[0-9]{1,9}([.][0-9]{1,9})?s?$"},
 )
 _AFTER = {"type": "integer", "minimum": 0, "maximum": 10**12}
-_TIME_PARAM: Schema = {"type": "number", "minimum": 0, "maximum": MOMENT_MAX}
+_TIME_PARAM: Schema = {"type": "number"}
 _NO_WORKFLOW = Answer("There is no such workflow.")
 _NO_EXECUTION = Answer("There is no such execution.")
 _WRONG = Answer("The definition is invalid: `errors` lists every fault with its pointer.")

@@ -50,7 +50,7 @@ def draft_asked(body: dict[str, Any], name: str) -> WorkflowDraft:
     definition, kind, publish = body.get("definition"), body.get("kind"), body.get("publish", False)
     if not isinstance(definition, str | dict) or (not definition and isinstance(definition, str)):
         raise fault("/definition", "`definition` is a state machine: an object, or text in JSON or YAML.")
-    if "kind" in body and kind not in {"STANDARD", "EXPRESS"}:
+    if "kind" in body and kind not in ("STANDARD", "EXPRESS"):
         raise fault("/kind", "`kind` is STANDARD or EXPRESS.")
     if not isinstance(publish, bool):
         raise fault("/publish", "`publish` is true or false.")
