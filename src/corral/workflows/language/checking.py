@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from corral.workflows.language.checks.calls import arguments
 from corral.workflows.language.checks.fields import BODY, MACHINE, NOT_BOTH, ONE_OF, REQUIRED, STATES
 from corral.workflows.language.checks.handlers import wrong_language
 from corral.workflows.language.checks.maps import processor_config
@@ -30,6 +31,7 @@ from corral.workflows.language.checks.value import (
 from corral.workflows.language.checks.variables import assigned_before, variables
 from corral.workflows.language.definition import Language
 from corral.workflows.language.fault import (
+    NESTED,
     SAME_LABEL,
     SAME_STATE,
     STATE_NAME,
@@ -41,6 +43,8 @@ from corral.workflows.language.fault import (
 )
 
 NAME_MAX = 80
+BODIES_MAX = 40
+"""Branches and Maps within one another."""
 _STEPS = frozenset({"Task", "Pass", "Wait", "Parallel", "Map"})
 
 
@@ -71,6 +75,7 @@ class _Definition:
         self._where = where
         self._document = document
         self._language = _effective(document, "JSONPath")
+        self._depth = 0
         self._names: set[str] = set()
         self._labels: set[str] = set()
 
@@ -132,7 +137,13 @@ class _Definition:
         variables(state, here, outer)
         for body, there, fields in _bodies(state, here):
             distributed = isinstance(body, dict) and _is_distributed(body)
-            self._body(body, there, fields, frozenset() if distributed else inner)
+            self._depth += 1
+            if self._depth < BODIES_MAX:
+                self._body(body, there, fields, frozenset() if distributed else inner)
+            else:
+                message = f"States stand within one another more than {BODIES_MAX} deep"
+                there.fault(message, code=NESTED, hint="Move what is inside to a workflow of its own, and start that.")
+            self._depth -= 1
 
     def _fields(self, state: dict[str, Any], kind: str, where: Where, *, downgraded: bool) -> None:
         fields = STATES[kind]
@@ -205,6 +216,7 @@ def _combinations(state: dict[str, Any], kind: str, where: Where) -> None:
 def _specials(state: dict[str, Any], kind: str, where: Where) -> None:
     """What depends on more than one field."""
     if kind == "Task":
+        arguments(state, where)
         timeout, heartbeat = state.get("TimeoutSeconds"), state.get("HeartbeatSeconds")
         if is_number(timeout) and is_number(heartbeat) and float(heartbeat or 0) >= float(timeout or 0):
             where.at("HeartbeatSeconds").fault("HeartbeatSeconds must be smaller than TimeoutSeconds")

@@ -26,6 +26,8 @@ SIZE_MAX = 1_048_576
 DEPTH_MAX = 200
 """Objects and arrays within one another: more than forty Maps in Maps."""
 VALUES_MAX = 500_000
+YAML_MAX = 262_144
+"""Characters of a definition in YAML, which takes some hundred times as long to read as JSON."""
 
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
@@ -53,6 +55,11 @@ def document_of(text: str | bytes | dict[str, Any]) -> dict[str, Any]:
 def _parsed(text: str) -> Any:
     if text.lstrip()[:1] in ("{", "[", '"'):
         return _json(text)
+    if len(text) > YAML_MAX:
+        hint = "Write it as JSON, or split it: a step can start another workflow."
+        raise _invalid(
+            SCHEMA, f"A definition in YAML has at most {YAML_MAX} characters, and this one has {len(text)}", hint
+        )
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - it makes plain values only
     except yaml.YAMLError as error:
@@ -130,6 +137,21 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # PyYAML's own, which it keeps by class
     yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
+    def __init__(self, text: str) -> None:
+        """Of the whole text."""
+        super().__init__(text)
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML does, which would go down for as long as there is a stack."""
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise _too_deep()
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Any:
     """An object: its keys are strings, each of them once."""
@@ -165,5 +187,10 @@ def _scalar(_loader: _Loader, node: yaml.ScalarNode) -> Any:
     return value if isinstance(value, int | float) else text
 
 
+def _unknown(_loader: _Loader, node: yaml.Node) -> Any:
+    raise yaml.constructor.ConstructorError(None, None, f"nobody here knows the tag {node.tag!r}", node.start_mark)
+
+
+_Loader.add_constructor(None, _unknown)
 for _tag, _made in (("map", _mapping), ("seq", _sequence), ("str", _scalar)):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _made)
