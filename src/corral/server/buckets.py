@@ -39,7 +39,7 @@ class BucketNameInvalid(BadRequest):
 class NotOffered(CorralError):
     """A header or query you provided implies functionality that is not implemented."""
 
-    status = 501
+    status = 400
     code = "not_implemented"
 
 
@@ -125,7 +125,7 @@ class BucketRoutes:
                 dialect=S3,
                 summary=f"{summary}, as clients of S3 ask for it.",
                 params=tuple(param for param in (bucket, key) if f"{{{param.name}}}" in path),
-                answers={status: Answer("It is done", content_type="application/xml")},
+                answers=_answers(status, "object" if handler == self.get else "document"),
             )
             for method, path, handler, summary, status in table
         ]
@@ -257,6 +257,14 @@ class BucketRoutes:
             await self._buckets.delete(request.context.tenant, request.params["bucket"], key)
         inner = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
         await _xml(request, "DeleteResult", inner)
+
+
+def _answers(status: int, what: str) -> dict[int, Answer]:
+    refused = Answer("It is refused, with a code that clients of S3 know", {"type": "string"}, _XML.decode())
+    done = Answer("It is done") if status == 204 else Answer(f"The {what}", {"type": "string"}, _XML.decode())  # noqa: PLR2004 - HTTP's own number
+    if what == "object":
+        done = Answer("The object, as what it was written", {"type": "string", "format": "binary"}, "*/*")
+    return {status: done, 400: refused, 404: refused, 409: refused, 413: refused}
 
 
 def unchunked(body: bytes) -> bytes:
