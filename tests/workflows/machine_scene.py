@@ -63,7 +63,7 @@ class Scene:
         do: Callable[[StartTask], Any] | None = None,
         *,
         kind: str = "STANDARD",
-        seed: int = 1,
+        chance: Callable[[], float] | None = None,
         written_down: bool = True,
     ) -> None:
         self.machine = machine_of(definition) if isinstance(definition, dict) else definition
@@ -79,7 +79,7 @@ class Scene:
         self.ended: Ended | None = None
         self.unfinished = False
         self._secrets = itertools.count()
-        self._random = random.Random(seed)
+        self._chance = chance or random.Random(1).random
         self._written_down = written_down
 
     def tell(self, message: Message) -> None:
@@ -89,7 +89,7 @@ class Scene:
             next_event=len(self.history) + 1,
             redrives=self.redrives,
             new_secret=lambda: f"s{next(self._secrets)}",
-            chance=self._random.random,
+            chance=self._chance,
         )
         tell(run, self.machine, message, now=self.now)
         self.frames = run.frames
