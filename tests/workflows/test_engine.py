@@ -185,6 +185,16 @@ async def test_many_processes_that_end_tasks_of_one_execution_at_once(open_house
     assert sum(event.type == "LambdaFunctionSucceeded" for event in events) == 40
 
 
+async def test_what_one_process_remembers_is_not_believed_where_it_says_no(open_house):
+    house, other = await open_house({"two": TWO}), await open_house()
+    info = await house.start("two")
+    (first,) = await house.given_out()
+    await other.answer(first, 1)
+    (second,) = await other.given_out()
+    await house.answer(second, 2)
+    assert (await other.over(info)).output == 2
+
+
 # -- what survives ---------------------------------------------------------------------------------------------------------
 
 

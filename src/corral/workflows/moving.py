@@ -211,7 +211,7 @@ class Mover:
         complete: dict[str, None] = {}
         broken: Exception | None = None
         for tries in itertools.count():
-            held = self._take(key) if not complete else None
+            held = remembered = self._take(key) if not complete and tries == 0 else None
             if held is None:
                 held = await self._load(key, complete)
             machine = await self._machines.get(key[0], held.kept.digest)
@@ -227,10 +227,13 @@ class Mover:
                 complete[missing.parent] = None
                 continue
             except Exception as error:  # noqa: BLE001 - the execution fails, not the worker; the next try says so
-                _log.exception("Execution %s cannot go on", held.row.arn)
-                broken = error
+                if remembered is None:
+                    _log.exception("Execution %s cannot go on", held.row.arn)
+                    broken = error
                 continue
             if not any(accepted):
+                if remembered is not None:
+                    continue  # somebody else may have moved it since: what is in the store decides
                 self._hold(key, held)
                 return accepted
             pocket = Pocket(self._keeping, *key)
