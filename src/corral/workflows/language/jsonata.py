@@ -223,6 +223,8 @@ def _run(read: _Read, scope: Scope) -> Any:
         return UNSET if found is None else _Plain().of(found, 0)
     except OverBounds as over:
         raise _Threw(f"{over.code}: {over}") from None
+    except regexes.TooMuch as much:
+        raise _Threw(f"D1012: {much}") from None
     except (_Unsupported, StateFailed):
         raise
     except RecursionError:
@@ -270,6 +272,9 @@ def _message(error: Exception) -> str:
     return f"{code}: {filled}"
 
 
+_SCALARS = (str, bool, int)
+
+
 class _Plain:
     """Makes plain JSON of what the library gives. What stands in many places is counted at each."""
 
@@ -284,7 +289,7 @@ class _Plain:
         self._left -= 1
         if self._left < 0 or depth > NESTED_MAX:
             raise _Threw("D1013: The result is too large, or nested too deep.")
-        if isinstance(value, str | bool | int):
+        if value is None or isinstance(value, _SCALARS):
             return value
         if isinstance(value, float):
             if not math.isfinite(value):
@@ -293,7 +298,7 @@ class _Plain:
         if isinstance(value, dict):
             return {key: self.of(one, depth + 1) for key, one in value.items()}
         if isinstance(value, list):
-            return [None if one is None else self.of(one, depth + 1) for one in value]
+            return [self.of(one, depth + 1) for one in value]
         if value is self._null:
             return None
         raise _Unsupported

@@ -85,7 +85,9 @@ class Bounds:
         kind = type(value)
         if kind is str:
             self.text(len(value))
-        elif isinstance(value, list | dict):
+        elif isinstance(value, _CONTAINERS):
+            if len(value) > ITEMS_MAX:
+                raise too_big(f"an array has at most {ITEMS_MAX} items")
             if id(value) not in self._weights:
                 self.weigh(value)
         elif kind not in _SMALL:
@@ -115,7 +117,7 @@ class Bounds:
             return known
         if isinstance(value, str):
             return _TEXT + len(value)
-        if not isinstance(value, list | dict):
+        if not isinstance(value, _CONTAINERS):
             return _NUMBER
         if isinstance(value, list):
             shallow = _LIST + 8 * len(value)
@@ -126,7 +128,7 @@ class Bounds:
         self._charge(shallow)
         weight = shallow
         for member in members:
-            weight += self.weigh(member) if isinstance(member, str | list | dict) else _NUMBER
+            weight += self.weigh(member) if isinstance(member, _WEIGHTY) else _NUMBER
         if weight > WEIGHT_MAX:
             raise too_big("a value is too large")
         self._weights[id(value)] = weight
@@ -135,9 +137,11 @@ class Bounds:
 
     def forget(self, value: Any) -> None:
         """A value has been changed since it was weighed."""
-        if isinstance(value, list | dict) and self._weights.pop(id(value), None) is not None:
+        if isinstance(value, _CONTAINERS) and self._weights.pop(id(value), None) is not None:
             for member in value if isinstance(value, list) else value.values():
                 self.forget(member)
 
 
 _SMALL = frozenset({int, float, bool, type(None)})
+_CONTAINERS = (list, dict)
+_WEIGHTY = (str, list, dict)

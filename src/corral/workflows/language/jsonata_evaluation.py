@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from corral.workflows.language.jsonata_bounds import DEPTH_MAX, ITEMS_MAX, Bounds, too_big, too_deep
-from corral.workflows.language.jsonata_functions import FRAME, number_of, same, text_of
+from corral.workflows.language.jsonata_functions import FRAME, cloned, number_of, same, text_of
 from corral.workflows.language.jsonata_library import Functions, JException, Jsonata, Utils
 
 
@@ -224,14 +224,31 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
 
 
 class _Transformer(Jsonata.Transformer):  # type: ignore[misc]  # the library has no types
-    """Changes a copy."""
+    """Changes a copy, whose nulls stay nulls."""
 
-    def call(self, input: Any, args: Any) -> Any:  # noqa: A002 — the library's name
-        bounds = self._jsonata.bounds
-        bounds.weigh(args[0])
-        result = super().call(input, args)
-        bounds.forget(result)
-        bounds.weigh(result)
+    def call(self, input: Any, args: Any) -> Any:  # noqa: A002, ARG002 — the library's names
+        """Make the copy, and change it wherever the pattern matches."""
+        run, expr, frame = self._jsonata, self._expr, self._environment
+        if args[0] is None:
+            return None
+        run.bounds.weigh(args[0])
+        result = cloned(args[0])
+        matches = run.eval(expr.pattern, result, frame)
+        for match in matches if isinstance(matches, list) else [] if matches is None else [matches]:
+            if not isinstance(match, dict):
+                continue
+            update = run.eval(expr.update, match, frame)
+            if update is not None and not isinstance(update, dict):
+                raise JException("T2011", expr.update.position, update)
+            match.update(update or {})
+            gone = None if expr.delete is None else run.eval(expr.delete, match, frame)
+            names = gone if isinstance(gone, list) else [] if gone is None else [gone]
+            if not Utils.is_array_of_strings(names):
+                raise JException("T2012", expr.delete.position, gone)
+            for name in names:
+                match.pop(name, None)
+        run.bounds.forget(result)
+        run.bounds.made(result)
         return result
 
 

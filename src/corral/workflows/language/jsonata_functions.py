@@ -23,7 +23,7 @@ from corral.workflows.language.jsonata_library import Functions, JException, Jso
 
 PARSED_MAX = 262_144
 PICTURE_MAX = 256
-EXACT = 2**53
+EXACT = 10**21
 WORDS_MAX = 10**21
 
 _WIDE = re.compile(r",[^\]]*\d{4}")
@@ -340,10 +340,11 @@ def _shuffle(values: Any) -> Any:
     ]
 
 
-def _clone(value: Any) -> Any:
+def cloned(value: Any) -> Any:
+    """A copy that shares nothing that can be changed."""
     if isinstance(value, dict):
-        return {key: _clone(one) for key, one in value.items()}
-    return [_clone(one) for one in value] if isinstance(value, list) else value
+        return {key: cloned(one) for key, one in value.items()}
+    return [cloned(one) for one in value] if isinstance(value, list) else value
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -481,7 +482,7 @@ _OWN: dict[str, tuple[str, Callable[..., Any], int]] = {
     "sort": ("<af?:a>", _sort, 2),
     "power": ("<n-n:n>", _power, 2),
     "shuffle": ("<a:a>", _shuffle, 1),
-    "clone": ("<(oa)-:o>", _clone, 1),
+    "clone": ("<(oa)-:o>", cloned, 1),
     "formatNumber": ("<n-so?:s>", _format_number, 3),
     "formatInteger": ("<n-s:s>", _format_integer, 2),
     "parseInteger": ("<s-s:n>", _pictured(Functions.parse_integer), 2),

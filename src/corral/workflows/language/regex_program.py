@@ -88,6 +88,18 @@ class Program:
         self._code = code
         self._slots = slots
         self.groups = groups
+        self._first = _firsts(code)
+
+    def next_start(self, text: str, at: int) -> int:
+        """The next place from here where a match may begin; beyond the text where there is none."""
+        if self._first is None:
+            return at
+        for place in range(at, len(text)):
+            one = text[place]
+            for takes in self._first:
+                if takes(one):
+                    return place
+        return len(text) + 1
 
     def match(  # noqa: C901, PLR0912 — one loop over all kinds of steps is what makes it quick
         self, text: str, at: int, steps: int, *, full: bool = False
@@ -132,6 +144,24 @@ class Program:
             if steps <= 0:
                 return None, 0
         return None, steps
+
+
+def _firsts(code: list[tuple[int, Any, Any]]) -> list[Taker] | None:
+    """What may take a match's first character; none: it may begin anywhere."""
+    takers: list[Taker] = []
+    waiting, seen = [0], {0}
+    while waiting:
+        pc = waiting.pop()
+        kind, this, that = code[pc]
+        if kind == TAKE:
+            takers.append(this)
+            continue
+        if kind in {DONE, LOOK, BACK, MOVED}:
+            return None
+        following = {SPLIT: [this, that], JUMP: [this]}.get(kind, [pc + 1])
+        waiting += [one for one in following if one not in seen]
+        seen.update(following)
+    return takers
 
 
 def _other(kind: int, this: Any, that: Any, here: tuple[str, int, list[int], int]) -> tuple[int, int]:

@@ -20,6 +20,8 @@ TEXT_MAX = 2_000
 """Characters of one pattern."""
 STEPS_MAX = 250_000
 """Steps over one text, before it is given up."""
+CHARACTERS_A_STEP = 4
+"""Characters that are looked at in the time of one step, where a match cannot begin."""
 CHEAP = 2_000_000
 """What the standard engine may cost at most, in steps that it might take: a few hundredths of a second."""
 
@@ -87,6 +89,10 @@ class Pattern:
             return
         at, left = 0, STEPS_MAX
         while at <= len(text):
+            start = at if self._program is None else self._program.next_start(text, at)
+            at, left = start, left - (start - at) // CHARACTERS_A_STEP
+            if at > len(text):
+                return
             spans, left = self._run(text, at, left)
             if spans is None:
                 at += 1
