@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from corral.workflows.machine.run import Frame, Run
 
 
+@lru_cache(maxsize=1024)
 def moment(at: float) -> str:
     """A time as the context object tells it."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(at * 1000) % 1000:03d}Z"
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def context_object(run: Run, frame: Frame) -> dict[str, Any]:
