@@ -96,6 +96,7 @@ class Engine:
             handing=self._handing,
             tell=tell or _machine(),
             moved=self._moved,
+            refused=self.counting.refused,
             clock=clock,
             chance=chance,
             new_secret=new_secret,

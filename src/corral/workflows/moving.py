@@ -7,7 +7,6 @@ processes that move the same one meet at its revision, one of them is refused, a
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -81,6 +80,16 @@ class _Waiting(NamedTuple):
     answer: bytes | None = None
 
 
+class _Attempt(msgspec.Struct):
+    """What is known from the tries before."""
+
+    count: int = 0
+    complete: dict[str, None] = {}
+    """Frames whose done children are needed."""
+    broken: Exception | None = None
+    """How the machine broke off: now the execution fails."""
+
+
 class _Line:
     """Messages that wait for one execution, and whether somebody is at it."""
 
@@ -102,17 +111,19 @@ class Mover:
         handing: Handing,
         tell: Tell,
         moved: Callable[[Moved], None],
+        refused: Callable[[], None],
         clock: Clock,
         chance: Callable[[], float],
         new_secret: Callable[[], str],
     ) -> None:
-        """`moved` is told of everything that was written, on this loop."""
+        """`moved` is told of everything that was written, on this loop; `refused` of each time somebody else was quicker."""
         self._store = store
         self._keeping = keeping
         self._machines = machines
         self._handing = handing
         self._tell = tell
         self._moved = moved
+        self._refused = refused
         self._clock = clock
         self._chance = chance
         self._new_secret = new_secret
@@ -208,45 +219,51 @@ class Mover:
                 self._lines.pop(key, None)
 
     async def _move(self, key: Key, line: _Line, batch: Sequence[_Waiting]) -> list[bool]:
-        complete: dict[str, None] = {}
-        broken: Exception | None = None
-        for tries in itertools.count():
-            held = remembered = self._take(key) if not complete and tries == 0 else None
-            if held is None:
-                held = await self._load(key, complete)
-            machine = await self._machines.get(key[0], held.kept.digest)
-            run = self._run(held)
-            at = max([held.row.updated_at, *(one.at for one in batch)])
-            try:
-                if broken is None:
-                    accepted = [self._told(run, held, machine, one) for one in batch]
-                else:
-                    break_off(run, broken, at)
-                    accepted = [True for _ in batch]
-            except NotLoaded as missing:
-                complete[missing.parent] = None
-                continue
-            except Exception as error:  # noqa: BLE001 - the execution fails, not the worker; the next try says so
-                if remembered is None:
-                    _log.exception("Execution %s cannot go on", held.row.arn)
-                    broken = error
-                continue
-            if not any(accepted):
-                if remembered is not None:
-                    continue  # somebody else may have moved it since: what is in the store decides
-                self._hold(key, held)
+        attempt = _Attempt()
+        while True:
+            accepted = await self._try(key, line, batch, attempt)
+            if accepted is not None:
                 return accepted
-            pocket = Pocket(self._keeping, *key)
-            move, tasks = self._written(run, held, pocket, batch, at, accepted)
-            await pocket.put_down()
-            (written,) = await self._store.save([move])
-            if written:
-                self._settled(key, held, run, move, tasks)
-                if run.unfinished:
-                    line.waiting.appendleft(_Waiting(Woken(), self._clock.now()))
-                return accepted
-            await asyncio.sleep(self._chance() * min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(tries, 10)))
-        raise AssertionError  # counting never ends
+            attempt.count += 1
+
+    async def _try(self, key: Key, line: _Line, batch: Sequence[_Waiting], attempt: _Attempt) -> list[bool] | None:
+        """Which messages changed something; none: try again."""
+        remembered = self._take(key) if attempt.count == 0 else None
+        held = remembered or await self._load(key, attempt.complete)
+        machine = await self._machines.get(key[0], held.kept.digest)
+        run = self._run(held)
+        at = max([held.row.updated_at, *(one.at for one in batch)])
+        try:
+            if attempt.broken is None:
+                accepted = [self._told(run, held, machine, one) for one in batch]
+            else:
+                break_off(run, attempt.broken, at)
+                accepted = [True for _ in batch]
+        except NotLoaded as missing:
+            attempt.complete[missing.parent] = None
+            return None
+        except Exception as error:  # noqa: BLE001 - the execution fails, not the worker; the next try says so
+            if remembered is None:
+                _log.exception("Execution %s cannot go on", held.row.arn)
+                attempt.broken = error
+            return None
+        if not any(accepted):
+            if remembered is not None:
+                return None  # somebody else may have moved it since: what is in the store decides
+            self._hold(key, held)
+            return accepted
+        pocket = Pocket(self._keeping, *key)
+        move, tasks = self._written(run, held, pocket, batch, at, accepted)
+        await pocket.put_down()
+        (written,) = await self._store.save([move])
+        if not written:
+            self._refused()
+            await asyncio.sleep(self._chance() * min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(attempt.count, 10)))
+            return None
+        self._settled(key, held, run, move, tasks)
+        if run.unfinished:
+            line.waiting.appendleft(_Waiting(Woken(), self._clock.now()))
+        return accepted
 
     async def _load(self, key: Key, complete: dict[str, None]) -> _Held:
         loaded = await self._store.load(*key, complete=list(complete))
