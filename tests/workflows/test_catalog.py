@@ -101,8 +101,9 @@ async def test_what_makes_no_sense_is_not_declared(house):
         await house.create("a b")
     with pytest.raises(DefinitionInvalid):
         await house.catalog.create("acme", MachineDraft(name="flow", definition="{}"))
-    with pytest.raises(LoggingInvalid, match="exactly one Log Destination"):
-        await house.create(logging=Logging(level="ALL"))
+    for logging in (Logging(level="ALL"), Logging(destinations=("a", "b"))):
+        with pytest.raises(LoggingInvalid, match="exactly one Log Destination"):
+            await house.create(logging=logging)
     with pytest.raises(ValidationFailed, match="Version description can only be set when publish is true"):
         await house.create(description="d")
     assert (await house.catalog.find("acme")).items == []
@@ -280,3 +281,5 @@ async def test_tags(house):
             await house.tagging.tags("other", arn)
     with pytest.raises(ArnInvalid):
         await house.tagging.tags("acme", "nonsense")
+    with pytest.raises(Referenced):
+        await house.tagging.tag("acme", f"{FLOW}:1", {"a": "1"})

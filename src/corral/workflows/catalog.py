@@ -346,7 +346,7 @@ def _check_description(publish: bool, description: str) -> None:
 
 
 def _check_logging(logging: Logging) -> None:
-    if logging.level != "OFF" and len(logging.destinations) != 1:
+    if len(logging.destinations) != 1 and (logging.level != "OFF" or logging.destinations):
         raise LoggingInvalid("Invalid Logging Configuration: Must specify exactly one Log Destination.")
 
 

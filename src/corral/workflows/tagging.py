@@ -56,7 +56,10 @@ class Tagging:
 
 
 def _is_activity(arn: str) -> bool:
-    return parse(arn, "stateMachine", "activity").kind == "activity"
+    found = parse(arn, "stateMachine", "activity")
+    if found.qualifier:  # versions and aliases have no tags
+        raise _missing(arn)
+    return found.kind == "activity"
 
 
 def _missing(arn: str) -> NotFound:

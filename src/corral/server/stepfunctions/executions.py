@@ -145,7 +145,7 @@ class Executions:
         setup = msgspec.structs.replace(setup, digest=whole, role_arn=info.role_arn)
         _, _, label = info.machine_arn.rpartition(":")[2].partition("/")
         return {
-            "stateMachineArn": info.machine_arn,
+            "stateMachineArn": info.version_arn or info.machine_arn,
             "name": info.machine_name,
             "updateDate": updated_at,
             **described_setup(setup),
