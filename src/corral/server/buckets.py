@@ -85,13 +85,13 @@ S3 = S3Dialect()
 
 def bucket_path(path: bytes, authorization: bytes) -> bytes:
     """Where a request for a bucket is answered: below `/s3`, with a key as one segment. Other requests stay where they are."""
-    if _SIGNED in authorization and not path.startswith(ROOT + b"/"):
-        path = ROOT + path.rstrip(b"/") if path.count(b"/") == 1 else ROOT + path
-    elif not path.startswith(ROOT + b"/"):
-        return path
+    if path != ROOT and not path.startswith(ROOT + b"/"):
+        if _SIGNED not in authorization:
+            return path
+        path = ROOT + path
     bucket, slash, key = path[len(ROOT) + 1 :].partition(b"/")
     if not slash or not key:
-        return ROOT + b"/" + bucket if bucket else ROOT
+        return ROOT + b"/" + bucket if bucket else ROOT  # "s3" is too short for a bucket's name
     return b"/".join((ROOT, bucket, key.replace(b"/", b"%2F")))
 
 
