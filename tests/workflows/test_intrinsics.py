@@ -97,6 +97,10 @@ def test_what_a_function_refuses(text, given, why):
     assert "had the following error: " in (failed.value.cause or "")
 
 
+def test_text_without_anything_in_it_is_null():
+    assert called("States.StringToJson($)", " \n") is None
+
+
 def test_an_argument_that_is_not_there_is_told():
     with pytest.raises(StateFailed) as failed:
         called("States.Format('{}', $.x)", {"y": 1})

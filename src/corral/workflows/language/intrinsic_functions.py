@@ -144,8 +144,11 @@ class _Text:
 
 
 def _string_to_json(text: Any) -> Any:
+    written = _text(text, "The argument")
+    if not written.strip():
+        return None
     try:
-        return json.loads(_text(text, "The argument"), parse_constant=_no_constant)
+        return json.loads(written, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise IntrinsicRefused("The argument must be a valid JSON string") from None
 
