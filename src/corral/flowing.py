@@ -25,6 +25,7 @@ from corral.observability.metrics import Metrics
 from corral.outbound.client import Outbound
 from corral.runtime.invocation import Invocation
 from corral.runtime.registry import Agents
+from corral.server.approval_links import ApprovalLinkRoutes
 from corral.server.approvals import ApprovalRoutes
 from corral.server.buckets import BucketRoutes
 from corral.server.events import EventRoutes
@@ -202,11 +203,15 @@ class Flowing:
 
     def routes(self, runs: RunDesk) -> list[Route]:
         """What answers for workflows over HTTP."""
+        own = self._settings.workflows
         return [
             *self.step_functions.routes(),
             *WorkflowRoutes(self.desk).routes(),
             *ExecutionRoutes(self.desk).routes(),
             *ApprovalRoutes(runs, self.desk).routes(),
+            *ApprovalLinkRoutes(
+                self.desk, self.links, public_url=own.public_url, link_s=own.link_s, clock=self._clock
+            ).routes(),
             *EventRoutes(self.topics).routes(),
             *(BucketRoutes(self._buckets).routes() if self._settings.workflows.buckets else ()),
         ]

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from corral.errors import ValidationFailed
-from corral.workflows.tasks.form import filled_in, form_faults
+from corral.workflows.tasks.form import Form
 
 _NOTE_MAX = 10_000
 
@@ -32,7 +32,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     assignee: Annotated[str, Meta(max_length=500)] = ""
     """Whom it is put to; empty: whoever of the tenant looks. It says who should answer, and locks nobody out."""
     form: dict[str, Any] | None = None
-    """A flat JSON schema of what else is to be filled in."""
+    """A flat JSON schema of what else is to be filled in (`Form`)."""
     details: Any = None
     """Shown beside the message."""
     deadline_s: Seconds | None = None
@@ -55,13 +55,21 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     form: dict[str, Any] | None = None
 
 
+def form_of(schema: dict[str, Any]) -> Form:
+    """The form of a question. Raises `ValidationFailed`."""
+    try:
+        return msgspec.convert(schema, Form)
+    except msgspec.ValidationError as error:
+        raise ValidationFailed(f"This cannot be asked: the form is no flat JSON schema: {error}.") from None
+
+
 def asked_of(payload: Any) -> Asked:
     """A question as it stands in a payload. Raises `ValidationFailed`."""
     try:
         asked = msgspec.convert(payload, Asked)
     except msgspec.ValidationError as error:
         raise ValidationFailed(f"This cannot be asked: {error}.") from None
-    faults = [] if asked.form is None else form_faults(asked.form)
+    faults = [] if asked.form is None else form_of(asked.form).faults()
     if len(set(asked.choices)) < len(asked.choices):
         faults.append("`choices` are different from each other")
     if asked.otherwise is not None and asked.otherwise not in asked.choices:
@@ -88,7 +96,7 @@ def decided(asked: Asked, given: Any, *, by: str) -> dict[str, Any]:
         )
     form: dict[str, Any] | None = None
     if asked.form is not None:
-        form = filled_in(asked.form, answer.form or {})
+        form = form_of(asked.form).filled_in(answer.form or {})
     elif answer.form:
         raise ValidationFailed("There is no form to fill in: leave `form` away.")
     return {"decision": answer.decision, "by": by, "note": answer.note, "form": form}
