@@ -173,8 +173,9 @@ class Publishing:
             found = parse(arn, "stateMachine")
             number = found.version
             if number is None or found.unqualified != self._catalog.arns.state_machine(machine.name):
+                arns = ", ".join(one for one, _ in routing)
                 raise RoutingInvalid(
-                    f"Routing configuration must contain versions of one state machine. Received: {arn}"
+                    f"Routing configuration must contain state machine version ARNs. Received: [{arns}]"
                 )
             if str(number) not in machine.versions:
                 raise Referenced
