@@ -47,7 +47,7 @@ def buckets(tmp_path):
 
 @pytest.fixture
 async def own(buckets):
-    folder, url = buckets
+    _folder, url = buckets
     stores = open_stores(url)
     await stores.start()
     made = Buckets(stores.buckets, stores.blobs, object_max=3_000_000, clock=SYSTEM_CLOCK, new_name=new_id)
@@ -93,7 +93,7 @@ async def test_what_was_written_is_read_and_listed(objects, monkeypatch):
 
 
 async def test_what_is_not_there_is_said(objects):
-    with pytest.raises(ObjectFailed, match="key does not exist|No such file"):
+    with pytest.raises(ObjectFailed, match=r"key does not exist|No such file"):
         await whole(objects, "items", "nothing")
     for attempt in (whole(objects, "nowhere", "k"), listed(objects, "nowhere")):
         with pytest.raises(ObjectFailed):
@@ -143,9 +143,9 @@ async def test_nothing_outside_of_the_folder_is_reached(tmp_path, bucket, key):
 
     await asyncio.to_thread(prepare)
     objects = FileObjects(tmp_path / "flows")
-    with pytest.raises(ObjectFailed, match="outside of|is no place"):
+    with pytest.raises(ObjectFailed, match=r"outside of|is no place"):
         await whole(objects, bucket, key)
-    with pytest.raises(ObjectFailed, match="outside of|is no place"):
+    with pytest.raises(ObjectFailed, match=r"outside of|is no place"):
         await objects.write(bucket, key, b"x", content_type="text/plain")
     assert [one async for one in objects.list("items", "")] == []
     with pytest.raises(ObjectFailed, match="no versions"):
