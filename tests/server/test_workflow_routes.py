@@ -503,6 +503,6 @@ async def test_every_route_is_isolated(server, client, stranger):
 async def test_without_a_key_nobody_comes_in(server):
     async with server.client_of() as client:
         for route in server.service.routes:
-            if route.tag in {"workflows", "executions", "approvals", "events"}:
+            if route.tag in {"workflows", "executions", "approvals", "events"} and not route.public:
                 path = route.path.replace("{id}", "x").replace("{name}", "x")
                 assert (await client.request(route.method, path)).status_code == 401, path
