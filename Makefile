@@ -8,7 +8,7 @@ export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fmt bench bench-jobs bench-models bench-agents chaos docs dev ci test-frameworks test-reference test-all clean
+.PHONY: help demo test coverage check fmt bench bench-jobs bench-models bench-agents bench-workflows chaos docs dev ci test-frameworks test-reference test-all clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,11 @@ bench-agents: .venv/.synced ## Compare the agent's loop with pydantic-ai and Str
 	@test -d .venv-agents || $(UV) venv --quiet .venv-agents
 	@$(UV) pip install --quiet --python .venv-agents/bin/python -r bench/peers/agents.txt
 	@$(RUN)/python bench/agents.py
+
+bench-workflows: .venv/.synced ## Compare workflows with the engine in moto's server
+	@test -d .venv-workflows || $(UV) venv --quiet .venv-workflows
+	@$(UV) pip install --quiet --python .venv-workflows/bin/python -r bench/peers/workflows.txt
+	@$(RUN)/python bench/workflows.py
 
 docs: .venv/.synced ## Check the documentation: every link leads somewhere
 	@$(RUN)/pytest tests/test_docs.py
