@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -159,7 +160,12 @@ class Flowing:
         self.desk = WorkflowDesk(self.catalog, publishing, self.engine, audit=audit, clock=clock)
         self.links = Links(stores.resources, secret=own.link_secret, clock=clock)
         self.topics = Topics(
-            stores.topics, desk.check, stores.jobs.enqueue, region=own.region, account=own.account, clock=clock
+            stores.topics,
+            desk.check,
+            functools.partial(stores.jobs.enqueue, depth_max=settings.jobs.depth_max),
+            region=own.region,
+            account=own.account,
+            clock=clock,
         )
         self.step_functions = StepFunctionsRoutes(
             self.engine,
