@@ -657,3 +657,33 @@ def test_a_state_whose_result_was_of_no_use_runs_again_as_a_whole():
     scene.tell(Redriven())
     assert scene.go_on().status == "FAILED"
     assert scene.types.count("MapStateStarted") == 2
+
+
+def test_results_that_nobody_could_take_are_not_collected():
+    """Each is small enough, and all together are not: the state fails long before the last item."""
+    scene = Scene(machine(M=each(passing(Result="x" * 100_000))), list(range(1000)))
+    ended = scene.run()
+    assert ended.error == "States.DataLimitExceeded"
+    assert scene.types.count("MapIterationSucceeded") < 60
+
+
+def test_what_is_done_keeps_its_result_alone():
+    scene = Scene(machine(M=each(task())), [1, 2])
+    scene.tell(Started())
+    scene.tell(TaskSucceeded(open_token(scene), "a"))
+    (done,) = [frame for frame in scene.frames if frame.done]
+    assert (done.result, done.input, done.variables, list(done.place)) == ("a", None, {}, ["event"])
+
+
+def test_whoever_is_tired_goes_on_in_the_next_transaction():
+    scene = Scene(machine(A=passing(Next="B"), B=passing(Next="C"), C=passing()), {})
+    run = Run(scene.facts, Frames(), new_secret=lambda: "s", chance=lambda: 0.5)
+    run.is_tired = lambda: True
+    moves = 0
+    tell(run, scene.machine, Started(), now=scene.now)
+    while run.ended is None:
+        assert run.unfinished
+        tell(run, scene.machine, Woken(), now=scene.now)
+        moves += 1
+    assert moves == 5
+    assert not run.unfinished

@@ -7,6 +7,7 @@ import heapq
 import logging
 import random
 import secrets
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
@@ -22,6 +23,9 @@ from corral.workflows.machine.run import Ended, Facts, Frames, HistoryEvent, Run
 
 LIMIT_S = 300.0
 """How long an express execution may take."""
+
+AT_ONCE_S = 0.02
+"""How long one execution keeps the loop from everybody else, but for a single expression that takes longer."""
 
 HISTORY_KEPT = 25_000
 """Events of one execution that are kept in memory: its first ones, and its end."""
@@ -81,6 +85,8 @@ class _Express:
 
     def _tell(self, message: Message) -> None:
         run = self._run
+        until = time.monotonic() + AT_ONCE_S
+        run.is_tired = lambda: time.monotonic() > until
         tell(run, self._machine, message, now=self._clock.now())
         room = HISTORY_KEPT - len(self.history)
         self.history += run.history[:room]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from corral.workflows.language.definition import Parallel
-from corral.workflows.machine import flow
+from corral.workflows.machine import flow, recording
 from corral.workflows.machine.run import Frame
 from corral.workflows.machine.turn import ENTER, JOIN, RUN, Turn
+
+RESULTS_MAX = 4_194_304
+"""Characters of JSON that the branches or iterations of one state may give together, before its output is made of them."""
 
 
 def begin(turn: Turn, frame: Frame, state: Parallel) -> None:
@@ -37,13 +40,22 @@ def joined(turn: Turn, frame: Frame, state: Parallel, child: Frame) -> None:
     place = frame.place
     place["left"] -= 1
     place["event"] = child.place["event"]
-    turn.frames.touch(frame)
+    collect(turn, frame, child)
     if place["left"]:
         return
     results = [one.result for one in turn.frames.children(frame.id)]
     turn.record(frame, "ParallelStateSucceeded")
     clear(turn, frame)
     flow.finish(turn, frame, state, results)
+
+
+def collect(turn: Turn, frame: Frame, child: Frame) -> None:
+    """Weigh what the children have given so far: results are kept until the last one is there. Raises `StateFailed`."""
+    size = frame.place.get("size", 0) + len(turn.texts.pop(child.id, ""))
+    frame.place["size"] = size
+    turn.frames.touch(frame)
+    if size > RESULTS_MAX:
+        raise recording.too_large(frame.state)
 
 
 def clear(turn: Turn, frame: Frame) -> None:
@@ -54,6 +66,6 @@ def clear(turn: Turn, frame: Frame) -> None:
         return
     for index in range(place.pop("begun")):
         turn.frames.remove(f"{frame.id}/{visit}.{index}")
-    for gone in ("left", "items", "limit", "running"):
+    for gone in ("left", "size", "items", "limit", "running"):
         place.pop(gone, None)
     place["phase"] = RUN

@@ -124,6 +124,9 @@ def leave(turn: Turn, frame: Frame, output: Any, target: str | None, assigned: d
     turn.record(frame, kind, recording.exited(frame.state, text, assigned))
     if target is None:
         frame.done, frame.result, frame.wake_at = True, output, None
+        if frame.parent is not None:
+            # Its siblings may be many, and all that is asked of it from now on is its result.
+            frame.input, frame.variables, frame.place = None, {}, {"event": frame.place["event"]}
         turn.texts[frame.id] = text
         turn.frames.touch(frame)
     else:

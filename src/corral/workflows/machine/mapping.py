@@ -92,7 +92,7 @@ def joined(turn: Turn, frame: Frame, state: Map, child: Frame) -> None:
     place["event"] = turn.record(child, "MapIterationSucceeded", {"name": frame.state, "index": child.index})
     place["left"] -= 1
     place["running"] -= 1
-    turn.frames.touch(frame)
+    branching.collect(turn, frame, child)
     if place["left"]:
         if place["begun"] < len(place["items"]):
             language = turn.language(frame, state)

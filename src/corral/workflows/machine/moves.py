@@ -232,7 +232,7 @@ def _hear_of_map_run(turn: Turn, message: ItemsRead | MapRunEnded) -> bool:
 def _move(turn: Turn) -> None:
     """Move what can be moved, in turns."""
     while turn.queue and turn.run.ended is None:
-        if turn.moves >= MOVES_AT_ONCE:
+        if turn.moves >= MOVES_AT_ONCE or (turn.moves and turn.run.is_tired()):
             _pause(turn)
             return
         frame_id = turn.queue.popleft()
@@ -284,7 +284,6 @@ def attempt(turn: Turn, frame: Frame, act: Act) -> None:
                 branching.joined(turn, frame, state, child)
             elif isinstance(state, Map):
                 mapping.joined(turn, frame, state, child)
-            turn.texts.pop(child.id, None)
     except StateFailed as failure:
         ending.fail(turn, frame, failure)
 

@@ -207,5 +207,7 @@ class Run:
         """It could go on at once, and stopped because it has done enough for one transaction: tell it `Woken` again."""
         self.context: dict[str, Any] | None = None
         """The context object that expressions see instead of the execution's own: for trying a state."""
+        self.is_tired: Callable[[], bool] = lambda: False
+        """Whether this has taken long enough for one transaction; asked before every move but the first."""
         self.trace: dict[str, Any] | None = None
         """Where the machine notes how data went through a state, for who tries one; none: nowhere."""
