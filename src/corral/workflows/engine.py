@@ -272,11 +272,11 @@ class Engine:
 
     async def work(self, tenant: str, token: str) -> Work | None:
         """What a task asks for; none: nobody waits for it any more."""
-        row = await self._store.task(tenant, token)
-        if row is None or row.state == "closed":
+        found = await self._store.work(tenant, token)
+        if found is None:
             return None
-        execution = await self._store.get(tenant, row.execution_id)
-        return None if execution is None else await self._keeping.work(row, execution)
+        self._mover.seen(found[1])
+        return await self._keeping.work(*found)
 
     async def open_jobs(self, tenant: str, execution_id: str) -> list[Work]:
         """The jobs an execution waits for, the newest ones where they are many."""

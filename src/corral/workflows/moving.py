@@ -42,6 +42,8 @@ Key: TypeAlias = tuple[str, str]
 
 _BATCH_MAX = 64
 """Messages that are told in one transaction."""
+_AT_ONCE_S = 0.05
+"""How long one transaction's moves keep the loop from everybody else."""
 _NOTE_S = 0.05
 _PAUSE_S = 0.002
 _PAUSE_MAX_S = 0.1
@@ -174,6 +176,12 @@ class Mover:
         if not line.working and line.timer is None:
             line.timer = asyncio.get_running_loop().call_later(_NOTE_S, self._begin_work, key, line)
 
+    def seen(self, row: ExecutionRow) -> None:
+        """It stands so: what is remembered of it is no good if somebody else has moved it since."""
+        held = self._held.get((row.tenant, row.id))
+        if held is not None and held.row.revision < row.revision:
+            self._drop((row.tenant, row.id))
+
     async def drain(self) -> None:
         """Wait until every message that was told has been written down."""
         for key, line in list(self._lines.items()):
@@ -281,7 +289,7 @@ class Mover:
         )
 
     def _run(self, held: _Held) -> Run:
-        return Run(
+        run = Run(
             held.facts,
             held.frames,
             next_event=held.row.next_event,
@@ -289,6 +297,9 @@ class Mover:
             new_secret=self._new_secret,
             chance=self._chance,
         )
+        until = self._clock.monotonic() + _AT_ONCE_S
+        run.is_tired = lambda: self._clock.monotonic() > until
+        return run
 
     def _told(self, run: Run, held: _Held, machine: Machine, one: _Waiting) -> bool:
         """Whether the message changed anything."""

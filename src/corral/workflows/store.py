@@ -299,6 +299,10 @@ class Executions(Protocol):
         """One task that is not over, or was closed."""
         ...
 
+    async def work(self, tenant: str, token: str) -> tuple[TaskRow, ExecutionRow] | None:
+        """One task that is not over, and its execution with its input. None: nobody waits for it any more."""
+        ...
+
     async def tasks(self, tenant: str, query: TaskQuery) -> Page[TaskRow]:
         """List, newest first."""
         ...

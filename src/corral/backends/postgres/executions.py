@@ -41,6 +41,8 @@ if TYPE_CHECKING:
         TaskRow,
     )
 
+_TASK_COLUMNS = 12
+
 _SQL = read_queries(Path(__file__).with_name("executions.sql"))
 
 
@@ -152,6 +154,13 @@ class PostgresExecutions:
             return None
         row = await self._engine.fetch_one(_SQL["task"], token, tenant)
         return None if row is None else task_of(row)
+
+    async def work(self, tenant: str, token: str) -> tuple[TaskRow, ExecutionRow] | None:
+        """One task and its execution."""
+        if not findable(tenant, token):
+            return None
+        row = await self._engine.fetch_one(_SQL["work"], token, tenant)
+        return None if row is None else (task_of(row[:_TASK_COLUMNS]), execution_of(row[_TASK_COLUMNS:]))
 
     async def tasks(self, tenant: str, query: TaskQuery) -> Page[TaskRow]:
         """List tasks."""

@@ -121,6 +121,15 @@ RETURNING execution.tenant, execution.id;
 SELECT tenant, token, execution_id, frame, kind, resource, body, state, worker, answer, created_at, closed_at
 FROM corral.workflow_tasks WHERE token = $1 AND tenant = $2;
 
+-- name: work
+-- One task that is not over, and its execution.
+SELECT task.tenant, token, execution_id, frame, kind, resource, body, state, worker, answer, created_at, closed_at,
+    execution.tenant, id, arn, name, machine_arn, version_arn, alias_arn, map_run_arn, status, facts, revision, next_event,
+    redrives, redriven_at, started_at, updated_at, stopped_at, input, outcome
+FROM corral.workflow_tasks AS task
+JOIN corral.executions AS execution ON execution.tenant = task.tenant AND execution.id = task.execution_id
+WHERE token = $1 AND task.tenant = $2 AND state <> 'closed';
+
 -- name: approvals
 -- Questions, newest first.
 SELECT tenant, token, execution_id, frame, kind, resource, body, state, worker, answer, created_at, closed_at

@@ -162,6 +162,19 @@ class SqliteExecutions:
         row = await self._engine.read(lambda view: view.execute(_SQL["task"], (token, tenant)).fetchone())
         return None if row is None else task_of(row)
 
+    async def work(self, tenant: str, token: str) -> tuple[TaskRow, ExecutionRow] | None:
+        """One task and its execution."""
+        if not findable(tenant, token):
+            return None
+
+        def run(view: View) -> tuple[TaskRow, ExecutionRow] | None:
+            found = view.execute(_SQL["task"], (token, tenant)).fetchone()
+            task = None if found is None else task_of(found)
+            row = None if task is None or task.state == "closed" else _row(view, "get", tenant, task.execution_id)
+            return None if task is None or row is None else (task, row)
+
+        return await self._engine.read(run)
+
     async def tasks(self, tenant: str, query: TaskQuery) -> Page[TaskRow]:
         """List tasks."""
         bound = tasks_asked_for(query)

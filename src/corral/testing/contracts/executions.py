@@ -351,7 +351,11 @@ class TaskContract(Contract):
         assert await other_stores.executions.task(TENANT, "t-1") == task(frame="f")
         await save(stores, move(1, submitted=["t-1"]))
         assert await other_stores.executions.task(TENANT, "t-1") == task(kind="callback", frame="f", resource="r")
+        found = await other_stores.executions.work(TENANT, "t-1")
+        assert found == (task(kind="callback", frame="f", resource="r"), row(revision=2))
+        assert await other_stores.executions.work("umbrella", "t-1") is None
         await save(stores, move(2, closed=["t-1", "unknown"]))
+        assert await other_stores.executions.work(TENANT, "t-1") is None
         assert await other_stores.executions.task(TENANT, "t-1") is None
 
     async def test_no_move_closes_what_is_of_another_execution(self, stores: Stores) -> None:
@@ -406,6 +410,7 @@ class TaskContract(Contract):
         closed = await stores.executions.task(TENANT, "t-1")
         assert closed is not None
         assert (closed.state, closed.answer, closed.closed_at) == ("closed", b'"yes"', NOW + 9)
+        assert await stores.executions.work(TENANT, "t-1") is None
         # Closed once and for all.
         await save(stores, move(2, "x-1", closed=["t-1"], answered=[("t-1", b'"no"')], at=NOW + 10))
         assert await stores.executions.task(TENANT, "t-1") == closed
