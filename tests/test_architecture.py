@@ -16,6 +16,7 @@ LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 FORBIDDEN = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc", "core"}
 ROOMS = {
+    "workflows",
     "backends",
     "observability",
     "runtime",
@@ -38,7 +39,7 @@ DOCS_OF = {"backends": "store"}
 # What a database may know of the house: the rooms' ports and types, and the shared vocabulary.
 BACKENDS_MAY_IMPORT = re.compile(
     r"corral\.(backends(\..*)?|errors|clock|messages|context|settings\.sections"
-    r"|sessions\.(store|event)|jobs\.(store|job|states)|cache\.(store|semantic_store)|(limits|tools|memory|security|agents|workflows)\.store|workflows\.(catalog_store|topic_store|machine\.run)|memory\.(resource_store|summary_store)|runtime\.store|observability\.store)$"
+    r"|sessions\.(store|event)|jobs\.(store|job|states)|cache\.(store|semantic_store)|(limits|tools|memory|security|agents|workflows)\.store|workflows\.(catalog_store|topic_store|map_run_store|bucket_store|machine\.run)|memory\.(resource_store|summary_store)|runtime\.store|observability\.store)$"
 )
 
 
