@@ -197,6 +197,27 @@ async def test_a_listing_is_items():
     assert found[0].context["Source"] == "S3://b"
 
 
+async def test_what_listed_objects_hold_are_the_items():
+    objects = {"a/": "", "a/1": "1\n2\n", "a/2": "3\n", "b": "4\n"}
+    where = {"Bucket": "b", "Prefix": "a/"}
+    found = await items(objects, resource=LIST, parameters=where, input_type="JSONL", loads=True)
+    assert [(item.value, item.context["Source"]) for item in found] == [
+        (1, "S3://b/a/1"),
+        (2, "S3://b/a/1"),
+        (3, "S3://b/a/2"),
+    ]
+
+
+async def test_a_list_of_addresses_names_files():
+    objects = {"m": '"s3://b/1.csv"\n\ns3://b/2.csv', "1.csv": "h\n1\n", "2.csv": "h\n2\n"}
+    where = {"Bucket": "b", "Key": "m"}
+    found = await values(objects, parameters=where, input_type="CSV", manifest="ATHENA_DATA")
+    assert found == [{"h": "1"}, {"h": "2"}]
+    for wrong in ("http://b/1", "s3://b", "nonsense"):
+        with pytest.raises(ItemsFailed, match="which is no address"):
+            await values({"m": wrong}, parameters=where, input_type="CSV", manifest="ATHENA_DATA")
+
+
 async def test_an_inventory_names_its_files():
     objects = {
         "m": json.dumps(
@@ -211,15 +232,17 @@ async def test_an_inventory_names_its_files():
         "2.csv": '"b","three"\n',
     }
     where = {"Bucket": "b", "Key": "m"}
-    found = await values(objects, parameters=where, input_type="MANIFEST")
+    found = await values(objects, parameters=where, input_type="MANIFEST", manifest="S3_INVENTORY")
     assert [row["Key"] for row in found] == ["one", "two", "three"]
     with pytest.raises(ItemsFailed, match="not that of an S3 inventory"):
-        await values({"m": "[]"}, parameters=where, input_type="MANIFEST")
+        await values({"m": "[]"}, parameters=where, input_type="MANIFEST", manifest="S3_INVENTORY")
     orc = json.dumps({"fileFormat": "ORC", "fileSchema": "a", "files": []})
     with pytest.raises(ItemsFailed, match="only CSV is read"):
-        await values({"m": orc}, parameters=where, input_type="MANIFEST")
+        await values({"m": orc}, parameters=where, input_type="MANIFEST", manifest="S3_INVENTORY")
     with pytest.raises(ItemsFailed, match="not gzip"):
-        await values({**objects, "1.csv.gz": b"plain"}, parameters=where, input_type="MANIFEST")
+        await values(
+            {**objects, "1.csv.gz": b"plain"}, parameters=where, input_type="MANIFEST", manifest="S3_INVENTORY"
+        )
 
 
 async def test_what_cannot_be_read_says_so():

@@ -113,7 +113,7 @@ def reader(**config):
     return {
         "Resource": GET,
         "Parameters": {"Bucket.$": "$.b", "Key": "k"},
-        "ReaderConfig": {"InputType": "CSV", **config},
+        "ReaderConfig": {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW", **config},
     }
 
 

@@ -60,20 +60,43 @@ async def _values(reader: Reader, shelves: Shelves) -> AsyncIterator[tuple[str |
     objects, action = shelves.of(reader.resource)
     bucket = _text(reader, "Bucket")
     if action == "listObjectsV2":
-        prefix = str(reader.parameters.get("Prefix") or "")
-        start_after = str(reader.parameters.get("StartAfter") or "")
-        async for one in objects.list(bucket, prefix, start_after=start_after):
-            yield None, _listed(one), f"S3://{bucket}"
+        async for one in _listing(reader, objects, bucket):
+            yield one
         return
     key = _text(reader, "Key")
-    source = f"S3://{bucket}/{key}"
-    if reader.input_type == "MANIFEST":
-        async for value in _inventory(objects, bucket, key):
-            yield None, value, source
-        return
     version = str(reader.parameters.get("VersionId") or "")
     owner = str(reader.parameters.get("ExpectedBucketOwner") or "")
     pieces = objects.read(bucket, key, version=version, owner=owner)
+    if reader.manifest == "ATHENA_DATA":
+        async for where, name in _named_files(pieces):
+            async for one in _file(reader, objects.read(where, name), f"S3://{where}/{name}"):
+                yield one
+        return
+    source = f"S3://{bucket}/{key}"
+    if reader.manifest:
+        async for value in _inventory(objects, bucket, key):
+            yield None, value, source
+        return
+    async for one in _file(reader, pieces, source):
+        yield one
+
+
+async def _listing(reader: Reader, objects: Objects, bucket: str) -> AsyncIterator[tuple[str | None, Any, str]]:
+    """Objects, or what they hold."""
+    prefix = str(reader.parameters.get("Prefix") or "")
+    start_after = str(reader.parameters.get("StartAfter") or "")
+    async for listed in objects.list(bucket, prefix, start_after=start_after):
+        if not reader.loads:
+            yield None, _listed(listed), f"S3://{bucket}"
+        elif listed.size:  # what ends in a slash is a folder, made by hand
+            async for one in _file(reader, objects.read(bucket, listed.key), f"S3://{bucket}/{listed.key}"):
+                yield one
+
+
+async def _file(
+    reader: Reader, pieces: AsyncIterator[bytes], source: str
+) -> AsyncIterator[tuple[str | None, Any, str]]:
+    """What one file holds."""
     if reader.input_type == "JSON" and reader.pointer:
         found = pointed(await document(pieces), reader.pointer)
         if not isinstance(found, list | dict):
@@ -83,6 +106,19 @@ async def _values(reader: Reader, shelves: Shelves) -> AsyncIterator[tuple[str |
         return
     async for value in _of_type(reader, pieces):
         yield None, value, source
+
+
+async def _named_files(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, str]]:
+    """The files that a list of addresses names: `s3://bucket/key`, one a line."""
+    async for line in lines(pieces):
+        address = line.strip().strip('"')
+        if not address:
+            continue
+        scheme, _, rest = address.partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme.lower() != "s3" or not key:
+            raise ItemsFailed(f"The manifest names {address[:200]!r}, which is no address such as s3://bucket/key.")
+        yield bucket, key
 
 
 def _of_type(reader: Reader, pieces: AsyncIterator[bytes]) -> AsyncIterator[Any]:

@@ -48,6 +48,7 @@ class MapRunner:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._again: set[Key] = set()
         self._express: dict[tuple[str, str, int], asyncio.Task[None]] = {}
+        self._ended: dict[Key, list[ChildOutcome]] = {}
         self._counted: OrderedDict[tuple[str, str, int, int], None] = OrderedDict()
         self._gate = asyncio.Semaphore(max(1, place.settings.express_max // 2))
         self._bell = Bell()
@@ -72,6 +73,8 @@ class MapRunner:
         self._bell.ring()
         while tasks := [*self._tasks.values(), *self._express.values()]:
             await asyncio.wait(tasks)
+        for key in list(self._ended):
+            await self._count_at_last(key)
         if self._sweep is not None:
             await asyncio.wait([self._sweep])
 
@@ -185,6 +188,7 @@ class MapRunner:
         """Everything that can be done for it now."""
         place = self._place
         while not self._draining:
+            await self._count(key)
             run = await place.store.get(*key)
             if run is None or run.phase == "over":
                 return
@@ -196,6 +200,25 @@ class MapRunner:
                 return
             elif not await self._begin_some(run):
                 return
+
+    async def _count(self, key: Key) -> None:
+        """Count the express children that have ended here since, together."""
+        outcomes = self._ended.pop(key, [])
+        if not outcomes:
+            return
+        try:
+            known = await self._place.store.settle(*key, outcomes, now=self._place.now())
+        except StoreUnavailable:
+            self._ended.setdefault(key, []).extend(outcomes)
+            raise
+        if known is not None:
+            await self._judge(known)
+
+    async def _count_at_last(self, key: Key) -> None:
+        try:
+            await self._count(key)
+        except StoreUnavailable as error:
+            _log.warning("Children of the map run %s ended and could not be counted; they run again: %s", key[1], error)
 
     async def _begin_some(self, run: MapRun) -> bool:
         """Begin children that may; false: there is nothing more to do now."""
@@ -251,15 +274,12 @@ class MapRunner:
             self._express[key] = asyncio.get_running_loop().create_task(self._express_child(run, errand, child))
 
     async def _express_child(self, run: MapRun, errand: Errand, child: Child) -> None:
-        place = self._place
         try:
             async with self._gate:
                 outcome = await self._admitted(run, errand, child)
-            known = await place.store.settle(run.tenant, run.id, [outcome], now=place.now())
-            if known is not None:
-                await self._judge(known)
+            self._ended.setdefault((run.tenant, run.id), []).append(outcome)
         except StoreUnavailable as error:
-            _log.debug("A child's end could not be counted; it runs again: %s", error)
+            _log.debug("A child could not run, will try again: %s", error)
         except Exception:  # noqa: BLE001 - it is looked at again in a while
             _log.exception("A child of the map run %s broke off; it runs again", run.id)
         finally:

@@ -49,6 +49,10 @@ class Reader(msgspec.Struct, frozen=True, kw_only=True):
     headers: list[str] = []
     delimiter: str = "COMMA"
     pointer: str = ""
+    loads: bool = False
+    """Of a listing: what the objects hold are the items, not the objects."""
+    manifest: str = ""
+    """What kind of manifest names the files, where one does: `ATHENA_DATA` or `S3_INVENTORY`."""
     max_items: int = ITEMS_MAX
 
 
@@ -241,6 +245,8 @@ def _reader(said: dict[str, Any], scope: Scope, language: Language) -> Reader:
         headers=config.get("CSVHeaders") or [],
         delimiter=config.get("CSVDelimiter", "COMMA"),
         pointer=config.get("ItemsPointer", ""),
+        loads=config.get("Transformation") == "LOAD_AND_FLATTEN",
+        manifest=config.get("ManifestType", "S3_INVENTORY" if config.get("InputType") == "MANIFEST" else ""),
         max_items=min(most, ITEMS_MAX) if most else ITEMS_MAX,
     )
 

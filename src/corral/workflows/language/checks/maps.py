@@ -32,8 +32,8 @@ _NOT_IN_LABELS = re.compile(r"[\s<>{}\[\]?*\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f\uf
 _ITEMS_MAX = 100_000_000
 _BATCH_BYTES_MAX = 262_144
 _ANY = r"arn:aws[\w-]*:states:[\w-]*:[\w-]*:s3:"
-_READS = re.compile(rf"{_ANY}(getObject|listObjectsV2)|corral:file")
-_WRITES = re.compile(rf"{_ANY}putObject|corral:file")
+_READS = re.compile(rf"({_ANY}|corral:files:)(getObject|listObjectsV2)")
+_WRITES = re.compile(rf"({_ANY}|corral:files:)putObject")
 
 _JSONPATH_ONLY = frozenset({"Parameters", "MaxItemsPath", "MaxItemsPerBatchPath", "MaxInputBytesPerBatchPath"})
 _JSONATA_ONLY = frozenset({"Arguments"})
