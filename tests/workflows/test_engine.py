@@ -540,3 +540,43 @@ async def test_express_runs_are_written_nowhere(open_house):
     assert (await house.engine.find(TENANT, ExecutionQuery())).items == []
     with pytest.raises(ExecutionNotFound):
         await house.engine.describe("umbrella", begun.id)
+
+
+# -- what is hostile -------------------------------------------------------------------------------------------------------
+
+
+async def test_expressions_that_take_long_do_not_hold_the_others_up(open_house):
+    endless = "{% ($f := function($n) { $f($n + 1) }; $f(0)) %}"
+    house = await open_house(
+        {
+            "bomb": machine({"B": {"Type": "Pass", "Output": [endless] * 3, "End": True}}, QueryLanguage="JSONata"),
+            "ten": TEN,
+        }
+    )
+    begun = asyncio.create_task(house.start("bomb"))
+    others = 0
+    while not begun.done():
+        assert (await house.start("ten")).status == "SUCCEEDED"
+        others += 1
+    failed = await begun
+    assert (failed.status, failed.error) == ("FAILED", "States.QueryEvaluationError")
+    assert others > 1
+
+
+async def test_one_execution_lets_others_have_their_turn(open_house, clock):
+    class Hurried:
+        """Every look at the clock takes a while."""
+
+        def now(self):
+            return clock.now()
+
+        def monotonic(self):
+            clock.turn(0.03)
+            return clock.monotonic()
+
+    house = await open_house({"ten": TEN})
+    house.engine._mover._clock = Hurried()
+    info = await house.start("ten")
+    assert info.status == "RUNNING"
+    over = await house.over(info)
+    assert (over.status, over.events) == ("SUCCEEDED", 22)

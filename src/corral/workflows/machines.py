@@ -9,6 +9,7 @@ from corral.workflows.doing import Definitions
 from corral.workflows.language.definition import Machine
 
 _MACHINES_MAX = 512
+_SLOW = "JSONata"
 
 
 def part_of(digest: str, path: tuple[str, ...]) -> str:
@@ -20,6 +21,7 @@ def part_of(digest: str, path: tuple[str, ...]) -> str:
 def _part(machine: Machine, steps: str) -> Machine:
     if not steps:
         return machine
+
     body = machine.body(tuple(step.replace("~1", "/").replace("~0", "~") for step in steps.split("/")))
     return Machine(
         start_at=body.start_at,
@@ -38,6 +40,7 @@ class Machines:
         self._definitions = definitions
         self._read = read
         self._machines: OrderedDict[tuple[str, str], Machine] = OrderedDict()
+        self._slow: set[tuple[str, str]] = set()
 
     async def get(self, tenant: str, digest: str) -> Machine:
         """The machine of that digest."""
@@ -45,9 +48,17 @@ class Machines:
         machine = self._machines.get(key)
         if machine is None:
             whole, _, part = digest.partition("#")
-            machine = self._machines[key] = _part(self._read(await self._definitions(tenant, whole)), part)
+            text = await self._definitions(tenant, whole)
+            machine = self._machines[key] = _part(self._read(text), part)
+            if _SLOW in text:
+                self._slow.add(key)
             if len(self._machines) > _MACHINES_MAX:
-                self._machines.popitem(last=False)
+                gone, _ = self._machines.popitem(last=False)
+                self._slow.discard(gone)
         else:
             self._machines.move_to_end(key)
         return machine
+
+    def is_slow(self, tenant: str, digest: str) -> bool:
+        """Whether a machine that was just got has expressions that may take a while."""
+        return (tenant, digest) in self._slow

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -44,6 +45,9 @@ _BATCH_MAX = 64
 """Messages that are told in one transaction."""
 _AT_ONCE_S = 0.05
 """How long one transaction's moves keep the loop from everybody else."""
+_THINK_S = 0.05
+"""After so long an execution lets others have their turn: what it did is written, and it goes on at once."""
+_THREADS = 2
 _NOTE_S = 0.05
 _PAUSE_S = 0.002
 _PAUSE_MAX_S = 0.1
@@ -133,6 +137,7 @@ class Mover:
         self._held: OrderedDict[Key, _Held] = OrderedDict()
         self._held_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._threads: ThreadPoolExecutor | None = None
 
     # -- what others call -------------------------------------------------------------------------------------------
 
@@ -142,9 +147,16 @@ class Mover:
         facts = facts_of(row, kept, given)
         machine = await self._machines.get(row.tenant, kept.digest)
         held = _Held(row=row, kept=kept, facts=facts, frames=Frames(), size=0)
+        batch = [_Waiting(Started(), row.started_at)]
         run = self._run(held)
+        try:
+            await self._all_told(run, held, machine, batch)
+        except Exception as error:  # noqa: BLE001 - the execution fails, not the worker
+            _log.exception("Execution %s cannot begin", row.arn)
+            held.frames = Frames()
+            run = self._run(held)
+            break_off(run, error, row.started_at)
         pocket = Pocket(self._keeping, row.tenant, row.id)
-        self._told(run, held, machine, _Waiting(Started(), row.started_at))
         move, tasks = self._written(run, held, pocket, [], row.started_at)
         row = msgspec.structs.replace(row, input=pocket.value(given))
         await pocket.put_down()
@@ -188,6 +200,9 @@ class Mover:
             self._begin_work(key, line)
         while self._tasks:
             await asyncio.wait(list(self._tasks))
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+            self._threads = None
 
     # -- one execution after the other ------------------------------------------------------------------------------
 
@@ -243,7 +258,7 @@ class Mover:
         at = max([held.row.updated_at, *(one.at for one in batch)])
         try:
             if attempt.broken is None:
-                accepted = [self._told(run, held, machine, one) for one in batch]
+                accepted = await self._all_told(run, held, machine, batch)
             else:
                 break_off(run, attempt.broken, at)
                 accepted = [True for _ in batch]
@@ -300,6 +315,20 @@ class Mover:
         until = self._clock.monotonic() + _AT_ONCE_S
         run.is_tired = lambda: self._clock.monotonic() > until
         return run
+
+    async def _all_told(self, run: Run, held: _Held, machine: Machine, batch: Sequence[_Waiting]) -> list[bool]:
+        """Which messages changed something. Machines whose expressions may take long think in a thread of their own."""
+
+        def told() -> list[bool]:
+            until = self._clock.monotonic() + _THINK_S
+            run.is_tired = lambda: self._clock.monotonic() > until
+            return [self._told(run, held, machine, one) for one in batch]
+
+        if not self._machines.is_slow(held.row.tenant, held.kept.digest):
+            return told()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, "corral-workflows")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, told)
 
     def _told(self, run: Run, held: _Held, machine: Machine, one: _Waiting) -> bool:
         """Whether the message changed anything."""
