@@ -134,17 +134,52 @@ async def test_a_map_bears_as_many_failures_as_it_tolerates(failures, items, sta
 
 
 PASS = {"Type": "Pass", "End": True}
+MAP = {
+    "Type": "Map",
+    "ItemsPath": "$.items",
+    "ItemProcessor": {"StartAt": "In", "States": {"In": {**PASS, "Parameters": {"n.$": "$$.Map.Item"}}}},
+    "End": True,
+}
+MANY = {"mapIterationFailureCount": 1}
+SYNC = {
+    "Type": "Task",
+    "Resource": "arn:aws:states:::states:startExecution.sync:2",
+    "Parameters": {"StateMachineArn": "arn:aws:states:us-east-1:000000000000:stateMachine:m"},
+    "End": True,
+}
 PARALLEL = {"Type": "Parallel", "Branches": [{"StartAt": "P", "States": {"P": PASS}}], "End": True}
+
+
+async def test_a_state_within_a_map_sees_its_input_as_the_first_item():
+    answer = await tried({"StartAt": "M", "States": {"M": MAP}}, {"a": 1}, stateName="In")
+    assert answer.output == '{"n":{"Index":0,"Value":{"a":1}}}'
+
+
+async def test_the_answer_of_an_execution_is_what_is_asked_of_it_until_it_ends():
+    described = {
+        "ExecutionArn": "x",
+        "StateMachineArn": "m",
+        "Status": "SUCCEEDED",
+        "StartDate": "now",
+        "Output": {"a": 1},
+    }
+    answer = await tried(SYNC, mock={"result": json.dumps(described)})
+    assert answer.status == "SUCCEEDED"
 
 
 @pytest.mark.parametrize(
     ("definition", "members", "refused", "said"),
     [
+        (MAP, {"mock": {"result": "[1]"}, "variables": "1"}, ValidationFailed, "Invalid variables"),
         (PASS, {"input": "{"}, TryInputInvalid, "Invalid State Machine Execution Input"),
         (PASS, {"variables": "[]"}, ValidationFailed, "Invalid variables"),
         (PASS, {"mock": {"result": "1"}}, ValidationFailed, "State type 'Pass' is not supported"),
         (PARALLEL, {}, StateUntriable, "does not support Map or Parallel"),
         (PARALLEL, {"mock": {"result": "{}"}}, ValidationFailed, "must be an array"),
+        (PARALLEL, {"mock": {"result": "[1, 2]"}}, ValidationFailed, "each of the 1 branches"),
+        (MAP, {"mock": {"result": "[]"}, "stateConfiguration": MANY}, ValidationFailed, "number of items"),
+        (SYNC, {"roleArn": "r"}, ValidationFailed, "only be tested when a mock"),
+        (SYNC, {"mock": {"result": '{"ExecutionArn": "x"}'}}, ValidationFailed, "Required field .* is missing"),
         (TASK, {"mock": {}}, ValidationFailed, "only one of the following fields"),
         (TASK, {"mock": {"result": "{"}}, ValidationFailed, "must be valid JSON"),
         (TASK, {"mock": {"result": '{"MessageId": "1"}'}, "context": "[]"}, ValidationFailed, "must be an object"),
@@ -163,7 +198,7 @@ PARALLEL = {"Type": "Parallel", "Branches": [{"StartAt": "P", "States": {"P": PA
 )
 async def test_what_cannot_be_tried_is_refused(definition, members, refused, said):
     with pytest.raises(refused, match=said):
-        await tried(definition, **members)
+        await tried(definition, None if "input" in members else {"items": []}, **members)
 
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="the recordings lie beside the repository, or nowhere")

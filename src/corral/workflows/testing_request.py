@@ -13,6 +13,10 @@ Level = Literal["INFO", "DEBUG", "TRACE"]
 ValidationMode = Literal["STRICT", "PRESENT", "NONE"]
 
 
+_WAITING = (".sync", ".sync:2", ".waitForTaskToken")
+"""Resources whose end comes from elsewhere."""
+
+
 class TryInputInvalid(BadRequest):
     """The input of a state is JSON."""
 
@@ -85,6 +89,8 @@ def check_mock(request: TryRequest, state: State) -> None:
             )
         if isinstance(state, Task) and not request.role_arn:
             raise ValidationFailed("RoleArn must be specified when testing a Task state")
+        if isinstance(state, Task) and (":activity:" in state.resource or state.resource.endswith(_WAITING)):
+            raise ValidationFailed(f"The resource '{state.resource}' can only be tested when a mock is specified.")
         return
     if not isinstance(state, Task | Map | Parallel):
         raise ValidationFailed(f"State type '{kind}' is not supported when a mock is specified")
@@ -102,6 +108,10 @@ def _check_result(result: Any, state: State) -> None:
             raise ValidationFailed("Mocked result must be a JSON object.")
     elif isinstance(state, Map | Parallel) and not isinstance(result, list):
         raise ValidationFailed("Mocked result must be an array.")
+    elif isinstance(state, Parallel) and len(result) != len(state.branches):
+        raise ValidationFailed(
+            f"Mocked result must have one element for each of the {len(state.branches)} branches, not {len(result)}."
+        )
 
 
 # -- the context object ------------------------------------------------------------------------------------------------
@@ -139,7 +149,7 @@ def context_of(text: str, state: State) -> dict[str, Any]:
             if name not in _CONTEXT[part]:
                 raise _refused(f"Field '{name}' is not allowed")
             _check_type(f"{part}.{name}", value, _CONTEXT[part][name])
-    waits = isinstance(state, Task) and state.resource.endswith((".sync", ".sync:2", ".waitForTaskToken"))
+    waits = isinstance(state, Task) and state.resource.endswith(_WAITING)
     if "Task" in given and not waits:
         raise _refused(
             "Context object contains 'Task' when state is not a Task state with a '.sync' or '.waitForTaskToken' service "

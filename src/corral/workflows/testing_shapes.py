@@ -13,9 +13,15 @@ from typing import Any
 from corral.errors import ValidationFailed
 from corral.workflows.testing_request import Mock, ValidationMode, json_of
 
-_CALL = re.compile(r"arn:aws[\w-]*:states:[\w-]*:[\w-]*:(?:aws-sdk:)?(?P<service>[\w-]+):(?P<action>\w+)")
-_CALLED = {"states": "stepfunctions", "sfn": "stepfunctions", "elasticmapreduce": "emr", "http": "", "apigateway": ""}
-"""Services whose name in a resource is another one; the last two answer whatever they are asked for."""
+_CALL = re.compile(
+    r"arn:aws[\w-]*:states:[\w-]*:[\w-]*:(?:aws-sdk:)?(?P<service>[\w-]+):(?P<action>\w+)(?P<pattern>\.sync(?::2)?)?"
+)
+_CALLED = {"states": "stepfunctions", "sfn": "stepfunctions", "elasticmapreduce": "emr"}
+"""Services whose name in a resource is another one."""
+_FREE = ("http", "apigateway", "eks")
+"""Services that answer whatever they are asked for."""
+_POLLED = {"startExecution": "describeExecution"}
+"""What is asked until a call has come to its end."""
 
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "string": (str, "a string"),
@@ -38,8 +44,12 @@ async def check_shape(resource: str, mock: Mock) -> None:
     if found is None or mock.field_validation_mode == "NONE" or mock.result is None:
         return
     result = json_of(mock.result, ValidationFailed, "Mocked result must be valid JSON")
-    service = _CALLED.get(found["service"], found["service"])
-    shape = await asyncio.to_thread(_answer_of, service, found["action"]) if service else None
+    service, action = _CALLED.get(found["service"], found["service"]), found["action"]
+    if found["pattern"]:
+        action = _POLLED.get(action, "")
+    if service in _FREE or not action:
+        return
+    shape = await asyncio.to_thread(_answer_of, service, action)
     if shape is None:
         return
     if not isinstance(result, dict):
@@ -64,8 +74,9 @@ def _answer_of(service: str, action: str) -> Any:
 
 def _check(value: Any, shape: Any, mode: ValidationMode, field: str, service: str) -> None:
     kind, said = _KINDS.get(shape.type_name, (object, "a value"))
-    # What a function answers is JSON already when a state gets it.
-    if getattr(shape, "is_document_type", False) or (service == "lambda" and shape.type_name == "blob"):
+    # What a function or an execution answers is JSON already when a state gets it.
+    is_json = field in ("Payload", "Input", "Output") and service in ("lambda", "stepfunctions")
+    if is_json or getattr(shape, "is_document_type", False):
         return
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     if not fits:

@@ -6,7 +6,7 @@ The state is run by the same machine as everywhere; what it would have done outs
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -93,7 +93,7 @@ async def try_state(
 
     Raises `DefinitionInvalid`, `StateUntriable`, `TryInputInvalid` or `ValidationFailed`.
     """
-    state, language = _state_of(request)
+    state, language, in_map = _state_of(request)
     check_mock(request, state)
     if request.mock is not None and request.mock.result is not None and isinstance(state, Task):
         await check_shape(state.resource, request.mock)
@@ -102,14 +102,16 @@ async def try_state(
         raise ValidationFailed("A Context object may only be specified when a mock is specified.")
     trial = _Trial(request, state, language, arns, tenant, clock, chance)
     trial.run.context = context
+    if in_map:
+        trial.be_an_item()
     await trial.go(call_task)
     return trial.told()
 
 
-def _state_of(request: TryRequest) -> tuple[State, Language]:
-    """The state, from a definition of its own or from within a machine's."""
+def _state_of(request: TryRequest) -> tuple[State, Language, bool]:
+    """The state, from a definition of its own or from within a machine's, and whether a Map is around it."""
     document = document_of(request.definition)
-    mocked = request.mock is not None
+    mocked, in_map = request.mock is not None, False
     language: Language = "JSONata" if document.get("QueryLanguage") == "JSONata" else "JSONPath"
     if "Type" in document or request.state_name is None:
         found = state_faults(document, language=language, mocked=mocked)
@@ -118,25 +120,24 @@ def _state_of(request: TryRequest) -> tuple[State, Language]:
     if errors_of(found):
         raise DefinitionInvalid(found)
     if "Type" not in document:
-        inside = _inside(document, request.state_name or "")
+        inside = next(_named(document, request.state_name or "", in_map=False), None)
         if inside is None:
             raise ValidationFailed("State not found in definition")
-        document = inside
-    return state_of(document, language), language
+        document, in_map = inside
+    return state_of(document, language), language, in_map
 
 
-def _inside(body: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """A state of this name, in the body itself or in one within its states."""
+def _named(body: dict[str, Any], name: str, *, in_map: bool) -> Iterator[tuple[dict[str, Any], bool]]:
+    """States of this name, in the body itself and in those within its states."""
     states: dict[str, dict[str, Any]] = body.get("States") or {}
     if name in states:
-        return states[name]
+        yield states[name], in_map
     for state in states.values():
-        within = [*state.get("Branches", []), *(state[key] for key in ("ItemProcessor", "Iterator") if key in state)]
-        for one in within:
-            found = _inside(one, name)
-            if found is not None:
-                return found
-    return None
+        for branch in state.get("Branches", []):
+            yield from _named(branch, name, in_map=in_map)
+        for key in ("ItemProcessor", "Iterator"):
+            if key in state:
+                yield from _named(state[key], name, in_map=True)
 
 
 class _Trial:
@@ -174,6 +175,10 @@ class _Trial:
             self._root.place["attempt"] = request.state_configuration.retrier_retry_count
             self._root.place["tried"] = [request.state_configuration.retrier_retry_count] * len(_retries(state))
 
+    def be_an_item(self) -> None:
+        """The state is one of a Map's: it sees its input as the first item."""
+        self.run.facts = msgspec.structs.replace(self._facts, map_context=item_context(0, self._facts.input))
+
     async def go(self, call_task: CallTask | None) -> None:
         """Run it."""
         turn, root, state = self._turn, self._root, self._state
@@ -189,9 +194,9 @@ class _Trial:
             await self._call(orders[0], call_task)
 
     async def _call(self, order: StartTask, call_task: CallTask | None) -> None:
-        if order.resource.service == "activity" or order.resource.pattern or call_task is None:
+        if call_task is None:
             raise StateUntriable(
-                f"The resource '{order.resource.text}' is tried with a mock alone: its end comes from elsewhere."
+                f"The resource '{order.resource.text}' is tried with a mock alone: nobody here does it."
             )
         message = await call_task(order, self._facts)
         hear: Any = working.failed if isinstance(message, TaskFailed) else working.succeeded
@@ -235,6 +240,8 @@ class _Trial:
         if state.item_selector is not UNSET and isinstance(items, list):
             turn.note("afterItemSelector", [self._selected(turn, frame, state, data, *one) for one in enumerate(items)])
         failures = self._request.state_configuration.map_iteration_failure_count
+        if items is not None and failures > len(items):
+            raise ValidationFailed("mapIterationFailureCount cannot exceed the number of items.")
         if self._request.mock is not None and self._request.mock.error_output is None:
             _bear(plan, failures, len(items or ()))
 
