@@ -163,6 +163,11 @@ def test_what_a_call_makes_is_bounded(text):
 
 
 texts = st.text(max_size=20)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
 
 
 @given(texts)
@@ -178,11 +183,7 @@ def test_parts_of_an_array_are_the_array(values, size):
     assert all(len(part) == size for part in parts[:-1])
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | texts, lambda one: st.lists(one) | st.dictionaries(texts, one)
-    )
-)
+@given(json_values)
 def test_json_goes_to_text_and_back(value):
     assert called("States.StringToJson($)", called("States.JsonToString($)", value)) == value
 

@@ -31,7 +31,7 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
 
     def run(self, tree: Any, names: dict[str, Any]) -> Any:
         """What the expression gives: `None` is undefined. Raises the library's errors, and `OverBounds`."""
-        frame = Jsonata.Frame(FRAME)
+        frame = _Frame(FRAME)
         frame.bindings = names
         before = getattr(Jsonata.CURRENT, "jsonata", None)
         Jsonata.CURRENT.jsonata = self
@@ -81,6 +81,10 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
         if not result:
             return None
         return result[0] if len(result) == 1 and not result.keep_singleton else result
+
+    def create_frame(self, enclosing_environment: Any = None) -> Any:
+        """Where names are bound, inside of another."""
+        return _Frame(enclosing_environment)
 
     def get_per_thread_instance(self) -> Evaluation:
         """Nobody else runs this one."""
@@ -221,6 +225,21 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
     def evaluate_transform_expression(self, expr: Any, input: Any, environment: Any) -> Any:  # noqa: A002, ARG002 — as above
         """`|…|…|`: what was changed is weighed anew."""
         return Jsonata.JFunction(_Transformer(self, expr, environment), "<(oa):o>")
+
+
+class _Frame(Jsonata.Frame):  # type: ignore[misc]  # the library has no types
+    """Names that are bound. A function keeps its own name whatever it is bound to: it is shared by all evaluations."""
+
+    def bind(self, name: str, val: Any) -> None:
+        self.bindings[name] = val
+
+    def lookup(self, name: str) -> Any:
+        frame: Any = self
+        while frame is not None:
+            if name in frame.bindings:
+                return frame.bindings[name]
+            frame = frame.parent
+        return None
 
 
 class _Transformer(Jsonata.Transformer):  # type: ignore[misc]  # the library has no types
