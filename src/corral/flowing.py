@@ -110,48 +110,19 @@ class Flowing:
         self._answers = answers
         self._clock = clock
         self._jobs = desk
-        self._outbound = Outbound(
-            own.http_allow, timeout_s=own.http_timeout_s, answer_max=DATA_MAX_BYTES + _ANSWER_MORE
-        )
-        self._functions = FunctionCalls(
-            plain_answers.of,
-            timeout_s=own.functions_timeout_s,
-            region=own.region,
-            account=own.account,
-            clock=clock,
-        )
+        self._stores = stores
         self._begin = begin
         self._started = False
-        self._queue = TaskQueue(stores.jobs, desk.hub, app.functions, own)
-        self._runs = TaskRuns(self._tasks(stores, tooling), app.functions, own, begin, clock=clock)
+        self._runs = self._task_runs(tooling, plain_answers)
         self._buckets = Buckets(
             stores.buckets, stores.blobs, object_max=own.bucket_object_max_bytes, clock=clock, new_name=new_id
         )
         self._storage = Storage(own, self._buckets)
-        place = Place(
-            stores.map_runs,
-            stores.blobs,
-            shelves_of=self._storage.of,
-            settings=own,
-            clock=clock,
-            new_token=new_id,
-        )
+        place = self._place()
         self.map_runs = MapRunner(place)
-        self.engine = Engine(
-            stores.executions,
-            stores.blobs,
-            definitions=self._definition,
-            map_runs=self.map_runs,
-            doers=self._queue,
-            call_task=self._runs.call,
-            settings=own,
-            counting=Counting(metrics),
-            clock=clock,
-            new_secret=lambda: new_secret(clock.now()),
-        )
+        self.engine = self._new_engine(metrics)
         self._runs.engine = self.engine
         self.map_runs.attach(self.engine)
-        self._stores = stores
         arns = Arns(region=own.region, account=own.account)
         self.catalog = Catalog(
             stores.resources, stores.definitions, arns, busy=self._is_busy, chance=random.random, clock=clock
@@ -185,7 +156,47 @@ class Flowing:
         self.receivers = {TASK_CALLBACK: self._job_ended}
         """Who in the house is told of the end of jobs."""
 
-    def _tasks(self, stores: Stores, tooling: Tooling) -> Tasks:
+    def _task_runs(self, tooling: Tooling, plain_answers: Answers) -> TaskRuns:
+        own, stores = self._settings.workflows, self._stores
+        self._outbound = Outbound(
+            own.http_allow, timeout_s=own.http_timeout_s, answer_max=DATA_MAX_BYTES + _ANSWER_MORE
+        )
+        self._functions = FunctionCalls(
+            plain_answers.of,
+            timeout_s=own.functions_timeout_s,
+            region=own.region,
+            account=own.account,
+            clock=self._clock,
+        )
+        self._queue = TaskQueue(stores.jobs, self._jobs.hub, self._app.functions, own)
+        return TaskRuns(self._tasks(tooling), self._app.functions, own, self._begin, clock=self._clock)
+
+    def _place(self) -> Place:
+        return Place(
+            self._stores.map_runs,
+            self._stores.blobs,
+            shelves_of=self._storage.of,
+            settings=self._settings.workflows,
+            clock=self._clock,
+            new_token=new_id,
+        )
+
+    def _new_engine(self, metrics: Metrics) -> Engine:
+        clock = self._clock
+        return Engine(
+            self._stores.executions,
+            self._stores.blobs,
+            definitions=self._definition,
+            map_runs=self.map_runs,
+            doers=self._queue,
+            call_task=self._runs.call,
+            settings=self._settings.workflows,
+            counting=Counting(metrics),
+            clock=clock,
+            new_secret=lambda: new_secret(clock.now()),
+        )
+
+    def _tasks(self, tooling: Tooling) -> Tasks:
         own = self._settings.workflows
         lambdas = Lambdas(
             self._app.functions,
@@ -202,7 +213,7 @@ class Flowing:
                 "agent": self._agent,
                 "tool": Tools(tooling.catalog, tooling.run).do,
                 "http": Http(self._outbound).do,
-                "job": Jobs(stores.jobs, self._draft).do,
+                "job": Jobs(self._stores.jobs, self._draft).do,
                 "states": Executions(self._begin_child, clock=self._clock).do,
             }
         )
