@@ -44,7 +44,7 @@ GROUPS = {
     "db": ("check", "migrate"),
     "agents": ("list", "show", "run", "chat"),
     "runs": ("list", "show", "resume", "cancel", "fork"),
-    "approvals": ("list", "show", "approve", "refuse", "answer"),
+    "approvals": ("list", "show", "approve", "refuse", "answer", "link"),
     "workflows": (
         "list",
         "create",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from corral.app import App
 from corral.workflows.language.checking import faults
 from corral.workflows.tasks.approvals import asked_of
 
@@ -30,6 +31,19 @@ def test_the_flow_that_is_shown_is_the_one_that_runs() -> None:
 def test_the_code_that_is_shown_is_the_one_that_runs(page: str) -> None:
     code = (EXAMPLE / "agents.py").read_text(encoding="utf-8")
     assert [block for block in blocks(page, "python") if block.strip() not in code] == []
+
+
+def test_the_definition_on_the_page_is_valid() -> None:
+    first, *_ = blocks("workflows.md", "yaml")
+    assert faults(yaml.safe_load(first)) == []
+
+
+def test_the_workflow_that_is_built_on_the_page_can_be_built() -> None:
+    _, built = blocks("workflows.md", "python")
+    app = App()
+    exec(built, {"app": app})
+    (workflow,) = app.workflows
+    assert list(workflow.definition()["States"]) == ["classify", "route", "allow", "answer"]
 
 
 def test_the_state_that_is_shown_asks_what_can_be_asked() -> None:

@@ -84,6 +84,12 @@ class AgentsApi:
         """`GET /v1/approvals/{id}`."""
         return self._get(f"/v1/approvals/{segment(approval_id)}")
 
+    def link(self, approval_id: str) -> dict[str, Any]:
+        """`POST /v1/approvals/{id}/link`."""
+        path = f"/v1/approvals/{segment(approval_id)}/link"
+        answer: dict[str, Any] = self._client.ask("POST", path, headers=self._headers(None))
+        return answer
+
     def decide(self, approval_id: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """`POST /v1/approvals/{id}`. Who answers is named: a decision without a name helps nobody later."""
         headers = self._headers(None)

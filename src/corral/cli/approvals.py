@@ -85,6 +85,17 @@ def show_one(approval: Approval, url: Url = None, api_key: Key = None, as_json: 
 
 
 @app.command()
+def link(approval: Approval, url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
+    """Make a link to a page on which whoever has it may answer what a workflow asks, once."""
+    made = agents_api(url, api_key).link(approval)
+    if as_json:
+        show_json(made)
+        return
+    show(made["url"])
+    note(f"It opens until {when(made['expires_at'])}. Whoever has it may answer.", faint=True)
+
+
+@app.command()
 def answer(
     approval: Approval,
     choice: Annotated[
