@@ -88,7 +88,7 @@ def test_yaml_says_what_json_can_say_and_nothing_else():
       no: {Type: Wait, Timestamp: 2030-01-01T00:00:00Z, Next: "1"}
       "1":
         Type: Pass
-        Result: [1, 1.5, -2, 1e3, 0x10, 010, yes, true, ~, null, "true", 2030-01-01, .5]
+        Result: [1, 1.5, -2, 1e3, 0x10, 010, yes, true, ~, null, "true", 2030-01-01, .5, -Infinity]
         End: true
     """
     found = document_of(text)
@@ -108,6 +108,7 @@ def test_yaml_says_what_json_can_say_and_nothing_else():
         "true",
         "2030-01-01",
         ".5",
+        "-Infinity",
     ]
     assert list(read(text).states) == ["no", "1"]
 
@@ -120,6 +121,8 @@ def test_yaml_says_what_json_can_say_and_nothing_else():
         ("{not json", "INVALID_JSON_DESCRIPTION"),
         ('{"StartAt": "A",}', "INVALID_JSON_DESCRIPTION"),
         ('{"a": NaN}', "INVALID_JSON_DESCRIPTION"),
+        ('{"a": 1e999}', "INVALID_JSON_DESCRIPTION"),
+        ("a: -1e999", "INVALID_JSON_DESCRIPTION"),
         ("a: [1", "INVALID_JSON_DESCRIPTION"),
         ("a: !!python/object:os.system x", "INVALID_JSON_DESCRIPTION"),
         ("? {a: 1}\n: 2", "INVALID_JSON_DESCRIPTION"),

@@ -7,6 +7,8 @@ object is a fault, not a riddle about which one counts.
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any, ClassVar
 
 import yaml
@@ -29,6 +31,7 @@ VALUES_MAX = 500_000
 YAML_MAX = 262_144
 """Characters of a definition in YAML, which takes some hundred times as long to read as JSON."""
 
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,308})(\.\d+)?([eE][-+]?\d{1,3})?", re.ASCII)
 _CONSTANTS = {"true": True, "false": False, "null": None, "~": None, "": None}
 
 
@@ -75,7 +78,7 @@ def _parsed(text: str) -> Any:
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_float)
     except json.JSONDecodeError as error:
         raise _invalid(NO_JSON, f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
@@ -95,6 +98,13 @@ def _twice(key: str, value: Any) -> DefinitionInvalid:
     if isinstance(value, dict) and "Type" in value:
         return _invalid(SAME_STATE, f"Duplicate State name: {key}", "Rename one of the two.")
     return _invalid(NO_JSON, f"Duplicate field {key!r}", "Keep one of the two.")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _invalid(NO_JSON, f"{text} is larger than any number can be")
+    return value
 
 
 def _no_constant(name: str) -> Any:
@@ -178,13 +188,7 @@ def _scalar(_loader: _Loader, node: yaml.ScalarNode) -> Any:
         return text
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if not text[:1].isdigit() and text[:1] not in "-.":
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, int | float) else text
+    return json.loads(text, parse_float=_float) if _NUMBER.fullmatch(text) else text
 
 
 def _unknown(_loader: _Loader, node: yaml.Node) -> Any:
