@@ -18,6 +18,8 @@ from corral.workflows.machine.distributed import Batching, MapPlan, Selector
 
 CHUNK_BYTES = 512 * 1024
 CHUNK_CHILDREN = 500
+_NEAR_MAX = 2
+"""Chunks at hand: children that begin at once may be of two."""
 _TURN = 50
 """After this many items others get their turn on the loop."""
 
@@ -129,7 +131,7 @@ class Chunks:
         self._tenant = tenant
         self._prefix = f"maprun/{run_id}/"
         self._table: Table | None = None
-        self._cached: tuple[int, list[ChildInput]] = (-1, [])
+        self._near: dict[int, list[ChildInput]] = {}
 
     async def fill(
         self,
@@ -203,9 +205,12 @@ class Chunks:
         table.items += sum(one.items for one in chunk)
 
     async def _chunk(self, number: int) -> list[ChildInput]:
-        if self._cached[0] != number:
+        known = self._near.get(number)
+        if known is None:
             body = await self._keep.get(self._tenant, f"{self._prefix}{number}")
             if body is None:
                 raise ItemsFailed("The inputs of a map run's children are gone: somebody removed them.")
-            self._cached = (number, msgspec.json.decode(body, type=list[ChildInput]))
-        return self._cached[1]
+            known = self._near[number] = msgspec.json.decode(body, type=list[ChildInput])
+            while len(self._near) > _NEAR_MAX:
+                del self._near[next(iter(self._near))]
+        return known

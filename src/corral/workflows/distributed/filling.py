@@ -52,7 +52,7 @@ async def _read(place: Place, run: MapRun, errand: Errand, token: str, beat: Cal
         items = reading.read(plan.reader, place.shelves_of(run.tenant))
     else:
         items = reading.given([] if plan.items is None else plan.items)
-    total, count = await place.chunks(run).fill(
+    total, count = await place.fresh_chunks(run).fill(
         children(items, plan),
         children_max=place.settings.map_children_max,
         bytes_max=place.settings.map_bytes_max,

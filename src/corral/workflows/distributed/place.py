@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -54,6 +55,10 @@ class Host(Protocol):
         ...
 
 
+_CHUNKS_MAX = 8
+"""Map runs of which a chunk is at hand."""
+
+
 class Place:
     """All of that. The host comes later, because it knows us as well."""
 
@@ -75,6 +80,7 @@ class Place:
         self.now = clock.now
         self.new_token = new_token
         self._host: Host | None = None
+        self._chunks: OrderedDict[tuple[str, str], Chunks] = OrderedDict()
 
     @property
     def host(self) -> Host:
@@ -88,7 +94,20 @@ class Place:
         self._host = host
 
     def chunks(self, run: MapRun) -> Chunks:
-        """The inputs of a map run's children."""
+        """The inputs of a map run's children; what was read of them last is at hand."""
+        key = (run.tenant, run.id)
+        known = self._chunks.get(key)
+        if known is None:
+            known = self._chunks[key] = Chunks(self.keep, *key)
+            if len(self._chunks) > _CHUNKS_MAX:
+                self._chunks.popitem(last=False)
+        else:
+            self._chunks.move_to_end(key)
+        return known
+
+    def fresh_chunks(self, run: MapRun) -> Chunks:
+        """The same, about to be written."""
+        self._chunks.pop((run.tenant, run.id), None)
         return Chunks(self.keep, run.tenant, run.id)
 
 
