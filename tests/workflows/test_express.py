@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from machine_scene import facts_of
@@ -173,3 +175,20 @@ async def test_an_endless_loop_is_stopped_lets_others_run_and_keeps_a_bounded_hi
     assert ended.status == "TIMED_OUT"
     assert ticks > 5
     assert len(history) <= express.HISTORY_KEPT + 1
+
+
+async def test_slow_expressions_are_thought_about_in_threads():
+    seen = set()
+
+    async def call(order, _facts):
+        seen.add(threading.current_thread().name)
+        return TaskSucceeded(order.token, order.payload)
+
+    slow = "{% $reduce([1..3000], function($a, $b) {$a + $b}) %}"
+    states = {"A": {"Type": "Pass", "Output": slow, "Next": "T"}, "T": TASK}
+    whole = machine(states, QueryLanguage="JSONata")
+    with ThreadPoolExecutor(1, "thinker") as threads:
+        ended, history = await express.run(whole, facts_of({}), call, threads=threads)
+    assert ended.output == 4_501_500
+    assert not any(name.startswith("thinker") for name in seen)
+    assert [event.id for event in history] == list(range(1, len(history) + 1))

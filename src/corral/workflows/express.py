@@ -10,6 +10,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 
 import msgspec
 
@@ -43,14 +44,18 @@ async def run(
     *,
     clock: Clock = SYSTEM_CLOCK,
     limit_s: float = LIMIT_S,
+    threads: Executor | None = None,
     new_secret: Callable[[], str] = secrets.token_urlsafe,
     chance: Callable[[], float] = random.random,
 ) -> tuple[Ended, list[HistoryEvent]]:
-    """Run a machine, and tell how it ended and what happened. Cancelled, it stops its tasks and leaves nothing behind."""
+    """Run a machine, and tell how it ended and what happened. Cancelled, it stops its tasks and leaves nothing behind.
+
+    `threads` think about expressions that may take long; none: this thread does.
+    """
     limit_s = min(limit_s, machine.timeout_seconds or limit_s)
     bounded = msgspec.structs.replace(machine, timeout_seconds=limit_s)
     one = Run(facts, Frames(), new_secret=new_secret, chance=chance)
-    express = _Express(one, bounded, call_task, clock)
+    express = _Express(one, bounded, call_task, clock, threads)
     try:
         return await express.run(), express.history
     finally:
@@ -60,11 +65,12 @@ async def run(
 class _Express:
     """One of them while it runs."""
 
-    def __init__(self, run: Run, machine: Machine, call_task: CallTask, clock: Clock) -> None:
+    def __init__(self, run: Run, machine: Machine, call_task: CallTask, clock: Clock, threads: Executor | None) -> None:
         self._run = run
         self._machine = machine
         self._call_task = call_task
         self._clock = clock
+        self._threads = threads
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._news: deque[Message] = deque([Started()])
         self._heard = asyncio.Event()
@@ -75,7 +81,12 @@ class _Express:
         """From start to end."""
         while True:
             while self._news:
-                self._tell(self._news.popleft())
+                message = self._news.popleft()
+                if self._threads is None:
+                    self._tell(message)
+                else:
+                    await asyncio.get_running_loop().run_in_executor(self._threads, self._tell, message)
+                self._heed()
                 if self._run.ended is not None:
                     return self._run.ended
                 if self._run.unfinished:
@@ -88,6 +99,10 @@ class _Express:
         until = time.monotonic() + AT_ONCE_S
         run.is_tired = lambda: time.monotonic() > until
         tell(run, self._machine, message, now=self._clock.now())
+
+    def _heed(self) -> None:
+        """Keep what happened, and have done what is wanted."""
+        run = self._run
         room = HISTORY_KEPT - len(self.history)
         self.history += run.history[:room]
         if run.ended is not None and len(run.history) > room:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -22,6 +23,9 @@ _log = logging.getLogger("corral.workflows")
 
 _KNOWN_MAX = 1000
 """Executions that were begun and can still be looked at."""
+
+
+_THREADS = 4
 
 
 class _Known(msgspec.Struct, kw_only=True):
@@ -52,6 +56,7 @@ class ExpressRuns:
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         self._tasks: set[asyncio.Task[SyncResult]] = set()
         self._running = 0
+        self._threads: ThreadPoolExecutor | None = None
 
     def begin(self, request: StartRequest, now: float) -> ExecutionInfo:
         """Begin one that nobody waits for. Raises `Overloaded` when too many run here."""
@@ -92,6 +97,9 @@ class ExpressRuns:
         for task in list(self._tasks):
             task.cancel()
         await self.drain()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False)
+            self._threads = None
 
     def _admit(self, request: StartRequest, now: float) -> ExecutionInfo:
         if self._call_task is None or self._running >= self._settings.express_max:
@@ -149,14 +157,26 @@ class ExpressRuns:
         self._counting.express("RUNNING", 0)
         try:
             machine = await self._machines.get(request.tenant, request.digest)
+            is_slow = self._machines.is_slow(request.tenant, request.digest)
             ended, history = await express.run(
-                machine, facts, self._call_task, clock=self._clock, limit_s=self._settings.express_s
+                machine,
+                facts,
+                self._call_task,
+                clock=self._clock,
+                limit_s=self._settings.express_s,
+                threads=self._thinkers() if is_slow else None,
             )
         finally:
             self._running -= 1
         over = self._over(info, ended)
         self._counting.express(over.status, entered(event.type for event in history))
         return SyncResult(info=over, history=history)
+
+    def _thinkers(self) -> ThreadPoolExecutor:
+        """The threads for expressions that may take long."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, "corral-express")
+        return self._threads
 
     def _over(self, info: ExecutionInfo, ended: Ended) -> ExecutionInfo:
         return msgspec.structs.replace(
