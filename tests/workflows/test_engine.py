@@ -21,6 +21,7 @@ from corral.workflows.store import (
     QuestionNotFound,
     TaskGone,
     TaskTokenInvalid,
+    TooManyExecutions,
 )
 
 TEN = machine({f"P{i}": {"Type": "Pass", **({"Next": f"P{i + 1}"} if i < 9 else {"End": True})} for i in range(10)})
@@ -580,3 +581,21 @@ async def test_one_execution_lets_others_have_their_turn(open_house, clock):
     assert info.status == "RUNNING"
     over = await house.over(info)
     assert (over.status, over.events) == ("SUCCEEDED", 22)
+
+
+async def test_a_tenant_has_only_so_many_open_at_once(open_house, clock):
+    house = await open_house({"one": ONE_TASK, "ten": TEN}, settings=WorkflowSettings(open_max=3))
+    begun = [await house.start("one") for _ in range(3)]
+    with pytest.raises(TooManyExecutions, match="open_max"):
+        await house.start("ten")
+    assert (await house.start("one", tenant="umbrella")).is_new
+    await house.engine.stop(TENANT, begun[0].id)
+    clock.turn(1.1)
+    assert (await house.start("ten")).status == "SUCCEEDED"
+
+
+async def test_a_history_has_an_end(open_house):
+    house = await open_house({"counts": COUNTS}, settings=WorkflowSettings(events_max=700))
+    over = await house.over(await house.start("counts"))
+    assert (over.status, over.error, over.events) == ("FAILED", "States.Runtime", 700)
+    assert "(700)" in over.cause

@@ -14,6 +14,7 @@ from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import StoreUnavailable
 from corral.jobs.bell import Bell
 from corral.settings.workflow_sections import WorkflowSettings
+from corral.workflows.counting import Counting
 from corral.workflows.handing import Handing
 from corral.workflows.keeping import Keeping
 from corral.workflows.machine.happening import Woken
@@ -29,6 +30,8 @@ _HOLD_S = 5.0
 _UNHANDED_S = 2.0
 """A task that is still new after so long was forgotten by whoever wrote it down."""
 _EXPIRE_S = 60.0
+_OPEN_MAX = 100_000
+"""Where counting open executions stops."""
 _PAUSE_S = 0.05
 _PAUSE_MAX_S = 2.0
 
@@ -43,6 +46,7 @@ class Carrier:
         mover: Mover,
         handing: Handing,
         keeping: Keeping,
+        counting: Counting,
         settings: WorkflowSettings,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
@@ -52,6 +56,7 @@ class Carrier:
         self._mover = mover
         self._handing = handing
         self._keeping = keeping
+        self._counting = counting
         self._settings = settings
         self._clock = clock
         self._chance = chance
@@ -134,6 +139,7 @@ class Carrier:
             self._handing.hand([(row, None) for row in forgotten])
         if self._clock.monotonic() >= self._expire_at:
             self._expire_at = self._clock.monotonic() + _EXPIRE_S * (0.8 + 0.4 * self._chance())
+            self._counting.open(await self._store.open_count(None, limit=_OPEN_MAX))
             await self._expire()
 
     async def _expire(self) -> None:

@@ -29,11 +29,16 @@ class Counting:
         self._unheard = m.counter(
             "corral_workflows_answers_unheard_total", "Ends of executions that nobody waited for any more."
         )
+        self._open = m.gauge("corral_workflows_open", "Executions that have not ended.", of_workers="highest")
         self._first = m.histogram(
             "corral_workflows_first_task_seconds",
             "From the start of an execution until its first task was given out.",
             bounds=FIRST_TASK_SECONDS,
         )
+
+    def open(self, count: int) -> None:
+        """So many executions run, in all processes."""
+        self._open.value().set(count)
 
     def moved(self, moved: Moved) -> None:
         """A move was written down."""

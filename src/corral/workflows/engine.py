@@ -29,13 +29,16 @@ from corral.workflows.fetching import Activities, opened
 from corral.workflows.following import Following, follow
 from corral.workflows.handing import Handing
 from corral.workflows.keeping import Keeping, facts_row, fingerprint_of, kept_facts
-from corral.workflows.language.reading import read
+from corral.workflows.language.definition import Machine
+from corral.workflows.language.document import document_of
+from corral.workflows.language.reading import machine_of
 from corral.workflows.machine import tokens
 from corral.workflows.machine.happening import Message, Redriven, Stopped
 from corral.workflows.machine.run import HistoryEvent
 from corral.workflows.machines import Machines
 from corral.workflows.moving import Moved, Mover
 from corral.workflows.questioning import Questions
+from corral.workflows.room import Room
 from corral.workflows.store import (
     ExecutionExists,
     ExecutionNotFound,
@@ -86,7 +89,7 @@ class Engine:
         self._keeping = Keeping(blobs)
         self._doers: Doers = doers or nobody
         self._map_runs: MapRuns = map_runs or nobody
-        self._machines = Machines(definitions, read)
+        self._machines = Machines(definitions, _stored)
         self._handing = Handing(store, keeping=self._keeping, doers=self._doers, map_runs=self._map_runs)
         self._handing.answer = self._answer_parent
         self._mover = Mover(
@@ -97,6 +100,7 @@ class Engine:
             tell=tell or _machine(),
             moved=self._moved,
             refused=self.counting.refused,
+            events_max=self.settings.events_max,
             clock=clock,
             chance=chance,
             new_secret=new_secret,
@@ -106,6 +110,7 @@ class Engine:
             mover=self._mover,
             handing=self._handing,
             keeping=self._keeping,
+            counting=self.counting,
             settings=self.settings,
             clock=clock,
             chance=chance,
@@ -118,6 +123,7 @@ class Engine:
             over=lambda info: self.following.moved([execution_key(info.tenant, info.id)]),
             clock=clock,
         )
+        self._room = Room(store, most=self.settings.open_max, clock=clock)
         self._activities = Activities(store, keeping=self._keeping, mover=self._mover, following=self.following)
         self._questions = Questions(store, keeping=self._keeping, mover=self._mover)
 
@@ -126,8 +132,8 @@ class Engine:
     async def start(self, request: StartRequest) -> ExecutionInfo:
         """Begin an execution; when this returns, it is written down as far as it goes by itself, and its first tasks with it.
 
-        The same name and the same input while it runs is the same execution (`is_new` is False). Raises `ExecutionExists`. An
-        express execution goes on in this process, and nothing of it is written.
+        The same name and the same input while it runs is the same execution (`is_new` is False). Raises `ExecutionExists`, and
+        `TooManyExecutions`. An express execution goes on in this process, and nothing of it is written.
         """
         now = self._clock.now()
         if request.kind == "EXPRESS":
@@ -147,6 +153,7 @@ class Engine:
             started_at=now,
             updated_at=now,
         )
+        await self._room.enter(request.tenant)
         found = await self._mover.begin(row, request.input)
         is_new = found.id == row.id
         if not is_new and (
@@ -321,6 +328,8 @@ class Engine:
 
     def _moved(self, moved: Moved) -> None:
         self.counting.moved(moved)
+        if moved.is_new and moved.move.opened:
+            self.counting.first_task(max(0.0, self._clock.now() - moved.move.at))
         self.carrier.planned(moved.move.wake_at)
         self.following.moved([execution_key(*moved.key), *opened(moved.move)])
 
@@ -338,6 +347,11 @@ class Engine:
                 except (TaskGone, TaskTokenInvalid):
                     self.counting.unheard()
         await self._store.drop([row.token])
+
+
+def _stored(text: str) -> Machine:
+    """A definition that was checked when it was stored: what later versions object to runs on."""
+    return machine_of(document_of(text))
 
 
 def _machine() -> Tell:

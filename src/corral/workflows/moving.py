@@ -45,8 +45,6 @@ _BATCH_MAX = 64
 """Messages that are told in one transaction."""
 _AT_ONCE_S = 0.05
 """How long one transaction's moves keep the loop from everybody else."""
-_THINK_S = 0.05
-"""After so long an execution lets others have their turn: what it did is written, and it goes on at once."""
 _THREADS = 2
 _NOTE_S = 0.05
 _PAUSE_S = 0.002
@@ -118,6 +116,7 @@ class Mover:
         tell: Tell,
         moved: Callable[[Moved], None],
         refused: Callable[[], None],
+        events_max: int,
         clock: Clock,
         chance: Callable[[], float],
         new_secret: Callable[[], str],
@@ -130,6 +129,7 @@ class Mover:
         self._tell = tell
         self._moved = moved
         self._refused = refused
+        self._events_max = events_max
         self._clock = clock
         self._chance = chance
         self._new_secret = new_secret
@@ -312,6 +312,7 @@ class Mover:
             new_secret=self._new_secret,
             chance=self._chance,
         )
+        run.events_max = self._events_max
         until = self._clock.monotonic() + _AT_ONCE_S
         run.is_tired = lambda: self._clock.monotonic() > until
         return run
@@ -320,8 +321,6 @@ class Mover:
         """Which messages changed something. Machines whose expressions may take long think in a thread of their own."""
 
         def told() -> list[bool]:
-            until = self._clock.monotonic() + _THINK_S
-            run.is_tired = lambda: self._clock.monotonic() > until
             return [self._told(run, held, machine, one) for one in batch]
 
         if not self._machines.is_slow(held.row.tenant, held.kept.digest):

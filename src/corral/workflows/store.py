@@ -42,11 +42,12 @@ class ExecutionExists(CorralError):
     code = "execution_exists"
 
 
-class ExecutionOver(CorralError):
-    """This execution is over."""
+class TooManyExecutions(CorralError):
+    """This tenant has as many open executions as it may have; wait until some have ended, or stop some."""
 
-    status = 409
-    code = "execution_over"
+    status = 429
+    code = "too_many_executions"
+    retryable = True
 
 
 class NotRedrivable(CorralError):
@@ -281,6 +282,10 @@ class Executions(Protocol):
 
     async def find(self, tenant: str, query: ExecutionQuery) -> Page[ExecutionRow]:
         """List, newest first, without inputs and outcomes."""
+        ...
+
+    async def open_count(self, tenant: str | None, *, limit: int) -> int:
+        """How many executions of a tenant run, or of all tenants together; counting stops at `limit`."""
         ...
 
     async def counts(self, tenant: str, map_run_arn: str) -> dict[ExecutionStatus, int]:

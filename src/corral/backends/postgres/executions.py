@@ -121,6 +121,13 @@ class PostgresExecutions:
         )
         return page_of_executions(rows, query.limit)
 
+    async def open_count(self, tenant: str | None, *, limit: int) -> int:
+        """Count what runs."""
+        if not findable(tenant):
+            return 0
+        (count,) = await self._engine.fetch_one(_SQL["open_count"], tenant, limit)
+        return int(count)
+
     async def counts(self, tenant: str, map_run_arn: str) -> dict[ExecutionStatus, int]:
         """Count children."""
         if not findable(tenant, map_run_arn):

@@ -93,6 +93,11 @@ WHERE tenant = $1 AND map_run_arn = $10 AND map_run_arn <> '' AND (started_at, i
     AND ($11::text IS NULL OR starts_with(name, $11)) AND ($12::boolean IS NULL OR (redrives > 0) = $12)
 ORDER BY started_at DESC, id DESC LIMIT $13;
 
+-- name: open_count
+-- How many executions of a tenant, or of all, run, up to a bound.
+SELECT count(*) FROM (
+    SELECT 1 FROM corral.executions WHERE status = 'RUNNING' AND ($1::text IS NULL OR tenant = $1) LIMIT $2) AS few;
+
 -- name: counts
 -- The children of one map run, by how they stand.
 SELECT status, count(*) FROM corral.executions WHERE tenant = $1 AND map_run_arn = $2 AND map_run_arn <> '' GROUP BY status;

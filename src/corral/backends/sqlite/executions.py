@@ -124,6 +124,14 @@ class SqliteExecutions:
         rows = await self._engine.read(lambda view: view.execute(which, bound).fetchall())
         return page_of_executions(rows, query.limit)
 
+    async def open_count(self, tenant: str | None, *, limit: int) -> int:
+        """Count what runs."""
+        if not findable(tenant):
+            return 0
+        which, bound = ("open_of_all", (limit,)) if tenant is None else ("open_of_tenant", (tenant, limit))
+        (count,) = await self._engine.read(lambda view: view.execute(_SQL[which], bound).fetchone())
+        return int(count)
+
     async def counts(self, tenant: str, map_run_arn: str) -> dict[ExecutionStatus, int]:
         """Count children."""
         if not findable(tenant, map_run_arn):

@@ -143,6 +143,15 @@ WHERE tenant = :tenant AND map_run_arn = :map_run_arn AND map_run_arn <> '' AND 
     AND (:redriven IS NULL OR (redrives > 0) = :redriven)
 ORDER BY started_at DESC, id DESC LIMIT :limit;
 
+-- name: open_of_tenant
+-- How many executions of a tenant run, up to a bound.
+SELECT count(*) FROM (
+    SELECT 1 FROM executions INDEXED BY executions_open WHERE tenant = ? AND status = 'RUNNING' LIMIT ?);
+
+-- name: open_of_all
+-- How many executions run, up to a bound.
+SELECT count(*) FROM (SELECT 1 FROM executions INDEXED BY executions_open WHERE status = 'RUNNING' LIMIT ?);
+
 -- name: counts
 -- The children of one map run, by how they stand.
 SELECT status, count(*) FROM executions INDEXED BY executions_by_map_run

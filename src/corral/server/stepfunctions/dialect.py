@@ -25,7 +25,14 @@ from corral.workflows.refusals import (
     StateMachineNotFound,
     TooManyTags,
 )
-from corral.workflows.store import ExecutionExists, ExecutionNotFound, NotRedrivable, TaskGone, TaskTokenInvalid
+from corral.workflows.store import (
+    ExecutionExists,
+    ExecutionNotFound,
+    NotRedrivable,
+    TaskGone,
+    TaskTokenInvalid,
+    TooManyExecutions,
+)
 from corral.workflows.testing_request import StateUntriable, TryInputInvalid
 
 AWS_JSON = b"application/x-amz-json-1.0"
@@ -62,6 +69,7 @@ _NAMES: dict[type[CorralError], str] = {
     CursorNotFound: "InvalidToken",
     DefinitionInvalid: "InvalidDefinition",
     ExecutionExists: "ExecutionAlreadyExists",
+    TooManyExecutions: "ExecutionLimitExceeded",
     ExecutionInputInvalid: "InvalidExecutionInput",
     ExecutionNotFound: "ExecutionDoesNotExist",
     InvalidEncoding: "SerializationException",

@@ -506,4 +506,9 @@ class ExecutionListContract(Contract):
         await begin(stores, "other")
         await save(stores, move(1, "x-0", status="FAILED"), move(1, "x-1", status="SUCCEEDED"))
         assert await stores.executions.counts(TENANT, "r") == {"RUNNING": 3, "FAILED": 1, "SUCCEEDED": 1}
+        assert [await stores.executions.open_count(TENANT, limit=limit) for limit in (2, 9)] == [2, 4]
+        await begin(stores, given={"tenant": "umbrella"})
+        assert await stores.executions.open_count("umbrella", limit=9) == 1
+        assert await stores.executions.open_count(None, limit=9) == 5
+        assert await stores.executions.open_count("nobody", limit=9) == 0
         assert await stores.executions.counts(TENANT, "") == await stores.executions.counts("umbrella", "r") == {}

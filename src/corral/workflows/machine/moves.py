@@ -39,7 +39,6 @@ from corral.workflows.machine.happening import (
 from corral.workflows.machine.run import Ended, Frame, Run
 from corral.workflows.machine.turn import (
     ENTER,
-    HISTORY_MAX,
     JOIN,
     MAP_RUN,
     READY,
@@ -97,7 +96,7 @@ def tell(run: Run, machine: Machine, message: Message, *, now: float) -> None:
 
 
 def _overfull(turn: Turn) -> None:
-    cause = f"The execution reached the maximum number of history events ({HISTORY_MAX})."
+    cause = f"The execution reached the maximum number of history events ({turn.run.events_max})."
     ending.end(turn, turn.frames[""], "FAILED", RUNTIME, cause)
 
 

@@ -9,6 +9,9 @@ import msgspec
 
 from corral.workflows.machine.order import Order
 
+EVENTS_MAX = 25_000
+"""Of an execution whose history is kept, where nobody says otherwise: the last of them says that it failed."""
+
 ExecutionStatus = Literal["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "PENDING_REDRIVE"]
 Kind = Literal["STANDARD", "EXPRESS"]
 
@@ -207,6 +210,8 @@ class Run:
         """It could go on at once, and stopped because it has done enough for one transaction: tell it `Woken` again."""
         self.context: dict[str, Any] | None = None
         """The context object that expressions see instead of the execution's own: for trying a state."""
+        self.events_max = EVENTS_MAX
+        """Events that the history may have."""
         self.is_tired: Callable[[], bool] = lambda: False
         """Whether this has taken long enough for one transaction; asked before every move but the first."""
         self.trace: dict[str, Any] | None = None

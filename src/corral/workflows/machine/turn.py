@@ -12,9 +12,6 @@ from corral.workflows.language.scope import Scope
 from corral.workflows.machine.context import context_object
 from corral.workflows.machine.run import Frame, HistoryEvent, Run
 
-HISTORY_MAX = 25_000
-"""Events of an execution whose history is kept: the last of them says that it failed."""
-
 ENTER, RUN, WAIT, TASK, JOIN, RETRY, MAP_RUN = "enter", "run", "wait", "task", "join", "retry", "map-run"
 """What a frame does (`place["phase"]`): about to enter its state, to run it, or waiting for time, a task, children or a map run."""
 
@@ -88,7 +85,7 @@ class Turn:
     def record(self, frame: Frame, kind: str, details: dict[str, Any] | None = None) -> int:
         """Write an event after the frame's last one, and give its number. Raises `HistoryFull`."""
         run = self.run
-        if run.next_event >= HISTORY_MAX and run.facts.kind == "STANDARD":
+        if run.next_event >= run.events_max and run.facts.kind == "STANDARD":
             raise HistoryFull
         return self.record_last(frame, kind, details)
 
