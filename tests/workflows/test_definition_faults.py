@@ -478,10 +478,21 @@ def test_an_expression_is_looked_at_before_anything_runs(expression: str, code: 
     assert found.location == "/States/One/Output/deep[1]"
 
 
-@pytest.mark.parametrize("expression", ["{% 1 + %}", '{% "open %}', "{% a[1,2) %}", "{% $x := %}", "{%  %}"])
-def test_an_expression_that_cannot_be_read_is_a_fault(expression: str) -> None:
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("{% 1 + %}", "Unexpected end of expression"),
+        ("{%  %}", "Unexpected end of expression"),
+        ('{% "open %}', "String literal must be terminated by a matching quote"),
+        ("{% a[1,2) %}", 'Expected "]", got ","'),
+        ("{% (1 %}", 'Expected ")" before end of expression'),
+        ('{% {"a":} %}', 'The symbol "}" cannot be used as a unary operator'),
+        ('{% $match("a", /abc %}', "No terminating / in regular expression"),
+    ],
+)
+def test_an_expression_that_cannot_be_read_is_a_fault(expression: str, message: str) -> None:
     (found,) = faults(jsonata(expression))
-    assert (found.code, found.location) == ("INVALID_JSONATA_EXPRESSION", "/States/One/Output")
+    assert (found.code, found.message, found.location) == ("INVALID_JSONATA_EXPRESSION", message, "/States/One/Output")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -15,6 +16,15 @@ from corral.workflows.language.path_reading import PathInvalid, read_path
 _OPENS = "{%"
 _NO_PATH = "Value must be a valid JSONPath."
 _NO_REFERENCE = "Value is not a Reference Path"
+_CODE = re.compile(r"^[A-Z]\d{4}: ")
+_QUOTED = (
+    (re.compile(r"^Expected (\S+), got (\S+)$"), r'Expected "\1", got "\2"'),
+    (re.compile(r"^Expected (\S+) before end of expression$"), r'Expected "\1" before end of expression'),
+    (
+        re.compile(r"^The symbol (\S+) cannot be used as a unary operator$"),
+        r'The symbol "\1" cannot be used as a unary operator',
+    ),
+)
 _FIELDS_OF_STATES = frozenset({"input", "result", "errorOutput", "context"})
 
 
@@ -70,7 +80,7 @@ def expression(value: str, where: Where) -> None:
         return
     wrong = jsonata.fault_of(value)
     if wrong is not None:
-        where.fault(wrong, code=JSONATA)
+        where.fault(_worded(wrong) if value.strip("{%} \n\t") else "Unexpected end of expression", code=JSONATA)
         return
     names = names_in(value)
     if names.root:
@@ -86,6 +96,14 @@ def expression(value: str, where: Where) -> None:
     for field in names.states:
         if field not in _FIELDS_OF_STATES or (field == "errorOutput" and not where.catching):
             where.fault(f"Field '$states.{field}' does not exist.", code=JSONATA_UNKNOWN)
+
+
+def _worded(wrong: str) -> str:
+    """What a parser said, as the reference service does: without its code, and with letters of the expression quoted."""
+    said = _CODE.sub("", wrong)
+    for form, quoted in _QUOTED:
+        said = form.sub(quoted, said)
+    return said
 
 
 def jsonata_text(value: Any, where: Where) -> None:
