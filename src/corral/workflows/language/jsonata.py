@@ -235,7 +235,7 @@ def _run(read: _Read, scope: Scope) -> Any:
 
 def _names(read: _Read, scope: Scope) -> dict[str, Any]:
     """What the expression can see, as far as it looks."""
-    from corral.workflows.language.jsonata_functions import with_nulls  # noqa: PLC0415 — only where JSONata is used
+    from corral.workflows.language.jsonata_values import with_nulls  # noqa: PLC0415 — only where JSONata is used
 
     states: dict[str, Any] = {}
     for name, value in (

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from corral.workflows.language.jsonata_bounds import DEPTH_MAX, ITEMS_MAX, Bounds, too_big, too_deep
-from corral.workflows.language.jsonata_functions import FRAME, cloned, number_of, same, text_of
+from corral.workflows.language.jsonata_functions import FRAME
 from corral.workflows.language.jsonata_library import Functions, JException, Jsonata, Utils
+from corral.workflows.language.jsonata_values import cloned, number_of, same, text_of
 
 
 class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
