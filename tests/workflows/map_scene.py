@@ -83,6 +83,7 @@ class Scene:
         self.runner = MapRunner(self.place)
         self.desk = MapRunDesk(self.place)
         self.calls = []
+        self.broken = ("fail",)
         self.engine = Engine(
             stores.executions,
             stores.blobs,
@@ -98,7 +99,7 @@ class Scene:
 
     async def call(self, order, facts):
         self.calls.append(order.payload)
-        if order.payload == "fail":
+        if order.payload in self.broken:
             raise StateFailed("Bad", "said so")
         return TaskSucceeded(token=order.token, output=order.payload)
 

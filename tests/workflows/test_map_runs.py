@@ -316,3 +316,137 @@ async def test_jsonata(scene):
 
 def query(arn):
     return ExecutionQuery(map_run_arn=arn, limit=100)
+
+
+FAILS_ONCE = {
+    "StartAt": "Which",
+    "States": {
+        "Which": {
+            "Type": "Choice",
+            "Choices": [
+                {"Variable": "$", "NumericGreaterThan": 0, "Next": "Good"},
+                {"Variable": "$$.Execution.RedriveCount", "NumericGreaterThan": 0, "Next": "Good"},
+            ],
+        },
+        "Good": {"Type": "Pass", "End": True},
+    },
+}
+
+
+async def test_a_redriven_map_run_goes_on_in_the_same_executions(scene):
+    given = {"items": [1, -1, 2, -2, 3]}
+    info = await scene.run(mapped(FAILS_ONCE, ItemsPath="$.items", MaxConcurrency=1), given)
+    assert info.error == "States.ExceedToleratedFailureThreshold"
+    before = await scene.map_run(info)
+    assert (before.children.succeeded, before.children.failed, before.children.pending) == (1, 1, 3)
+    again = await scene.engine.redrive("acme", info.id)
+    async with asyncio.timeout(20):
+        info = await scene.engine.ended("acme", again.id)
+    run = await scene.map_run(info)
+    assert (run.arn, run.redrives) == (before.arn, 1)
+    assert (run.children.succeeded, run.children.failed) == (3, 1), "the other one fails for its first time"
+    again = await scene.engine.redrive("acme", info.id)
+    async with asyncio.timeout(20):
+        info = await scene.engine.ended("acme", again.id)
+    assert (info.status, info.output) == ("SUCCEEDED", [1, -1, 2, -2, 3])
+    run = await scene.map_run(info)
+    assert (run.status, run.redrives, run.children.succeeded, run.children.failed) == ("SUCCEEDED", 2, 5, 0)
+    children = (await scene.engine.find("acme", query(run.arn))).items
+    assert sorted(child.redrives for child in children) == [0, 0, 0, 1, 1]
+    events = await scene.events(info)
+    assert events.count("MapRunRedriven") == 2
+    assert events.count("MapRunStarted") == 1
+
+
+async def test_express_children_that_failed_run_again(scene):
+    processor = {
+        "StartAt": "Do",
+        "States": {"Do": {"Type": "Task", "Resource": "arn:aws:lambda:us-east-1:000000000000:function:f", "End": True}},
+    }
+    machine = mapped(processor, "EXPRESS", ItemsPath="$.items", MaxConcurrency=1)
+    info = await scene.run(machine, {"items": ["a", "fail", "b"]})
+    assert info.error == "States.ExceedToleratedFailureThreshold"
+    await scene.map_run(info)
+    scene.broken = ()
+    await scene.engine.redrive("acme", info.id)
+    async with asyncio.timeout(20):
+        info = await scene.engine.ended("acme", info.id)
+    assert info.output == ["a", "fail", "b"]
+    assert scene.calls == ["a", "fail", "fail", "b"]
+
+
+async def test_items_that_could_not_be_read_are_read_by_a_redrive(scene):
+    reader = {"Resource": GET, "Parameters": {"Bucket": "b", "Key": "late"}, "ReaderConfig": {"InputType": "JSON"}}
+    info = await scene.run(mapped(ItemReader=reader))
+    assert info.error == "States.ItemReaderFailed"
+    await scene.map_run(info)
+    scene.kept.objects["b", "late"] = b"[1, 2]"
+    await scene.engine.redrive("acme", info.id)
+    async with asyncio.timeout(20):
+        info = await scene.engine.ended("acme", info.id)
+    assert info.output == [1, 2]
+
+
+async def test_a_retry_is_another_map_run(scene):
+    retry = [{"ErrorEquals": ["States.ExceedToleratedFailureThreshold"], "IntervalSeconds": 1, "MaxAttempts": 1}]
+    info = await scene.run(mapped(SOME_FAIL, ItemsPath="$.items", Retry=retry), {"items": [-1]})
+    assert info.status == "FAILED"
+    runs = await scene.desk.of_execution("acme", info.id)
+    assert len(runs) == 2
+    assert [run.status for run in runs] == ["FAILED", "FAILED"]
+    assert (await scene.events(info)).count("MapRunFailed") == 2
+
+
+async def test_a_branch_that_is_given_up_stops_its_map_run(scene):
+    waiting = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}}}
+    machine = {
+        "StartAt": "Both",
+        "States": {
+            "Both": {
+                "Type": "Parallel",
+                "End": True,
+                "Branches": [
+                    mapped(waiting, ItemsPath="$.items"),
+                    {
+                        "StartAt": "Wait",
+                        "States": {
+                            "Wait": {"Type": "Wait", "Seconds": 1, "Next": "Bad"},
+                            "Bad": {"Type": "Fail", "Error": "Bad"},
+                        },
+                    },
+                ],
+            }
+        },
+    }
+    info = await scene.run(machine, {"items": [1, 2]})
+    assert info.error == "Bad"
+    run = await scene.map_run(info)
+    assert (run.status, run.children.aborted) == ("ABORTED", 2)
+
+
+async def test_distributed_maps_within_distributed_maps(scene):
+    inner = mapped(Label="inner", ItemsPath="$.x")["States"]["Each"]
+    machine = mapped({"StartAt": "In", "States": {"In": inner}}, ItemsPath="$.items")
+    info = await scene.run(machine, {"items": [{"x": [1, 2]}, {"x": []}, {"x": [3]}]})
+    assert info.output == [[1, 2], [], [3]]
+
+
+async def test_what_was_not_begun_is_written_as_pending(scene):
+    writer = {"Resource": PUT, "Parameters": {"Bucket": "out", "Prefix": "p/"}}
+    machine = mapped(SOME_FAIL, ItemsPath="$.items", MaxConcurrency=1, ResultWriter=writer)
+    info = await scene.run(machine, {"items": [1, -1, 2, 3]})
+    assert info.error == "States.ExceedToleratedFailureThreshold"
+    run = await scene.map_run(info)
+    folder = f"p/{run.arn.rpartition(':')[2]}"
+    pending = scene.kept.json("out", f"{folder}/PENDING_0.json")
+    assert [(one["Status"], one["Input"]) for one in pending] == [("PENDING", "2"), ("PENDING", "3")]
+    assert run.children.results_written == 2
+
+
+async def test_a_child_knows_its_item(scene):
+    processor = {
+        "StartAt": "One",
+        "States": {"One": {"Type": "Pass", "Parameters": {"of.$": "$$.Map.Item"}, "End": True}},
+    }
+    info = await scene.run(mapped(processor, ItemsPath="$.items"), {"items": ["x"]})
+    assert info.output == [{"of": {"Index": 0, "Value": "x", "Source": "STATE_DATA"}}]
