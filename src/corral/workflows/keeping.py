@@ -21,6 +21,7 @@ INLINE_MAX = 16_384
 """Bytes of JSON that a row keeps by itself; what is in larger ones is looked through for values to be kept apart."""
 VALUE_MAX = 2_048
 """Bytes of JSON of a single value that stays in such a row."""
+_APART_BYTES = 10_000_000
 _KNOWN_BYTES_MAX = 32_000_000
 """Of large values that this process remembers, because the next state is about to ask for them."""
 
@@ -79,6 +80,11 @@ _order = msgspec.json.Decoder(StartTask | StartMapRun)
 _answer = msgspec.json.Decoder(AnswerBody)
 _apart_order = msgspec.json.Decoder(tuple[StartTask | StartMapRun, Refs])
 _apart = msgspec.json.Decoder(tuple[Any, Refs])
+
+
+def weight_of(body: bytes) -> int:
+    """About how many bytes a frame or a value takes in memory; what is partly kept apart may take any number."""
+    return _APART_BYTES if body[:1] == b"[" and not body.endswith(b",{}]") else len(body)
 
 
 def folder_of(execution_id: str) -> str:
@@ -302,8 +308,8 @@ class Keeping:
             return _frame.decode(row.body)
         frame, refs = _apart_frame.decode(row.body)
         for key, value in (await self._values(tenant, refs)).items():
-            part, _, name = key.partition("/")
-            if name:
+            part, within, name = key.partition("/")
+            if within:
                 getattr(frame, part)[name] = value
             else:
                 setattr(frame, part, value)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
 
 from corral.clock import Clock, new_id
 from corral.workflows.doing import Tell
 from corral.workflows.handing import Handing
-from corral.workflows.keeping import Keeping, KeptFacts, Pocket, facts_of, kept_facts, outcome_of
+from corral.workflows.holding import Held, HeldExecutions, Key
+from corral.workflows.keeping import Keeping, Pocket, facts_of, kept_facts, outcome_of, weight_of
 from corral.workflows.language.definition import Machine
 from corral.workflows.machine.happening import (
     MapRunEnded,
@@ -31,15 +32,12 @@ from corral.workflows.machine.happening import (
     Woken,
 )
 from corral.workflows.machine.order import CancelMapRun, CancelTask
-from corral.workflows.machine.run import Facts, Frames, NotLoaded, Run
+from corral.workflows.machine.run import Frames, NotLoaded, Run
 from corral.workflows.machines import Machines
 from corral.workflows.store import ExecutionNotFound, ExecutionRow, Executions, Move
 from corral.workflows.writing import Tasks, answer_task, break_off, map_token, tasks_of, wake_at
 
 _log = logging.getLogger("corral.workflows")
-
-Key: TypeAlias = tuple[str, str]
-"""Tenant and execution."""
 
 _BATCH_MAX = 64
 """Messages that are told in one transaction."""
@@ -49,10 +47,6 @@ _THREADS = 2
 _NOTE_S = 0.05
 _PAUSE_S = 0.002
 _PAUSE_MAX_S = 0.1
-_HELD_MAX = 4096
-"""Executions that this process remembers as it wrote them last: it need not load them when it is the next to move them."""
-_HELD_BYTES_MAX = 64_000_000
-_HELD_ONE_MAX = 1_000_000
 _ENTERED = "StateEntered"
 _REDRIVABLE = frozenset({"FAILED", "TIMED_OUT", "ABORTED"})
 
@@ -65,16 +59,6 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     is_new: bool
     entered: int
     """States that were entered."""
-
-
-class _Held(msgspec.Struct, kw_only=True):
-    """An execution as it was written last."""
-
-    row: ExecutionRow
-    kept: KeptFacts
-    facts: Facts
-    frames: Frames
-    size: int
 
 
 class _Waiting(NamedTuple):
@@ -134,8 +118,7 @@ class Mover:
         self._chance = chance
         self._new_secret = new_secret
         self._lines: dict[Key, _Line] = {}
-        self._held: OrderedDict[Key, _Held] = OrderedDict()
-        self._held_bytes = 0
+        self._memory = HeldExecutions()
         self._tasks: set[asyncio.Task[None]] = set()
         self._threads: ThreadPoolExecutor | None = None
 
@@ -146,7 +129,7 @@ class Mover:
         kept = kept_facts(row)
         facts = facts_of(row, kept, given)
         machine = await self._machines.get(row.tenant, kept.digest)
-        held = _Held(row=row, kept=kept, facts=facts, frames=Frames(), size=0)
+        held = Held(row=row, kept=kept, facts=facts, frames=Frames(), size=0)
         batch = [_Waiting(Started(), row.started_at)]
         run = self._run(held)
         try:
@@ -163,6 +146,7 @@ class Mover:
         found = await self._store.begin(row, move)
         if found.id == row.id:
             held.row = row
+            held.size = weight_of(row.input or b"")
             self._settled((row.tenant, row.id), held, run, move, tasks, is_new=True)
             if run.unfinished:
                 self._put((row.tenant, row.id), _Waiting(Woken(), self._clock.now()))
@@ -190,9 +174,7 @@ class Mover:
 
     def seen(self, row: ExecutionRow) -> None:
         """It stands so: what is remembered of it is no good if somebody else has moved it since."""
-        held = self._held.get((row.tenant, row.id))
-        if held is not None and held.row.revision < row.revision:
-            self._drop((row.tenant, row.id))
+        self._memory.seen(row)
 
     async def drain(self) -> None:
         """Wait until every message that was told has been written down."""
@@ -230,7 +212,7 @@ class Mover:
                 try:
                     accepted = await self._move(key, line, batch)
                 except Exception as error:  # noqa: BLE001 - whatever it was, those who told it hear of it
-                    self._drop(key)
+                    self._memory.take(key)
                     _refuse(batch, error)
                 else:
                     for one, yes in zip(batch, accepted, strict=True):
@@ -251,7 +233,7 @@ class Mover:
 
     async def _try(self, key: Key, line: _Line, batch: Sequence[_Waiting], attempt: _Attempt) -> list[bool] | None:
         """Which messages changed something; none: try again."""
-        remembered = self._take(key) if attempt.count == 0 else None
+        remembered = self._memory.take(key) if attempt.count == 0 else None
         held = remembered or await self._load(key, attempt.complete)
         machine = await self._machines.get(key[0], held.kept.digest)
         run = self._run(held)
@@ -273,7 +255,7 @@ class Mover:
         if not any(accepted):
             if remembered is not None:
                 return None  # somebody else may have moved it since: what is in the store decides
-            self._hold(key, held)
+            self._memory.keep(key, held)
             return accepted
         pocket = Pocket(self._keeping, *key)
         move, tasks = self._written(run, held, pocket, batch, at, accepted)
@@ -288,22 +270,22 @@ class Mover:
             line.waiting.appendleft(_Waiting(Woken(), self._clock.now()))
         return accepted
 
-    async def _load(self, key: Key, complete: dict[str, None]) -> _Held:
+    async def _load(self, key: Key, complete: dict[str, None]) -> Held:
         loaded = await self._store.load(*key, complete=list(complete))
         if loaded is None:
             raise ExecutionNotFound
         row, frames = loaded.row, loaded.frames
         kept = kept_facts(row)
         given = await self._keeping.value(row.tenant, row.input)
-        return _Held(
+        return Held(
             row=row,
             kept=kept,
             facts=facts_of(row, kept, given),
             frames=Frames([await self._keeping.frame(row.tenant, frame) for frame in frames], complete=complete),
-            size=sum(len(frame.body) for frame in frames),
+            size=sum(weight_of(frame.body) for frame in frames) + weight_of(row.input or b""),
         )
 
-    def _run(self, held: _Held) -> Run:
+    def _run(self, held: Held) -> Run:
         run = Run(
             held.facts,
             held.frames,
@@ -317,7 +299,7 @@ class Mover:
         run.is_tired = lambda: self._clock.monotonic() > until
         return run
 
-    async def _all_told(self, run: Run, held: _Held, machine: Machine, batch: Sequence[_Waiting]) -> list[bool]:
+    async def _all_told(self, run: Run, held: Held, machine: Machine, batch: Sequence[_Waiting]) -> list[bool]:
         """Which messages changed something. Machines whose expressions may take long think in a thread of their own."""
 
         def told() -> list[bool]:
@@ -329,7 +311,7 @@ class Mover:
             self._threads = ThreadPoolExecutor(_THREADS, "corral-workflows")
         return await asyncio.get_running_loop().run_in_executor(self._threads, told)
 
-    def _told(self, run: Run, held: _Held, machine: Machine, one: _Waiting) -> bool:
+    def _told(self, run: Run, held: Held, machine: Machine, one: _Waiting) -> bool:
         """Whether the message changed anything."""
         is_over = run.ended is not None or held.row.status != "RUNNING"
         if isinstance(one.message, Redriven):
@@ -356,7 +338,7 @@ class Mover:
     def _written(
         self,
         run: Run,
-        held: _Held,
+        held: Held,
         pocket: Pocket,
         batch: Sequence[_Waiting],
         at: float,
@@ -402,7 +384,7 @@ class Mover:
         )
         return move, tasks
 
-    def _settled(self, key: Key, held: _Held, run: Run, move: Move, tasks: Tasks, *, is_new: bool = False) -> None:
+    def _settled(self, key: Key, held: Held, run: Run, move: Move, tasks: Tasks, *, is_new: bool = False) -> None:
         """It is written: remember it so, hand on what is to be done, and tell who listens."""
         held.row = msgspec.structs.replace(
             held.row,
@@ -415,9 +397,9 @@ class Mover:
         )
         held.frames = run.frames
         held.frames.changed, held.frames.removed = {}, {}
-        held.size += sum(len(frame.body) for frame in move.frames)
+        held.size += sum(weight_of(frame.body) for frame in move.frames)
         if move.status == "RUNNING":
-            self._hold(key, held)
+            self._memory.keep(key, held)
         self._handing.hand(tasks.works(held.facts))
         cancelled = [order.token for order in run.orders if isinstance(order, CancelTask)]
         stopped = [order.frame for order in run.orders if isinstance(order, CancelMapRun)]
@@ -425,27 +407,6 @@ class Mover:
         self._moved(
             Moved(key=key, move=move, is_new=is_new, entered=sum(one.type.endswith(_ENTERED) for one in run.history))
         )
-
-    # -- what is remembered -----------------------------------------------------------------------------------------
-
-    def _hold(self, key: Key, held: _Held) -> None:
-        self._drop(key)
-        if held.size > _HELD_ONE_MAX:
-            return
-        self._held[key] = held
-        self._held_bytes += held.size
-        while len(self._held) > _HELD_MAX or self._held_bytes > _HELD_BYTES_MAX:
-            _, gone = self._held.popitem(last=False)
-            self._held_bytes -= gone.size
-
-    def _take(self, key: Key) -> _Held | None:
-        held = self._held.pop(key, None)
-        if held is not None:
-            self._held_bytes -= held.size
-        return held
-
-    def _drop(self, key: Key) -> None:
-        self._take(key)
 
 
 def _refuse(batch: Sequence[_Waiting], error: Exception) -> None:
