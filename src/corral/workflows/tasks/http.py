@@ -11,6 +11,7 @@ import msgspec
 from corral.errors import OutboundFailed
 from corral.outbound.client import Answer, Outbound
 from corral.workflows.failing import StateFailed
+from corral.workflows.tasks.jobs import job_id_of
 from corral.workflows.tasks.task import Task, invalid, members
 
 _OK = range(200, 300)
@@ -27,7 +28,7 @@ class Http:
     async def do(self, task: Task) -> dict[str, Any]:
         """`{"StatusCode", "Headers", "ResponseBody"}` of an answer from 200 to 299; every other one fails the task.
 
-        Whoever is called finds the task's token in `Idempotency-Key`: a call that is made again is the same call.
+        A call that is made again has the same `Idempotency-Key`; it is not the token, which is nobody else's business.
         """
         given = members(task, "method", "url", "headers", "query", "body", required=("url",))
         method = str(given.get("method") or ("POST" if "body" in given else "GET")).upper()
@@ -39,7 +40,7 @@ class Http:
             if "content-type" not in named:
                 headers["Content-Type"] = kind
         if "idempotency-key" not in named:
-            headers["Idempotency-Key"] = task.token
+            headers["Idempotency-Key"] = job_id_of(task.token)
         try:
             answer = await self._outbound.ask(method, _url(task, given), body, headers)
         except OutboundFailed as error:

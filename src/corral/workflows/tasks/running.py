@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -78,6 +79,8 @@ class TaskRuns:
         self._settings = settings
         self._begin = begin
         self._clock = clock
+        self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
+        """For functions of which only so many run at once, by tenant: for as long as anybody calls them."""
 
     # -- by a job -----------------------------------------------------------------------------------------------------
 
@@ -155,8 +158,19 @@ class TaskRuns:
     # -- by an express execution --------------------------------------------------------------------------------------
 
     async def call(self, order: StartTask, facts: Facts) -> Message:
-        """Do a task here and now."""
-        retries, tries = self._retries(order), 0
+        """Do a task here and now; of a function with bounds of its own, so many at once in this process."""
+        function = function_of(self._functions, order)
+        if function is None or function.concurrency is None:
+            return await self._called(order, facts, 0 if function is None else function.retries)
+        place = (facts.tenant, function.name)
+        room = self._rooms.get(place)
+        if room is None:
+            room = self._rooms[place] = asyncio.Semaphore(function.concurrency)
+        async with room:
+            return await self._called(order, facts, function.retries)
+
+    async def _called(self, order: StartTask, facts: Facts, retries: int) -> Message:
+        tries = 0
         while True:
             context = self._context(facts, order, request_id=new_id())
             message = await self._done(Task(facts.tenant, order, facts, context, _nobody_listens))
