@@ -142,6 +142,16 @@ async def test_events_go_together_or_not_at_all(tmp_path):
         assert await jobs_of(stores) == []
 
 
+async def test_one_request_does_not_begin_the_whole_house(place, monkeypatch):
+    stores, topics = place
+    monkeypatch.setattr("corral.workflows.topics.BEGUN_MAX", 2)
+    await topics.save(rule(targets=TRIAGE * 2))
+    await topics.publish("acme", [ORDER])
+    with pytest.raises(ValidationFailed, match="fewer"):
+        await topics.publish("acme", [msgspec.structs.replace(ORDER, id=f"e-{n}") for n in (2, 3)])
+    assert len(await jobs_of(stores)) == 2
+
+
 async def test_nobody_listens(place):
     _, topics = place
     (published,) = await topics.publish("acme", [Event(detail_type="x")])

@@ -6,6 +6,7 @@ event has an id; published again with it, as who heard no answer does, it begins
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -33,6 +34,8 @@ RULES_MAX = 300
 """Of one tenant."""
 TARGETS_MAX = 10
 """Of one rule."""
+BEGUN_MAX = 5000
+"""By all events of one request."""
 TOPIC_DEFAULT = "default"
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _NAME = re.compile(NAME_PATTERN)
@@ -164,6 +167,7 @@ class Topics:
         for topic in {event.topic: None for event in events}:
             listening[topic] = await self._rules.listening(tenant, check_name("topic", topic))
         plans: list[tuple[str, list[_Plan]]] = []
+        begun = 0
         for event in events:
             shown = self._shown(event)
             wanted = [
@@ -173,6 +177,12 @@ class Topics:
                 for at in range(len(rule.targets))
             ]
             plans.append((shown["id"], wanted))
+            begun += len(wanted)
+            if begun > BEGUN_MAX:
+                raise ValidationFailed(
+                    f"These events would begin more than {BEGUN_MAX} jobs and workflows: publish fewer of them at once."
+                )
+            await asyncio.sleep(0)  # others are being served meanwhile
         drafts = [plan.draft for _, wanted in plans for plan in wanted if plan.draft is not None]
         enqueued = iter(await self._enqueue(drafts) if drafts else [])
         return [
