@@ -243,7 +243,7 @@ def _random(first: Any, last: Any, seed: Any = None, *, chance: Callable[[], flo
     if least >= most:
         raise IntrinsicRefused("The first argument must be less than the second")
     if seed is not None:
-        return random.Random(_whole(seed, "The third argument")).randrange(least, most)  # noqa: S311 — not for secrets
+        return random.Random(_whole(seed, "The third argument")).randrange(least, most)  # noqa: S311 - not for secrets
     return min(least + int(chance() * (most - least)), most - 1)
 
 

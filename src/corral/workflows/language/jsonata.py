@@ -67,6 +67,11 @@ def fault_of(text: str) -> str | None:
     return None
 
 
+def tree_of(text: str) -> Any:
+    """The syntax tree, for who looks at an expression without evaluating it. Raises `Unreadable`."""
+    return _read(text).tree
+
+
 def evaluate(text: str, scope: Scope, *, field: str, expected: Expected | None = None) -> Any:
     """What an expression with its `{% %}` gives, as plain JSON. Raises `StateFailed`, which tells the field.
 
@@ -184,7 +189,7 @@ def _read(text: str) -> _Read:
 
 
 def _parsed(text: str) -> _Read:
-    from corral.workflows.language.jsonata_library import Jsonata  # noqa: PLC0415 — only where JSONata is used
+    from corral.workflows.language.jsonata_library import Jsonata  # noqa: PLC0415 - only where JSONata is used
 
     code = text[2:-2].strip()
     if not code:
@@ -195,7 +200,7 @@ def _parsed(text: str) -> _Read:
         raise Unreadable("The expression is nested too deep.") from None
     except regexes.PatternInvalid as invalid:
         raise Unreadable(str(invalid)) from None
-    except Exception as error:  # noqa: BLE001 — whatever the parser stumbles over is no JSONata
+    except Exception as error:  # noqa: BLE001 - whatever the parser stumbles over is no JSONata
         raise Unreadable(_message(error) or "Syntax error") from None
     uses = len(re.findall(r"\$states\b", code))
     fields = _FIELD.findall(code)
@@ -214,8 +219,8 @@ def _pattern(text: str, flags: Any) -> regexes.Pattern:
 
 def _run(read: _Read, scope: Scope) -> Any:
     """Plain JSON, or `UNSET` for what is undefined."""
-    from corral.workflows.language.jsonata_bounds import OverBounds  # noqa: PLC0415 — only where JSONata is used
-    from corral.workflows.language.jsonata_evaluation import Evaluation  # noqa: PLC0415 — as above
+    from corral.workflows.language.jsonata_bounds import OverBounds  # noqa: PLC0415 - only where JSONata is used
+    from corral.workflows.language.jsonata_evaluation import Evaluation  # noqa: PLC0415 - as above
 
     run = Evaluation(chance=scope.chance, now=scope.clock())
     try:
@@ -229,13 +234,13 @@ def _run(read: _Read, scope: Scope) -> Any:
         raise
     except RecursionError:
         raise _Threw("D1011: Stack overflow. Check for non-terminating recursive function.") from None
-    except Exception as error:  # noqa: BLE001 — the library raises whatever its Python raises: all of it is the expression's fault
+    except Exception as error:  # noqa: BLE001 - the library raises whatever its Python raises: all of it is the expression's fault
         raise _Threw(_message(error)) from None
 
 
 def _names(read: _Read, scope: Scope) -> dict[str, Any]:
     """What the expression can see, as far as it looks."""
-    from corral.workflows.language.jsonata_values import with_nulls  # noqa: PLC0415 — only where JSONata is used
+    from corral.workflows.language.jsonata_values import with_nulls  # noqa: PLC0415 - only where JSONata is used
 
     states: dict[str, Any] = {}
     for name, value in (
@@ -279,7 +284,7 @@ class _Plain:
     """Makes plain JSON of what the library gives. What stands in many places is counted at each."""
 
     def __init__(self) -> None:
-        from corral.workflows.language.jsonata_library import Utils  # noqa: PLC0415 — only where JSONata is used
+        from corral.workflows.language.jsonata_library import Utils  # noqa: PLC0415 - only where JSONata is used
 
         self._null = Utils.NULL_VALUE
         self._left = _NODES_MAX

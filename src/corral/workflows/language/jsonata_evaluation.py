@@ -43,7 +43,7 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
         finally:
             Jsonata.CURRENT.jsonata = before
 
-    def eval(self, expr: Any, input: Any, environment: Any) -> Any:  # noqa: A002 — the library's name
+    def eval(self, expr: Any, input: Any, environment: Any) -> Any:  # noqa: A002 - the library's name
         """One part of the tree."""
         bounds = self.bounds
         bounds.step()
@@ -91,7 +91,7 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
         """Nobody else runs this one."""
         return self
 
-    def apply_inner(self, proc: Any, args: Any, input: Any, environment: Any) -> Any:  # noqa: A002 — the library's name
+    def apply_inner(self, proc: Any, args: Any, input: Any, environment: Any) -> Any:  # noqa: A002 - the library's name
         """Call something."""
         if Functions.is_lambda(proc):
             if proc.signature is not None and len(args) > len(proc.arguments) + 8:
@@ -101,7 +101,7 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
             raise JException("T1006", 0)
         return super().apply_inner(proc, args, input, environment)
 
-    def evaluate_step(self, expr: Any, input: Any, environment: Any, last_step: bool) -> Any:  # noqa: A002 — the library's name
+    def evaluate_step(self, expr: Any, input: Any, environment: Any, last_step: bool) -> Any:  # noqa: A002 - the library's name
         """One step of a path over all that was found: what several give together is counted before it is put together."""
         if expr.type == "sort":
             return super().evaluate_step(expr, input, environment, last_step)
@@ -126,7 +126,7 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
                 flat.append(result)
         return flat
 
-    def evaluate_tuple_step(self, expr: Any, input: Any, tuple_bindings: Any, environment: Any) -> Any:  # noqa: A002 — as above
+    def evaluate_tuple_step(self, expr: Any, input: Any, tuple_bindings: Any, environment: Any) -> Any:  # noqa: A002 - as above
         """A step that joins, such as `$orders@$o.$lines@$l`: each combination is counted."""
         if expr.type == "sort":
             return super().evaluate_tuple_step(expr, input, tuple_bindings, environment)
@@ -146,7 +146,7 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
             )
         return made if expr.stages is None else self.evaluate_stages(expr.stages, made, environment)
 
-    def create_frame_from_tuple(self, environment: Any, tuple: Any) -> Any:  # noqa: A002 — the library's name
+    def create_frame_from_tuple(self, environment: Any, tuple: Any) -> Any:  # noqa: A002 - the library's name
         """One frame for each combination that a join makes."""
         self.bounds.step()
         return super().create_frame_from_tuple(environment, tuple)
@@ -198,7 +198,7 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
         self.bounds.items(int(rhs) - int(lhs) + 1, each=40)
         return Utils.create_sequence_from_iter(range(int(lhs), int(rhs) + 1))
 
-    def evaluate_wildcard(self, expr: Any, input: Any) -> Any:  # noqa: A002, ARG002 — the library's names
+    def evaluate_wildcard(self, expr: Any, input: Any) -> Any:  # noqa: A002, ARG002 - the library's names
         """`*`."""
         found = Utils.create_sequence()
         value = _outermost(input)
@@ -212,18 +212,18 @@ class Evaluation(Jsonata):  # type: ignore[misc]  # the library has no types
                 raise too_big(f"an array has at most {ITEMS_MAX} items")
         return found
 
-    def evaluate_descendants(self, expr: Any, input: Any) -> Any:  # noqa: A002 — the library's names
+    def evaluate_descendants(self, expr: Any, input: Any) -> Any:  # noqa: A002 - the library's names
         """`**`."""
         self.bounds.weigh(input)
         return super().evaluate_descendants(expr, input)
 
-    def evaluate_group_expression(self, expr: Any, input: Any, environment: Any) -> Any:  # noqa: A002 — the library's name
+    def evaluate_group_expression(self, expr: Any, input: Any, environment: Any) -> Any:  # noqa: A002 - the library's name
         """`{…}`, alone or after a path. An empty array is not changed for it."""
         if isinstance(input, list) and not input:
-            input = [None]  # noqa: A001 — the library's name
+            input = [None]  # noqa: A001 - the library's name
         return super().evaluate_group_expression(expr, input, environment)
 
-    def evaluate_transform_expression(self, expr: Any, input: Any, environment: Any) -> Any:  # noqa: A002, ARG002 — as above
+    def evaluate_transform_expression(self, expr: Any, input: Any, environment: Any) -> Any:  # noqa: A002, ARG002 - as above
         """`|…|…|`: what was changed is weighed anew."""
         return Jsonata.JFunction(_Transformer(self, expr, environment), "<(oa):o>")
 
@@ -246,7 +246,7 @@ class _Frame(Jsonata.Frame):  # type: ignore[misc]  # the library has no types
 class _Transformer(Jsonata.Transformer):  # type: ignore[misc]  # the library has no types
     """Changes a copy, whose nulls stay nulls."""
 
-    def call(self, input: Any, args: Any) -> Any:  # noqa: A002, ARG002 — the library's names
+    def call(self, input: Any, args: Any) -> Any:  # noqa: A002, ARG002 - the library's names
         """Make the copy, and change it wherever the pattern matches."""
         run, expr, frame = self._jsonata, self._expr, self._environment
         if args[0] is None:

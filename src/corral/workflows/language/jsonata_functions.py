@@ -35,7 +35,7 @@ class Native(Jsonata.JFunction):  # type: ignore[misc]  # the library has no typ
         self._call = call
         self._count = count
 
-    def call(self, input: Any, args: Any) -> Any:  # noqa: A002, ARG002 — the library's name
+    def call(self, input: Any, args: Any) -> Any:  # noqa: A002, ARG002 - the library's name
         """Call it."""
         bounds = running().bounds
         bounds.step()
@@ -163,7 +163,7 @@ def _hash(text: Any, algorithm: Any) -> Any:
 def _random(seed: Any) -> float:
     if seed is None:
         return float(running().chance())
-    return random.Random(seed).random()  # noqa: S311 — the same seed is to give the same number
+    return random.Random(seed).random()  # noqa: S311 - the same seed is to give the same number
 
 
 def _uuid() -> str:

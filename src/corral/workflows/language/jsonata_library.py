@@ -15,13 +15,13 @@ from corral.workflows.language import regexes
 
 _limit = sys.getrecursionlimit()
 
-from jsonata import datetimeutils as _dates  # noqa: E402 — between reading the limit and setting it back
-from jsonata.functions import Functions  # noqa: E402 — as above
-from jsonata.jexception import JException  # noqa: E402 — as above
-from jsonata.jsonata import Jsonata  # noqa: E402 — as above
-from jsonata.parser import Parser  # noqa: E402 — as above
-from jsonata.signature import Signature  # noqa: E402 — as above
-from jsonata.utils import Utils  # noqa: E402 — as above
+from jsonata import datetimeutils as _dates  # noqa: E402 - between reading the limit and setting it back
+from jsonata.functions import Functions  # noqa: E402 - as above
+from jsonata.jexception import JException  # noqa: E402 - as above
+from jsonata.jsonata import Jsonata  # noqa: E402 - as above
+from jsonata.parser import Parser  # noqa: E402 - as above
+from jsonata.signature import Signature  # noqa: E402 - as above
+from jsonata.utils import Utils  # noqa: E402 - as above
 
 sys.setrecursionlimit(_limit)
 

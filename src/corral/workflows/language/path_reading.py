@@ -253,7 +253,7 @@ class _Reader:
         return lambda item, document: compare(left(item, document), right(item, document))
 
     def _matches(self, left: Callable[[Any, Any], Any]) -> Test:
-        from corral.workflows.language import regexes  # noqa: PLC0415 — few paths have patterns
+        from corral.workflows.language import regexes  # noqa: PLC0415 - few paths have patterns
 
         found = self._take(_PATTERN)
         if found is None:

@@ -51,7 +51,7 @@ def _growth(tree: Any, *, tail: bool) -> tuple[int, int]:
     return degree, factor
 
 
-def _growth_of_one(  # noqa: PLR0911 — one return for each kind of node
+def _growth_of_one(  # noqa: PLR0911 - one return for each kind of node
     kind: Any, value: Any, *, last: bool
 ) -> tuple[int, int]:
     if kind in {sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT}:
@@ -101,7 +101,7 @@ class Program:
                     return place
         return len(text) + 1
 
-    def match(  # noqa: C901, PLR0912 — one loop over all kinds of steps is what makes it quick
+    def match(  # noqa: C901, PLR0912 - one loop over all kinds of steps is what makes it quick
         self, text: str, at: int, steps: int, *, full: bool = False
     ) -> tuple[tuple[int, ...] | None, int]:
         """The match that begins here, as the places noted, and the steps that are left: none are when it took too long."""
