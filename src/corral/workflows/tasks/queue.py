@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ _ALL = JobQuery()
 _BACKOFF = Backoff(initial_s=0.2, max_s=30.0)
 _HEARD = frozenset({"piece", "progress", "log"})
 _PATIENCE_S = 5.0
+_TOGETHER = 64
+"""Jobs that are stopped at the same time: an engine writes them with one commit."""
 _EVENT_ATTEMPTS = 3
 """Of a function that nobody waits for, as AWS Lambda has it."""
 _SPARE = 20
@@ -68,9 +71,11 @@ class TaskQueue:
 
     async def cancel(self, tenant: str, tokens: Sequence[str]) -> None:
         """Stop their jobs, and those they have begun; what is over stays as it is."""
-        for token in tokens:
-            for what in ("", "job"):
-                await self._store.cancel(tenant, _ALL, job_id=job_id_of(token, what))
+        jobs = [job_id_of(token, what) for token in tokens for what in ("", "job")]
+        for at in range(0, len(jobs), _TOGETHER):
+            await asyncio.gather(
+                *(self._store.cancel(tenant, _ALL, job_id=job_id) for job_id in jobs[at : at + _TOGETHER])
+            )
 
     async def progress(self, tenant: str, token: str) -> AsyncIterator[Any]:
         """What the job of a task says while it runs: pieces of its answer as they are, progress as an object."""
