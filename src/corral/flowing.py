@@ -264,6 +264,7 @@ class Flowing:
     async def drain(self) -> None:
         """Begin nothing new; what was told is written down."""
         self.step_functions.drain()
+        self.desk.leaving.set()
         await self.map_runs.drain()
         await self.engine.carrier.drain()
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 
 import pytest
 
 from corral.app import App
+from corral.server.execution_stream import _or_silence
 from corral.testing.contracts.setting import eventually
+from corral.workflows.desk import WorkflowDraft
+from serving import Frames
 
 KEYS = [{"key": f"key-of-{tenant}", "tenant": tenant} for tenant in ("acme", "other")]
 PASS = {"StartAt": "Say", "States": {"Say": {"Type": "Pass", "Result": "hello", "End": True}}}
@@ -50,12 +54,24 @@ def app_of():
             raise ValueError("It broke.")
         return {"doubled": event["n"] * 2}
 
+    go_on = asyncio.Event()
+
+    @app.function
+    async def tell(event, context):
+        await context.progress(0.5, "half way")
+        await go_on.wait()
+        return {"told": True}
+
+    app.go_on = go_on
     return app
 
 
 @pytest.fixture
 async def server(serve):
-    return await serve(app_of(), security={"api_keys": KEYS})
+    app = app_of()
+    server = await serve(app, security={"api_keys": KEYS})
+    server.go_on = app.go_on
+    return server
 
 
 @pytest.fixture
@@ -250,6 +266,53 @@ async def test_a_live_stream_ends_as_the_execution_ends(client):
     assert frames_of(behind.text) == frames[3:]
     assert (await client.get(path, headers={**headers, "last-event-id": mark})).status_code == 204
     assert (await client.get(path)).json()["items"][0]["type"] == "ExecutionStarted"
+
+
+async def test_what_a_task_says_is_heard_while_it_runs(server, client):
+    await declare(
+        client,
+        "tell",
+        {**DOUBLE, "States": {"Double": {**DOUBLE["States"]["Double"], "Resource": "corral:function:tell"}}},
+    )
+    execution = await begin(client, "tell", {}, wait=None)
+    path = f"/v1/executions/{execution['id']}/events"
+    headers = {"accept": "text/event-stream"}
+    async with client.stream("GET", path, headers=headers) as response:
+        frames = Frames(response)
+        while (frame := await frames.next())["event"] != "progress":
+            assert frame["event"] == "history"
+        assert json.loads(frame["data"])["state"] == "Double"
+        assert "token" not in frame["data"]
+        server.go_on.set()
+        rest = await frames.rest()
+    assert rest[-1]["event"] == "succeeded"
+    assert json.loads(rest[-1]["data"])["output"] == {"told": True}
+
+
+async def test_who_watches_a_worker_that_leaves_is_sent_away(server, client):
+    await declare(client, "waits", YAML)
+    execution = await begin(client, "waits", wait=None)
+    path = f"/v1/executions/{execution['id']}"
+    waiting = asyncio.create_task(client.get(path, params={"wait": "60s"}))
+    async with client.stream("GET", f"{path}/events", headers={"accept": "text/event-stream"}) as response:
+        frames = Frames(response)
+        assert (await frames.next())["event"] == "history"
+        server.service.begin_drain()
+        rest = await frames.rest()
+    assert [frame for frame in rest if frame.get("event", "history") != "history"] == []
+    assert (await waiting).json()["status"] == "running"
+
+
+async def test_a_stream_says_that_it_is_there(build):
+    service = await build(app_of())
+    desk = service.flowing.desk
+    saved = await desk.save("default", WorkflowDraft(name="waits", definition=YAML))
+    info = await desk.begin("default", saved.machine.name, {})
+    told = _or_silence(desk.engine.follow("default", info.id), 0.01, desk.leaving)
+    async with contextlib.aclosing(told):
+        async for news in told:
+            if news is None:
+                break
 
 
 async def test_one_key_is_one_execution(client):

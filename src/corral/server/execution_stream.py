@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator
+from typing import Any
 
 from corral.errors import CorralError
 from corral.messages import closing
@@ -13,7 +14,7 @@ from corral.server.disconnect import ClientWatch
 from corral.server.http import EVENT_STREAM, Request, StreamWriter
 from corral.server.job_query import after_of
 from corral.server.workflow_shown import END_MARK, frame, shown_event, shown_execution
-from corral.workflows.engine import Engine
+from corral.workflows.desk import WorkflowDesk
 from corral.workflows.execution import Progress
 from corral.workflows.machine.run import HistoryEvent
 
@@ -24,9 +25,10 @@ _HEARTBEAT = b": here\n\n"
 class ExecutionStream:
     """Tells what becomes of one execution."""
 
-    def __init__(self, engine: Engine, *, heartbeat_s: float) -> None:
+    def __init__(self, desk: WorkflowDesk, *, heartbeat_s: float) -> None:
         """`heartbeat_s`: a stream says that it is there at least this often."""
-        self._engine = engine
+        self._engine = desk.engine
+        self._leaving = desk.leaving
         self._heartbeat_s = heartbeat_s
 
     async def answer(self, request: Request) -> None:
@@ -57,7 +59,7 @@ class ExecutionStream:
         tenant, seq = request.context.tenant, after
         try:
             async with closing(self._engine.follow(tenant, execution_id, after=after)) as told:
-                async for news in _or_silence(told, self._heartbeat_s):
+                async for news in _or_silence(told, self._heartbeat_s, self._leaving):
                     piece = _HEARTBEAT if news is None else _frame_of(news)
                     if isinstance(news, HistoryEvent):
                         seq = news.id
@@ -73,27 +75,29 @@ class ExecutionStream:
 
 
 async def _or_silence(
-    told: AsyncIterator[HistoryEvent | Progress], silence_s: float
+    told: AsyncIterator[HistoryEvent | Progress], silence_s: float, leaving: asyncio.Event
 ) -> AsyncIterator[HistoryEvent | Progress | None]:
-    """What is told; None whenever nothing was for so long."""
-    coming: asyncio.Future[HistoryEvent | Progress] | None = None
+    """What is told, until this worker leaves; None whenever nothing was for so long."""
+    left: asyncio.Future[Any] = asyncio.ensure_future(leaving.wait())
+    coming: asyncio.Future[Any] = asyncio.ensure_future(anext(told))
     try:
         while True:
-            coming = coming or asyncio.ensure_future(anext(told))
-            done, _ = await asyncio.wait([coming], timeout=silence_s)
-            if not done:
-                yield None
-                continue
-            try:
-                news = coming.result()
-            except StopAsyncIteration:
+            await asyncio.wait([coming, left], timeout=silence_s, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                try:
+                    news = coming.result()
+                except StopAsyncIteration:
+                    return
+                coming = asyncio.ensure_future(anext(told))
+                yield news
+            elif left.done():
                 return
-            coming = None
-            yield news
+            else:
+                yield None
     finally:
-        if coming is not None and not coming.done():
-            coming.cancel()
-            await asyncio.wait([coming])
+        coming.cancel()
+        left.cancel()
+        await asyncio.gather(coming, left, return_exceptions=True)
 
 
 def _frame_of(news: HistoryEvent | Progress) -> bytes:

@@ -30,7 +30,7 @@ class ExecutionRoutes:
     def __init__(self, desk: WorkflowDesk, *, heartbeat_s: float = 15.0) -> None:
         """`heartbeat_s`: a stream says so often at least that it is there."""
         self._desk = desk
-        self._stream = ExecutionStream(desk.engine, heartbeat_s=heartbeat_s)
+        self._stream = ExecutionStream(desk, heartbeat_s=heartbeat_s)
 
     def routes(self) -> list[Route]:
         """All of them; what each one says of itself stands in `workflow_api.py`."""

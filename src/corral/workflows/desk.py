@@ -72,6 +72,8 @@ class WorkflowDesk:
         self.catalog = catalog
         self.engine = engine
         self._publishing = publishing
+        self.leaving = asyncio.Event()
+        """Set when this process is about to end: whoever waits or watches is let go, and comes back elsewhere."""
         self._audit = audit
         self._now = clock.now
 
@@ -199,11 +201,17 @@ class WorkflowDesk:
 
     async def ended(self, tenant: str, execution_id: str, *, wait_s: float) -> ExecutionInfo:
         """An execution as soon as it has ended, or after so long as it then is. Raises `ExecutionNotFound`."""
+        ending = asyncio.ensure_future(self.engine.ended(tenant, execution_id))
+        leaving = asyncio.ensure_future(self.leaving.wait())
         try:
-            async with asyncio.timeout(wait_s):
-                return await self.engine.ended(tenant, execution_id)
-        except TimeoutError:
-            return await self.engine.describe(tenant, execution_id)
+            await asyncio.wait([ending, leaving], timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                return ending.result()
+        finally:
+            ending.cancel()
+            leaving.cancel()
+            await asyncio.gather(ending, leaving, return_exceptions=True)
+        return await self.engine.describe(tenant, execution_id)
 
     async def fork(
         self, tenant: str, execution_id: str, *, name: str = "", given: Any | UnsetType = UNSET
