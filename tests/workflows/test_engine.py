@@ -599,3 +599,27 @@ async def test_a_history_has_an_end(open_house):
     over = await house.over(await house.start("counts"))
     assert (over.status, over.error, over.events) == ("FAILED", "States.Runtime", 700)
     assert "(700)" in over.cause
+
+
+@pytest.mark.parametrize("wrong", ["half a pair: \ud800", {"x": object()}])
+async def test_what_cannot_be_written_fails_the_execution(open_house, wrong):
+    house = await open_house({"two": TWO})
+    info = await house.start("two")
+    (work,) = await house.given_out()
+    await house.answer(work, wrong)
+    over = await house.over(info)
+    assert (over.status, over.error) == ("FAILED", "States.Runtime")
+    assert await house.types(info) == [
+        "ExecutionStarted",
+        "TaskStateEntered",
+        "LambdaFunctionScheduled",
+        "ExecutionFailed",
+    ]
+
+
+async def test_an_execution_whose_definition_is_gone_can_be_stopped(open_house):
+    house, other = await open_house({"two": TWO}), await open_house()
+    info = await house.start("two")
+    del other.definitions["two"]
+    over = await other.engine.stop(TENANT, info.id)
+    assert over.status in {"ABORTED", "FAILED"}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from corral.clock import Clock, new_id
+from corral.errors import StoreUnavailable
 from corral.workflows.doing import Tell
 from corral.workflows.handing import Handing
 from corral.workflows.holding import Held, HeldExecutions, Key
@@ -78,6 +79,15 @@ class _Attempt(msgspec.Struct):
     """How the machine broke off: now the execution fails."""
 
 
+class _Thought(NamedTuple):
+    """What a try came to."""
+
+    accepted: list[bool]
+    pocket: Pocket
+    move: Move
+    tasks: Tasks
+
+
 class _Line:
     """Messages that wait for one execution, and whether somebody is at it."""
 
@@ -128,26 +138,24 @@ class Mover:
         """Begin an execution and move it as far as it goes, in one transaction. Answers with the one that has its ARN."""
         kept = kept_facts(row)
         facts = facts_of(row, kept, given)
-        machine = await self._machines.get(row.tenant, kept.digest)
+        await self._machines.get(row.tenant, kept.digest)
         held = Held(row=row, kept=kept, facts=facts, frames=Frames(), size=0)
         batch = [_Waiting(Started(), row.started_at)]
         run = self._run(held)
         try:
-            await self._all_told(run, held, machine, batch)
+            thought = await self._thought(run, held, batch, _Attempt())
         except Exception as error:  # noqa: BLE001 - the execution fails, not the worker
             _log.exception("Execution %s cannot begin", row.arn)
             held.frames = Frames()
             run = self._run(held)
-            break_off(run, error, row.started_at)
-        pocket = Pocket(self._keeping, row.tenant, row.id)
-        move, tasks = self._written(run, held, pocket, [], row.started_at)
-        row = msgspec.structs.replace(row, input=pocket.value(given))
-        await pocket.put_down()
-        found = await self._store.begin(row, move)
+            thought = await self._thought(run, held, batch, _Attempt(broken=error))
+        row = msgspec.structs.replace(row, input=thought.pocket.value(given))
+        await thought.pocket.put_down()
+        found = await self._store.begin(row, thought.move)
         if found.id == row.id:
             held.row = row
             held.size = weight_of(row.input or b"")
-            self._settled((row.tenant, row.id), held, run, move, tasks, is_new=True)
+            self._settled((row.tenant, row.id), held, run, thought, is_new=True)
             if run.unfinished:
                 self._put((row.tenant, row.id), _Waiting(Woken(), self._clock.now()))
         return found
@@ -235,40 +243,48 @@ class Mover:
         """Which messages changed something; none: try again."""
         remembered = self._memory.take(key) if attempt.count == 0 else None
         held = remembered or await self._load(key, attempt.complete)
-        machine = await self._machines.get(key[0], held.kept.digest)
         run = self._run(held)
-        at = max([held.row.updated_at, *(one.at for one in batch)])
         try:
-            if attempt.broken is None:
-                accepted = await self._all_told(run, held, machine, batch)
-            else:
-                break_off(run, attempt.broken, at)
-                accepted = [True for _ in batch]
+            thought = await self._thought(run, held, batch, attempt)
         except NotLoaded as missing:
             attempt.complete[missing.parent] = None
             return None
+        except StoreUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - the execution fails, not the worker; the next try says so
             if remembered is None:
                 _log.exception("Execution %s cannot go on", held.row.arn)
                 attempt.broken = error
             return None
-        if not any(accepted):
+        if not any(thought.accepted):
             if remembered is not None:
                 return None  # somebody else may have moved it since: what is in the store decides
             self._memory.keep(key, held)
-            return accepted
-        pocket = Pocket(self._keeping, *key)
-        move, tasks = self._written(run, held, pocket, batch, at, accepted)
-        await pocket.put_down()
-        (written,) = await self._store.save([move])
+            return thought.accepted
+        await thought.pocket.put_down()
+        (written,) = await self._store.save([thought.move])
         if not written:
             self._refused()
             await asyncio.sleep(self._chance() * min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(attempt.count, 10)))
             return None
-        self._settled(key, held, run, move, tasks)
+        self._settled(key, held, run, thought)
         if run.unfinished:
             line.waiting.appendleft(_Waiting(Woken(), self._clock.now()))
-        return accepted
+        return thought.accepted
+
+    async def _thought(self, run: Run, held: Held, batch: Sequence[_Waiting], attempt: _Attempt) -> _Thought:
+        """What comes of some messages, ready to be written."""
+        row = held.row
+        at = max([row.updated_at, *(one.at for one in batch)])
+        if attempt.broken is not None and row.status == "RUNNING":
+            break_off(run, attempt.broken, at)
+            accepted = [True for _ in batch]
+        else:
+            machine = await self._machines.get(row.tenant, held.kept.digest)
+            accepted = await self._all_told(run, held, machine, batch)
+        pocket = Pocket(self._keeping, row.tenant, row.id)
+        move, tasks = self._written(run, held, pocket, batch, at, accepted)
+        return _Thought(accepted, pocket, move, tasks)
 
     async def _load(self, key: Key, complete: dict[str, None]) -> Held:
         loaded = await self._store.load(*key, complete=list(complete))
@@ -342,13 +358,13 @@ class Mover:
         pocket: Pocket,
         batch: Sequence[_Waiting],
         at: float,
-        accepted: Sequence[bool] = (),
+        accepted: Sequence[bool],
     ) -> tuple[Move, Tasks]:
         row, frames, ended = held.row, run.frames, run.ended
         tasks = tasks_of(run, pocket, at)
         submitted: list[str] = []
         answered: list[tuple[str, bytes]] = []
-        for one, yes in zip(batch, accepted, strict=False):
+        for one, yes in zip(batch, accepted, strict=True):
             message = one.message
             if yes and isinstance(message, TaskSucceeded | TaskFailed):
                 tasks.close(message.token)
@@ -384,8 +400,9 @@ class Mover:
         )
         return move, tasks
 
-    def _settled(self, key: Key, held: Held, run: Run, move: Move, tasks: Tasks, *, is_new: bool = False) -> None:
+    def _settled(self, key: Key, held: Held, run: Run, thought: _Thought, *, is_new: bool = False) -> None:
         """It is written: remember it so, hand on what is to be done, and tell who listens."""
+        move = thought.move
         held.row = msgspec.structs.replace(
             held.row,
             revision=move.revision + 1,
@@ -400,7 +417,7 @@ class Mover:
         held.size += sum(weight_of(frame.body) for frame in move.frames)
         if move.status == "RUNNING":
             self._memory.keep(key, held)
-        self._handing.hand(tasks.works(held.facts))
+        self._handing.hand(thought.tasks.works(held.facts))
         cancelled = [order.token for order in run.orders if isinstance(order, CancelTask)]
         stopped = [order.frame for order in run.orders if isinstance(order, CancelMapRun)]
         self._handing.cancel(key, cancelled, stopped)
