@@ -23,7 +23,7 @@ class Scope(msgspec.Struct, kw_only=True):
     """JSONata: `$states.result`, where there is one."""
     error_output: Any = msgspec.UNSET
     """JSONata: `$states.errorOutput`, in a Catch."""
-    chance: Callable[[], float] = random.random
-    """From 0 to 1, for what is random on purpose: `States.MathRandom`, `$uuid()`."""
+    chance: Callable[[], float] = random.SystemRandom().random
+    """From 0 to 1, for what is random on purpose: `States.MathRandom`, `$uuid()`. Nobody can guess the next one."""
     clock: Callable[[], float] = time.time
     """For `$now()` and `$millis()`."""

@@ -75,6 +75,7 @@ class Turn:
             variables=self.variables(frame),
             result=result,
             error_output=error_output,
+            clock=lambda: self.now,
         )
 
     def note(self, what: str, value: Any) -> None:
