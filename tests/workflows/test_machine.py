@@ -174,8 +174,25 @@ def test_inner_scopes_see_outer_variables_and_lose_their_own():
 def test_nothing_matches_and_nothing_is_the_default():
     choice = {"Type": "Choice", "Choices": [{"Variable": "$.x", "IsPresent": True, "Next": "A"}]}
     ended = Scene(machine(C=choice, A=passing()), {}).run()
-    assert ended.error == "States.NoChoiceMatched"
+    assert ended.error == "States.Runtime"
     assert "does not point to a next state" in (ended.cause or "")
+    ended = Scene(machine(C={**choice, "Default": "A"}, A=passing()), {}).run()
+    assert ended.status == "SUCCEEDED"
+
+
+@pytest.mark.parametrize(("name", "status"), [("States.NoChoiceMatched", "SUCCEEDED"), ("States.ALL", "FAILED")])
+def test_that_nothing_matches_is_caught_by_its_own_name(name, status):
+    choice = {"Type": "Choice", "Choices": [{"Variable": "$.x", "NumericEquals": 1, "Next": "A"}]}
+    rules = [{"ErrorEquals": [name], "Next": "Sorry"}]
+    around = {"Type": "Parallel", "Branches": [machine(C=choice, A=passing())], "Catch": rules, "End": True}
+    assert Scene(machine(Both=around, Sorry=passing()), {"x": 2}).run().status == status
+
+
+def test_a_variable_that_is_not_there_fails_its_choice():
+    choice = {"Type": "Choice", "Choices": [{"Variable": "$.x", "NumericEquals": 1, "Next": "A"}], "Default": "A"}
+    ended = Scene(machine(C=choice, A=passing()), {}).run()
+    assert ended.error == "States.Runtime"
+    assert "Invalid path '$.x': The choice state's condition path references an invalid value." in (ended.cause or "")
 
 
 # -- time ---------------------------------------------------------------------------------------------------------------

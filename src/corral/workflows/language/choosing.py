@@ -44,12 +44,20 @@ def matches(test: dict[str, Any], scope: Scope, *, depth: int = 0) -> bool:
     expected = test[name]
     if name == "IsPresent":
         return _is_present(test["Variable"], scope) is expected
-    value = paths.find(test["Variable"], scope)
+    value = _found(test["Variable"], scope)
     if name in _KINDS:
         return _KINDS[name](value) is expected
     if name.endswith("Path"):
-        name, expected = name[: -len("Path")], paths.find(expected, scope)
+        name, expected = name[: -len("Path")], _found(expected, scope)
     return COMPARISONS[name](value, expected)
+
+
+def _found(path: str, scope: Scope) -> Any:
+    try:
+        return paths.look(path, scope)
+    except paths.PathMissing:
+        cause = f"Invalid path '{path}': The choice state's condition path references an invalid value."
+        raise StateFailed(RUNTIME, cause, prefixed=True) from None
 
 
 def operator_of(test: dict[str, Any]) -> str:

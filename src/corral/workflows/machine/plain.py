@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from corral.workflows.failing import NO_CHOICE, StateFailed
+from corral.workflows.failing import NO_CHOICE, RUNTIME, StateFailed
 from corral.workflows.language import choosing, jsonata, templates
 from corral.workflows.language.definition import Choice, Fail, Pass, Succeed, Wait
 from corral.workflows.machine import flow, waiting
@@ -71,11 +71,8 @@ def run_choice(turn: Turn, frame: Frame, state: Choice) -> None:
             flow.pass_on(turn, frame, state, data, rule.next, rule=rule)
             return
     if state.default is None:
-        raise StateFailed(
-            NO_CHOICE,
-            "Failed to transition out of the state. The state does not point to a next state.",
-            prefixed=True,
-        )
+        cause = "Failed to transition out of the state. The state does not point to a next state."
+        raise StateFailed(RUNTIME, cause, prefixed=True, also=(NO_CHOICE,))
     flow.pass_on(turn, frame, state, data, state.default)
 
 

@@ -22,14 +22,14 @@ def rule_for(rules: Sequence[Rule], failure: StateFailed) -> int | None:
 
 
 def is_catchable(failure: StateFailed) -> bool:
-    """Whether any rule may look at it: an execution that cannot go on ends at once."""
-    return failure.catchable and failure.error != RUNTIME
+    """Whether any rule may look at it: an execution that cannot go on ends at once, unless it has a name of its own for why."""
+    return failure.catchable and (failure.error != RUNTIME or bool(failure.also))
 
 
 def _names(name: str, failure: StateFailed) -> bool:
-    if name in (ALL, failure.error) or name in failure.also:
-        return True
-    return name == TASK_FAILED and failure.error != TIMEOUT
+    if name in failure.also or failure.error == RUNTIME:
+        return name in failure.also
+    return name in (ALL, failure.error) or (name == TASK_FAILED and failure.error != TIMEOUT)
 
 
 def delay_before(retrier: Retrier, attempt: int, chance: Callable[[], float]) -> float:
