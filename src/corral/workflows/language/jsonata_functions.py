@@ -101,7 +101,7 @@ def _distinct(values: Any) -> Any:
         kept.setdefault(
             (str if isinstance(value, str) else dict if isinstance(value, list | dict) else type(None), key), value
         )
-    return Utils.create_sequence_from_iter(kept.values())
+    return Utils.create_sequence_from_iter(kept.values()) if Utils.is_sequence(values) else list(kept.values())
 
 
 def _sort(values: Any, comparator: Any) -> Any:

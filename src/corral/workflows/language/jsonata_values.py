@@ -54,14 +54,18 @@ def text_of(value: Any, *, pretty: bool = False) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, list | dict):
-        Jsonata.CURRENT.jsonata.bounds.weigh(value)
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) >= EXACT):
+        return json.dumps(_written(value)).replace("e-0", "e-")
+    if isinstance(value, _CONTAINERS):
+        running().bounds.weigh(value)
+    elif value is not Utils.NULL_VALUE and not isinstance(value, int):
+        return ""
     indent, separators = (2, (",", ": ")) if pretty else (None, (",", ":"))
     return json.dumps(_written(value), ensure_ascii=False, indent=indent, separators=separators)
 
 
 def _written(value: Any) -> Any:
-    if isinstance(value, float):
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) >= EXACT):
         return number_of(float(f"{value:.15g}"))
     if isinstance(value, dict):
         return {key: _written(one) for key, one in value.items()}
