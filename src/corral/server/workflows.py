@@ -83,15 +83,11 @@ class WorkflowRoutes:
 
     async def validate(self, request: Request) -> None:
         """`POST /v1/workflows/validate`."""
-        from corral.workflows.language.checking import faults  # noqa: PLC0415 - what checks expressions is heavy
-        from corral.workflows.language.document import document_of  # noqa: PLC0415 - as above
-        from corral.workflows.language.fault import DefinitionInvalid, errors_of  # noqa: PLC0415 - as above
+        from corral.workflows.language.fault import errors_of  # noqa: PLC0415 - what checks expressions is heavy
+        from corral.workflows.language.looking import faults_in  # noqa: PLC0415 - as above
 
         draft = draft_asked(check_fields(await request.json(), ("definition", "kind")), "")
-        try:
-            found = faults(document_of(draft.definition), kind=draft.kind or "STANDARD")
-        except DefinitionInvalid as invalid:
-            found = invalid.faults
+        found = await faults_in(draft.definition, kind=draft.kind or "STANDARD")
         answer = {"valid": not errors_of(found), "faults": [shown_fault(one) for one in found]}
         await request.respond_json(answer)
 

@@ -112,7 +112,7 @@ class Catalog:
             raise NameInvalid.of(draft.name)
         _check_description(draft.publish, draft.description)
         _check_logging(draft.logging)
-        check_definition(draft.definition, draft.kind)
+        await check_definition(draft.definition, draft.kind)
         setup = Setup(
             digest=await self._definitions.keep(tenant, draft.definition),
             role_arn=draft.role_arn,
@@ -164,7 +164,7 @@ class Catalog:
         if isinstance(change.logging, Logging):
             _check_logging(change.logging)
         if isinstance(change.definition, str):
-            check_definition(change.definition, named.setup.kind)
+            await check_definition(change.definition, named.setup.kind)
             fields["digest"] = await self._definitions.keep(tenant, change.definition)
         changed = {name: value for name, value in fields.items() if value is not UNSET}
 
@@ -333,11 +333,11 @@ def published(machine: StateMachine, description: str, now: float) -> tuple[Stat
     return after, version
 
 
-def check_definition(text: str, kind: Kind) -> None:
+async def check_definition(text: str, kind: Kind) -> None:
     """Refuse what is no definition: `DefinitionInvalid`."""
-    from corral.workflows.language.reading import read  # noqa: PLC0415 - what checks expressions is heavy
+    from corral.workflows.language.looking import check  # noqa: PLC0415 - what checks expressions is heavy
 
-    read(text, kind=kind)
+    await check(text, kind=kind)
 
 
 def _check_description(publish: bool, description: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from corral.server.stepfunctions.operations import Asked, Work, without_nothing
-from corral.workflows.language.fault import DefinitionInvalid, Fault, errors_of
+from corral.workflows.language.fault import Fault, errors_of
 
 _SHOWN_MAX = 100
 
@@ -20,7 +20,7 @@ class Checking:
     async def validate(self, asked: Asked) -> dict[str, Any]:
         """Everything that is wrong with a definition."""
         body = asked.body
-        found = _faults(body["definition"], body.get("type", "STANDARD"))
+        found = await _faults(body["definition"], body.get("type", "STANDARD"))
         shown = found if body.get("severity") == "WARNING" else errors_of(found)
         most = int(body.get("maxResults") or _SHOWN_MAX)
         return {
@@ -40,11 +40,7 @@ class Checking:
         }
 
 
-def _faults(text: str, kind: str) -> list[Fault]:
-    from corral.workflows.language.checking import faults  # noqa: PLC0415 - what checks expressions is heavy
-    from corral.workflows.language.document import document_of  # noqa: PLC0415 - as above
+async def _faults(text: str, kind: str) -> list[Fault]:
+    from corral.workflows.language.looking import faults_in  # noqa: PLC0415 - what checks expressions is heavy
 
-    try:
-        return faults(document_of(text), kind=kind)
-    except DefinitionInvalid as error:
-        return error.faults
+    return await faults_in(text, kind=kind)

@@ -26,6 +26,8 @@ RESERVED_NAME = "RESERVED_VARIABLE_NAME"
 JSONATA = "INVALID_JSONATA_EXPRESSION"
 JSONATA_UNKNOWN = "UNSUPPORTED_JSONATA_EXPRESSION"
 
+EXPRESSIONS_MAX = 262_144
+"""Characters of JSONata in one definition: reading them takes some hundred times as long as reading JSON."""
 FAULTS_MAX = 500
 """More than anybody reads: whoever sends a definition that is wrong everywhere gets an answer soon."""
 
@@ -135,6 +137,15 @@ class Findings:
     def __init__(self) -> None:
         """Nothing yet."""
         self.faults: list[Fault] = []
+        self._letters = 0
+
+    def count(self, letters: int) -> None:
+        """So much of an expression is going to be read. Raises `EnoughFaults`."""
+        self._letters += letters
+        if self._letters > EXPRESSIONS_MAX:
+            message = f"All expressions of a definition have at most {EXPRESSIONS_MAX} characters"
+            self.add(None, message, hint="Move some of what is computed to functions, or to another workflow.")
+            raise EnoughFaults
 
     def add(
         self,

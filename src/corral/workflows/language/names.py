@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from corral.workflows.language import jsonata
+
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _VARIABLE = re.compile(r"(?<![$\w.])\$([^\W\d]\w*)")
 
@@ -23,6 +25,9 @@ _FUNCTIONS = """
     toMillis trim type uppercase uuid zip
 """
 _BUILT_IN = frozenset(_FUNCTIONS.split())
+
+
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -46,12 +51,10 @@ def variables_of_path(text: str) -> list[str]:
 @lru_cache(maxsize=4096)
 def names_in(text: str) -> Names:
     """The names in an expression with its `{% %}`; nothing, where it cannot be parsed."""
-    from corral.workflows.language.jsonata_library import JException, Parser  # noqa: PLC0415 - a parser that few processes need
-
     found = _Found()
     try:
-        found.walk(Parser().parse(text.strip().removeprefix("{%").removesuffix("%}")), outside=True)
-    except (JException, RecursionError):
+        found.walk(jsonata.tree_of(text), outside=True)
+    except (jsonata.Unreadable, RecursionError):
         return Names()
     return Names(
         variables=tuple(sorted(found.variables - found.bound - _BUILT_IN - {"states"})),
@@ -98,10 +101,11 @@ class _Found:
             case _:
                 self._rest(node, outside=outside)
 
-    def _rest(self, node: Any, *, outside: bool) -> None:
+    def _rest(self, node: Any, *, outside: bool, without: str = "value") -> None:
         for name, inner in vars(node).items():
-            if name not in ("value", "type", "_outer_instance") and (isinstance(inner, list) or hasattr(inner, "type")):
-                self.walk(inner, outside=outside)
+            if type(inner) in _SIMPLE or name in ("_outer_instance", without):
+                continue
+            self.walk(inner, outside=outside)
 
     def _path(self, node: Any, *, outside: bool) -> None:
         first, *others = node.steps
@@ -111,9 +115,7 @@ class _Found:
         if first.type == "variable" and first.value == "states" and others and others[0].type == "name":
             self.states[str(others[0].value)] = None
         self.walk(others, outside=False)
-        for name, inner in vars(node).items():
-            if name not in ("steps", "_outer_instance") and (isinstance(inner, list) or hasattr(inner, "type")):
-                self.walk(inner, outside=False)
+        self._rest(node, outside=False, without="steps")
 
     def _variable(self, name: str, *, outside: bool) -> None:
         if name == "$":

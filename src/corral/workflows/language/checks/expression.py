@@ -78,6 +78,7 @@ def expression(value: str, where: Where) -> None:
     if not jsonata.is_expression(value):
         where.fault("JSONata string must start with {% and end with %}", hint="Write it as `{% … %}`.")
         return
+    where.findings.count(len(value))
     wrong = jsonata.fault_of(value)
     if wrong is not None:
         where.fault(_worded(wrong) if value.strip("{%} \n\t") else "Unexpected end of expression", code=JSONATA)
