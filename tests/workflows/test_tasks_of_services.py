@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+import msgspec
 import pytest
 from flow_scene import begun, done, events, over, task
 
@@ -242,3 +243,51 @@ async def test_functions_are_shown(serve, app):
     server = await serve(app)
     answer: httpx.Response = await server.client.get("/health")
     assert answer.json()["functions"] == ["echo"]
+
+
+# -- all of it, on both engines
+
+
+async def test_a_flow_of_everything(build, app, store_url):
+    service = await build(app, store={"url": store_url})
+    child = await done(service, task("corral:function:echo"))
+
+    def branch(name, *what):
+        definition = task(*what)
+        return {"StartAt": name, "States": {name: definition["States"]["Do"]}}
+
+    states = {
+        "Each": {
+            "Type": "Map",
+            "ItemsPath": "$.items",
+            "ItemProcessor": task("arn:aws:lambda:us-east-1:000000000000:function:echo"),
+            "ResultPath": "$.each",
+            "Next": "Both",
+        },
+        "Both": {
+            "Type": "Parallel",
+            "Branches": [
+                branch("Agent", "corral:agent:speaker", {"prompt": "a b"}),
+                branch("Job", "corral:job:speaker", {"prompt": "c d"}),
+                branch("Child", f"{START}.sync:2", {"StateMachineArn": child.machine_arn, "Input.$": "$.each"}),
+            ],
+            "ResultPath": "$.both",
+            "Next": "Ask",
+        },
+        "Ask": {"Type": "Task", "Resource": "corral:approval", "Parameters": {"message": "Go on?"}, "End": True},
+    }
+    info = await begun(service, {"StartAt": "Each", "States": states}, {"items": [1, 2, 3]})
+    async with asyncio.timeout(30):
+        async for news in service.flowing.engine.follow("default", info.id):
+            if getattr(news, "type", "") == "TaskScheduled" and "Go on?" in news.details["parameters"]:
+                break
+    (question,) = (await service.flowing.engine.approvals("default", execution_id=info.id)).items
+    await service.flowing.desk.decide("default", question.id, {"decision": "approve"}, by="ada")
+    ended = await over(service, info)
+    assert (ended.status, ended.output["decision"]) == ("SUCCEEDED", "approve")
+    page = await service.flowing.engine.history("default", info.id, limit=1000)
+    both = next(event for event in page.events if event.type == "ParallelStateExited")
+    output = msgspec.json.decode(both.details["output"])
+    assert output["each"] == [1, 2, 3]
+    assert output["both"][:2] == ["a b ", "c d "]
+    assert output["both"][2]["Output"] == [1, 2, 3]
