@@ -237,7 +237,8 @@ class Service:
 
     def _workflows(self) -> Flowing:
         settings, most = self.settings, self.settings.jobs.result_max_bytes
-        plainly = Runner(self.threads, isolate=settings.runtime.isolate, stream_chunk_size=0)
+        self.function_threads = AgentThreads(settings.runtime.threads_max)  # one that hangs holds up no agent
+        plainly = Runner(self.function_threads, isolate=settings.runtime.isolate, stream_chunk_size=0)
         functions = compose([Ended(plainly, [self.observing.invocation]).stage], plainly.run)
         return Flowing(
             settings,
@@ -466,6 +467,7 @@ class Service:
             await self.audit.stop()
         await self.turns.stop()
         await self.threads.stop()
+        await self.function_threads.stop()
         await self.observing.stop()
         await self.stores.stop()
         await asyncio.to_thread(self.observing.logs.stop)  # the last, so that nothing said before is lost
