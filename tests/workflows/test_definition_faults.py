@@ -31,12 +31,12 @@ CASES: dict[str, tuple[Any, list[tuple[str, str, str | None]]]] = {
     "no StartAt": ({"States": {"A": PASS}}, [(S, "These fields are required: [StartAt]", "/")]),
     "no object": ([], [(S, "Expected value of type [OBJECT]", "/")]),
     "no states": (machine() | {"States": {}}, [(S, "Value cannot be empty", "/States")]),
-    "a field nobody knows": (machine(Coment="x"), [(S, "Field 'Coment' is not supported", "/")]),
+    "a field nobody knows": (machine(Comments="x"), [(S, "Field 'Comments' is not supported", "/")]),
     "version": (machine(Version="2.0"), [(S, "Value should be one of the following: [1.0]", "/Version")]),
     "the machine's timeout": (machine(TimeoutSeconds=0), [(S, "Minimum value is 1", "/TimeoutSeconds")]),
     "no type": (machine({"One": {"End": True}}), [(S, "These fields are required: [Type]", "/States/One")]),
     "a type nobody knows": (
-        one(Type="Taks"),
+        one(Type="Tasks"),
         [
             (
                 S,

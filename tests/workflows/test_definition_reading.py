@@ -18,7 +18,7 @@ from corral.workflows.language.reading import machine_of, read, state_of
 
 def refused(text: object) -> tuple[str, str]:
     with pytest.raises(DefinitionInvalid) as caught:
-        read(text)  # type: ignore[arg-type]
+        read(text)  # type: ignore[arg-type]  # that is what is tried
     return caught.value.faults[0].code, caught.value.faults[0].message
 
 

@@ -34,7 +34,7 @@ def test_every_field_of_every_state_is_described():
     "document",
     [
         {},
-        machine(Coment="x"),
+        machine(Comments="x"),
         one(Type="Pass", Nxt="One"),
         one(Type="Nothing"),
         one(Type="Wait"),
