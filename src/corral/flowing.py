@@ -26,6 +26,7 @@ from corral.observability.metrics import Metrics
 from corral.outbound.client import Outbound
 from corral.runtime.invocation import Invocation
 from corral.runtime.registry import Agents
+from corral.server.agentcore.once import Once
 from corral.server.approval_links import ApprovalLinkRoutes
 from corral.server.approvals import ApprovalRoutes
 from corral.server.buckets import BucketRoutes
@@ -144,6 +145,7 @@ class Flowing:
             publishing,
             Activities(stores.resources, arns, clock=clock),
             own,
+            Once(stores.invocations),
             call_task=self._runs.call,
             others=[MapRuns(MapRunDesk(place), self.engine)],
         )

@@ -7,7 +7,7 @@ import json
 
 import pytest
 from job_scene import until
-from stepfunctions_scene import PASS, PREFIX, ROLE, WAITS, flow
+from stepfunctions_scene import PASS, PREFIX, ROLE, WAITS, StepFunctions, flow, flows
 
 FAILS = flow({"Type": "Fail", "Error": "Bad", "Cause": "because"})
 
@@ -142,8 +142,9 @@ async def test_an_execution_that_failed_is_redriven(sfn, step_functions):
         "because",
         "REDRIVABLE",
     )
-    assert (await sfn.redrive_execution(executionArn=arn))["redriveDate"]
+    redriven = await sfn.redrive_execution(executionArn=arn, clientToken="one")
     await over(step_functions, arn)
+    assert await sfn.redrive_execution(executionArn=arn, clientToken="one") == redriven
     shown = await sfn.describe_execution(executionArn=arn)
     assert (shown["redriveCount"], shown["status"]) == (1, "FAILED")
     fine = await sfn.begun(await sfn.machine("fine"))
@@ -152,6 +153,22 @@ async def test_an_execution_that_failed_is_redriven(sfn, step_functions):
         "ExecutionNotRedrivable",
         "Execution is SUCCEEDED and cannot be redriven",
     )
+
+
+async def test_more_than_a_tenant_may_have_open_are_refused(serve):
+    server = await serve(flows(), workflows={"open_max": 1})
+    one = await asyncio.to_thread(StepFunctions, server.port)
+    machine = await one.machine(definition=WAITS)
+    await one.begun(machine)
+    assert (await one.refused("start_execution", stateMachineArn=machine))[0] == "ExecutionLimitExceeded"
+    one.close()
+
+
+async def test_what_is_too_long_in_bytes_is_refused(sfn):
+    machine = await sfn.machine()
+    text = json.dumps("ä" * 200_000, ensure_ascii=False)
+    assert (await sfn.refused("start_execution", stateMachineArn=machine, input=text))[0] == "InvalidExecutionInput"
+    assert (await sfn.refused("send_task_success", taskToken="x", output=text))[0] == "InvalidOutput"
 
 
 async def test_functions_are_called_as_lambda_functions(sfn, step_functions):

@@ -16,6 +16,7 @@ from corral.server.stepfunctions.shown import described_encryption, encryption_i
 from corral.workflows.activities import Activities as Declared
 from corral.workflows.engine import Engine
 from corral.workflows.execution import Work
+from corral.workflows.failing import DATA_MAX_BYTES
 from corral.workflows.machine.happening import TaskBeat, TaskFailed, TaskSucceeded
 from corral.workflows.machine.order import StartTask
 
@@ -127,6 +128,8 @@ class Activities:
 
     async def succeed(self, asked: Asked) -> dict[str, Any]:
         """A task is done."""
+        if len(asked.body["output"].encode(errors="replace")) > DATA_MAX_BYTES:
+            raise OutputInvalid(f"Invalid Output: 'it has more than {DATA_MAX_BYTES} bytes'")
         try:
             output = msgspec.json.decode(asked.body["output"])
         except (ValueError, RecursionError) as error:

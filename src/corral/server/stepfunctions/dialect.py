@@ -94,6 +94,7 @@ _NAMES: dict[type[CorralError], str] = {
     UnknownOperation: "UnknownOperationException",
 }
 _BY_STATUS = {
+    409: "ConflictException",
     401: "UnrecognizedClientException",
     402: "ServiceQuotaExceededException",
     403: "AccessDeniedException",
@@ -114,9 +115,9 @@ class StepFunctionsDialect(ContractDialect):
     def error(self, request: Request, error: BaseException) -> ErrorBody:
         """The error's name and its message in the body. Clients look at the name; 5xx they try again."""
         del request
-        status = status_of(error)
+        status, named = status_of(error), _named(error)
         content: dict[str, Any] = {"__type": name_of(error), "message": message_of(error)}
-        if status < _BELOW_FAILED and status not in _KEEP_STATUS:
+        if named or (status < _BELOW_FAILED and status not in _KEEP_STATUS):
             status = _REFUSED
         return ErrorBody(status, to_json(content).encode(), AWS_JSON, retry_headers(error))
 
@@ -128,11 +129,15 @@ class StepFunctionsDialect(ContractDialect):
 
 def name_of(error: BaseException) -> str:
     """What Step Functions calls it."""
-    for kind in type(error).__mro__:
-        if kind in _NAMES:
-            return _NAMES[kind]
     status = status_of(error)
-    return _BY_STATUS.get(status, "ValidationException" if status < _BELOW_FAILED else "InternalServerError")
+    return _named(error) or _BY_STATUS.get(
+        status, "ValidationException" if status < _BELOW_FAILED else "InternalServerError"
+    )
+
+
+def _named(error: BaseException) -> str:
+    """The name of an error that the service has as well."""
+    return next((_NAMES[kind] for kind in type(error).__mro__ if kind in _NAMES), "")
 
 
 def message_of(error: BaseException) -> str:

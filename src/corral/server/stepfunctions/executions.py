@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from corral.errors import CursorNotFound, ValidationFailed
+from corral.server.agentcore.once import Once
 from corral.server.stepfunctions.dialect import ExecutionInputInvalid
 from corral.server.stepfunctions.history import shown_event
 from corral.server.stepfunctions.operations import Asked, Work, page_size, paged, without_nothing
@@ -17,6 +18,7 @@ from corral.workflows.arns import is_name, parse
 from corral.workflows.catalog import Catalog
 from corral.workflows.engine import Engine
 from corral.workflows.execution import UNSET, ExecutionInfo, StartRequest
+from corral.workflows.failing import DATA_MAX_BYTES
 from corral.workflows.machine.run import Behalf, Kind
 from corral.workflows.refusals import KindRefused, NameInvalid, StateMachineDeleting
 from corral.workflows.state_machine import Setup
@@ -29,11 +31,12 @@ _BILLED_MB = 64
 class Executions:
     """Executions of state machines."""
 
-    def __init__(self, engine: Engine, catalog: Catalog, describe: Describe) -> None:
-        """`engine` carries them on, `catalog` knows what they begin with."""
+    def __init__(self, engine: Engine, catalog: Catalog, describe: Describe, once: Once) -> None:
+        """`engine` carries them on, `catalog` knows what they begin with, `once` what was asked before."""
         self._engine = engine
         self._catalog = catalog
         self._describe = describe
+        self._once = once
 
     def operations(self) -> dict[str, Work]:
         """All of them."""
@@ -99,7 +102,10 @@ class Executions:
         return {"stopDate": stopped.stopped_at}
 
     async def redrive(self, asked: Asked) -> dict[str, Any]:
-        """Have one go on from where it failed."""
+        """Have one go on from where it failed: once, however often a request comes."""
+        return await self._once(asked.tenant, "RedriveExecution", asked.body, lambda: self._redrive(asked))  # type: ignore[no-any-return]  # JSON, as it was made
+
+    async def _redrive(self, asked: Asked) -> dict[str, Any]:
         info = await self._named(asked)
         status, reason = _redrive_status(info)
         if status != "REDRIVABLE":
@@ -208,6 +214,8 @@ class Executions:
 
 
 def _input(text: str) -> Any:
+    if len(text.encode(errors="replace")) > DATA_MAX_BYTES:
+        raise ExecutionInputInvalid(f"Invalid State Machine Execution Input: 'it has more than {DATA_MAX_BYTES} bytes'")
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):

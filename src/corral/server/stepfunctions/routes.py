@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from corral.server.agentcore.once import Once
 from corral.server.routes import Route
 from corral.server.stepfunctions.activities import Activities
 from corral.server.stepfunctions.aliases import Aliases
@@ -33,6 +34,7 @@ class StepFunctionsRoutes:
         publishing: Publishing,
         activities: Declared,
         settings: WorkflowSettings,
+        once: Once,
         *,
         call_task: CallTask | None = None,
         others: Iterable[Api] = (),
@@ -44,7 +46,7 @@ class StepFunctionsRoutes:
             [
                 Machines(catalog, publishing, definitions.described),
                 Aliases(publishing, catalog.arns),
-                Executions(engine, catalog, definitions.described),
+                Executions(engine, catalog, definitions.described, once),
                 self._activities,
                 Tags(Tagging(catalog, activities)),
                 Checking(),
