@@ -202,11 +202,11 @@ async def test_results_are_transformed(scene, config, name, body):
 
 
 async def test_a_result_that_is_too_large_fails(scene):
-    item = "x" * 3000
-    info = await scene.run(mapped(ItemsPath="$.items"), {"items": [item] * 80})
+    item = "x" * 20_000
+    info = await scene.run(mapped(ItemsPath="$.items"), {"items": [item] * 8})
     assert info.status == "SUCCEEDED"
     big = {"StartAt": "One", "States": {"One": {"Type": "Pass", "Parameters": {"a.$": "$", "b.$": "$"}, "End": True}}}
-    info = await scene.run(mapped(big, ItemsPath="$.items"), {"items": [item] * 80})
+    info = await scene.run(mapped(big, ItemsPath="$.items"), {"items": [item] * 8})
     assert (info.status, info.error) == ("FAILED", "States.DataLimitExceeded")
 
 
@@ -215,17 +215,17 @@ async def test_no_items_are_no_trouble(scene):
     assert (info.status, info.output) == ("SUCCEEDED", [])
 
 
-async def test_a_thousand_children(scene):
-    scene.kept.objects["b", "many.jsonl"] = b"".join(b'{"n": %d}\n' % n for n in range(1000))
+async def test_hundreds_of_children(scene):
+    scene.kept.objects["b", "many.jsonl"] = b"".join(b'{"n": %d}\n' % n for n in range(300))
     reader = {
         "Resource": GET,
         "Parameters": {"Bucket": "b", "Key": "many.jsonl"},
         "ReaderConfig": {"InputType": "JSONL"},
     }
     info = await scene.run(mapped(ItemReader=reader, MaxConcurrency=100))
-    assert info.output == [{"n": n} for n in range(1000)]
+    assert info.output == [{"n": n} for n in range(300)]
     run = await scene.map_run(info)
-    assert (run.children.succeeded, run.max_concurrency) == (1000, 100)
+    assert (run.children.succeeded, run.max_concurrency) == (300, 100)
 
 
 async def test_stopping_the_parent_stops_the_children(scene):
