@@ -90,6 +90,50 @@ def test_branches_have_chains_of_events_of_their_own():
     assert [by_id[event.previous_id].type for event in entered] == ["ParallelStateStarted"] * 2
 
 
+def chain(scene: Scene) -> list[tuple[int, str]]:
+    return [(event.previous_id, event.type) for event in scene.history]
+
+
+def test_some_events_are_passed_by():
+    """What comes after them follows the event before."""
+    scene = Scene(machine(M=each(passing(), MaxConcurrency=1)), [1, 2])
+    scene.run()
+    assert chain(scene) == [
+        (0, "ExecutionStarted"),
+        (0, "MapStateEntered"),
+        (2, "MapStateStarted"),
+        (3, "MapIterationStarted"),
+        (4, "PassStateEntered"),
+        (5, "PassStateExited"),
+        (6, "MapIterationSucceeded"),
+        (3, "MapIterationStarted"),
+        (8, "PassStateEntered"),
+        (9, "PassStateExited"),
+        (10, "MapIterationSucceeded"),
+        (11, "MapStateSucceeded"),
+        (11, "MapStateExited"),
+        (13, "ExecutionSucceeded"),
+    ]
+    rules = [{"ErrorEquals": ["States.ALL"], "Next": "Sorry"}]
+    both = {"Type": "Parallel", "Branches": [machine(A=task())], "Catch": rules, "End": True}
+    scene = Scene(machine(Both=both, Sorry=passing()), {}, failing("Odd"))
+    scene.run()
+    assert chain(scene)[6:10] == [
+        (6, "TaskFailed"),
+        (7, "TaskStateAborted"),
+        (7, "ParallelStateFailed"),
+        (9, "ParallelStateExited"),
+    ]
+    scene = Scene(machine(M=each({"Type": "Fail"})), [1])
+    scene.run()
+    assert chain(scene)[4:] == [
+        (4, "FailStateEntered"),
+        (5, "MapIterationFailed"),
+        (5, "MapStateFailed"),
+        (7, "ExecutionFailed"),
+    ]
+
+
 def test_assigned_variables_stand_in_the_history():
     scene = Scene(machine(A=passing(Assign={"x": {"y": [1]}}, Next="B"), B=passing(Parameters={"z.$": "$x.y[0]"})), {})
     assert scene.run().output == {"z": 1}
@@ -344,7 +388,11 @@ def test_a_catch_that_cannot_be_evaluated_fails_what_is_around():
     }
     scene = Scene(machine(Both=outer, Sorry=passing()), {}, failing("Odd"))
     assert scene.run().status == "SUCCEEDED"
-    assert "EvaluationFailed" in scene.types
+    (event,) = [event for event in scene.history if event.type == "EvaluationFailed"]
+    assert event.details["location"] == "Catch[0]/Output"
+    del outer["Catch"]
+    ended = Scene(machine(Both=outer), {}, failing("Odd")).run()
+    assert "specified for the field 'Catch[0]/Output' returned nothing" in (ended.cause or "")
 
 
 def test_a_failure_that_need_not_be_tried_again_is_still_caught():
@@ -484,6 +532,7 @@ def test_one_item_that_fails_stops_the_others():
     tail = scene.types[scene.types.index("TaskFailed") :]
     assert tail == [
         "TaskFailed",
+        "TaskStateAborted",
         "MapIterationFailed",
         "TaskStateAborted",
         "MapIterationAborted",

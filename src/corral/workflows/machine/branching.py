@@ -44,7 +44,7 @@ def joined(turn: Turn, frame: Frame, state: Parallel, child: Frame) -> None:
     if place["left"]:
         return
     results = [one.result for one in turn.frames.children(frame.id)]
-    turn.record(frame, "ParallelStateSucceeded")
+    turn.record_aside(frame, "ParallelStateSucceeded")
     clear(turn, frame)
     flow.finish(turn, frame, state, results)
 

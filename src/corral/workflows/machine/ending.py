@@ -32,23 +32,30 @@ def fail(turn: Turn, frame: Frame, failure: StateFailed) -> None:
     if not retrying.is_catchable(failure):
         end(turn, frame, "FAILED", failure.error, failure.cause)
         return
-    while True:
-        state = turn.state(frame)
+    while not _try_again(turn, frame, turn.state(frame), failure):
+        before = frame.place["event"]
+        _record_failed(turn, frame)
         try:
-            if _try_again(turn, frame, state, failure):
-                return
-            if isinstance(state, Parallel | Map):
-                turn.record(frame, f"{type(state).__name__}StateFailed")
-            if _catch(turn, frame, state, failure):
+            if _catch(turn, frame, turn.state(frame), failure):
                 return
         except StateFailed as worse:
+            # What the rule itself got wrong stands in the place of what it was to catch, and no other rule catches it.
+            frame.place["event"] = before
             failure = _told(turn, frame, worse)
             if not retrying.is_catchable(failure):
-                break
+                end(turn, frame, "FAILED", failure.error, failure.cause)
+                return
+            _record_failed(turn, frame)
         if frame.parent is None:
-            break
+            end(turn, frame, "FAILED", failure.error, failure.cause)
+            return
         frame = _climb(turn, frame)
-    end(turn, frame, "FAILED", failure.error, failure.cause)
+
+
+def _record_failed(turn: Turn, frame: Frame) -> None:
+    state = turn.state(frame)
+    if isinstance(state, Parallel | Map):
+        turn.record(frame, f"{type(state).__name__}StateFailed")
 
 
 def _told(turn: Turn, frame: Frame, failure: StateFailed) -> StateFailed:
@@ -101,8 +108,8 @@ def _catch(turn: Turn, frame: Frame, state: State, failure: StateFailed) -> bool
     language = turn.language(frame, state)
     if language == "JSONata":
         scope = turn.scope(frame, frame.input, error_output=told)
-        assigned = flow.assigning(rule.assign, scope, language)
-        output = flow.said(rule.output, scope, told)
+        assigned = flow.assigning(rule.assign, scope, language, field=f"Catch[{index}]/Assign")
+        output = flow.said(rule.output, scope, told, field=f"Catch[{index}]/Output")
     else:
         assigned = flow.assigning(rule.assign, turn.scope(frame, told), language)
         output = flow.placed(frame.input, rule.result_path, told)
@@ -121,11 +128,10 @@ def _drop(turn: Turn, frame: Frame) -> None:
 def _climb(turn: Turn, frame: Frame) -> Frame:
     """The body of a frame has failed: stop what runs beside it, and go to the state around."""
     around = turn.frames[frame.parent or ""]
-    state = turn.state(frame)
+    if isinstance(turn.state(frame), Task):
+        turn.record_aside(frame, "TaskStateAborted")
     if isinstance(turn.state(around), Map):
-        turn.record(frame, "MapIterationFailed", {"name": around.state, "index": frame.index})
-    elif isinstance(state, Task | Wait):
-        turn.record(frame, f"{type(state).__name__}StateAborted")
+        turn.record_aside(frame, "MapIterationFailed", {"name": around.state, "index": frame.index})
     around.place["event"] = frame.place["event"]
     _stop_inside(turn, around, frame)
     return around
@@ -170,9 +176,8 @@ def end(turn: Turn, frame: Frame, status: ExecutionStatus, error: str | None, ca
     for one in turn.frames:
         if not one.done:
             cancel(turn, one)
-    details = recording.failed(error or None, cause)
-    turn.record_last(frame, _END[status], details)
-    root.place["event"] = frame.place["event"]
+    previous = frame.place.get("tail", frame.place["event"])
+    turn.record_end(_END[status], 0 if status == "TIMED_OUT" else previous, recording.failed(error or None, cause))
     root.place["over"] = True
     turn.frames.touch(root)
     turn.queue.clear()

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import UNSET
 
 from corral.workflows.language import paths, templates
-from corral.workflows.language.definition import Language, Map, Parallel, Pass, State, Task
+from corral.workflows.language.definition import Choice, Language, Map, Parallel, Pass, State, Task
 from corral.workflows.machine import recording
 from corral.workflows.machine.run import Frame
 from corral.workflows.machine.turn import Turn
@@ -85,32 +85,35 @@ def placed(data: Any, path: str | None, result: Any) -> Any:
     return data if path is None else paths.reference_set(data, path, result)
 
 
-def said(output: Any, scope: Any, otherwise: Any) -> Any:
+def said(output: Any, scope: Any, otherwise: Any, *, field: str = "Output") -> Any:
     """`Output` in JSONata, where there is one."""
     if output is UNSET:
         return otherwise
-    return templates.evaluate(output, scope, language="JSONata", field="Output")
+    return templates.evaluate(output, scope, language="JSONata", field=field)
 
 
-def pass_on(turn: Turn, frame: Frame, state: State, data: Any, target: str | None, *, rule: Any = None) -> None:
-    """Leave a state that has no result: its effective input goes on. `rule` says what a matching rule of a Choice says instead."""
+def pass_on(turn: Turn, frame: Frame, state: State, data: Any, target: str | None, *, rule: int | None = None) -> None:
+    """Leave a state that has no result: its effective input goes on. `rule`: what this rule of a Choice says counts instead."""
     language = turn.language(frame, state)
-    says = state if rule is None else rule
+    says: Any = state
+    inside = ""
+    if rule is not None and isinstance(state, Choice):
+        says, inside = state.choices[rule], f"Choices[{rule}]/"
     assign, output = getattr(says, "assign", UNSET), getattr(says, "output", UNSET)
-    assigned = {} if assign is UNSET else assigning(assign, turn.scope(frame, data), language)
+    assigned = {} if assign is UNSET else assigning(assign, turn.scope(frame, data), language, field=f"{inside}Assign")
     if language == "JSONata":
         if output is not UNSET:
-            data = said(output, turn.scope(frame, data), data)
+            data = said(output, turn.scope(frame, data), data, field=f"{inside}Output")
     else:
         data = _chosen(turn, frame, getattr(state, "output_path", "$"), data)
     leave(turn, frame, data, target, assigned)
 
 
-def assigning(assign: Any, scope: Any, language: Language) -> dict[str, Any]:
+def assigning(assign: Any, scope: Any, language: Language, *, field: str = "Assign") -> dict[str, Any]:
     """What `Assign` gives its variables, all from what was there before."""
     if assign is UNSET or not assign:
         return {}
-    assigned = templates.evaluate(assign, scope, language=language, field="Assign")
+    assigned = templates.evaluate(assign, scope, language=language, field=field)
     return assigned if isinstance(assigned, dict) else {}
 
 

@@ -36,7 +36,7 @@ def begin(turn: Turn, frame: Frame, state: Map) -> None:
     recording.bounded_text_of(items, frame.state)
     visit = turn.record(frame, "MapStateStarted", {"length": len(items)})
     if not items:
-        turn.record(frame, "MapStateSucceeded")
+        turn.record_aside(frame, "MapStateSucceeded")
         flow.finish(turn, frame, state, [])
         return
     frame.place.update(
@@ -59,19 +59,18 @@ def _begin_items(turn: Turn, frame: Frame, state: Map, language: Language, data:
     turn.frames.touch(frame)
     while place["running"] < place["limit"] and place["begun"] < len(place["items"]):
         index = place["begun"]
-        started = turn.record(frame, "MapIterationStarted", {"name": frame.state, "index": index})
-        given = _selected(turn, frame, state, language, data, index)
-        place["begun"] += 1
-        place["running"] += 1
         child = Frame(
             id=f"{frame.id}/{place['visit']}.{index}",
             parent=frame.id,
             index=index,
             path=(*frame.path, "States", frame.state, "ItemProcessor"),
             state=state.item_processor.start_at,
-            input=given,
-            place={"phase": ENTER, "event": started},
+            place={"phase": ENTER, "event": place["visit"]},
         )
+        turn.record(child, "MapIterationStarted", {"name": frame.state, "index": index})
+        child.input = _selected(turn, frame, state, language, data, index)
+        place["begun"] += 1
+        place["running"] += 1
         turn.frames.add(child)
         turn.queue.append(child.id)
 
@@ -99,7 +98,7 @@ def joined(turn: Turn, frame: Frame, state: Map, child: Frame) -> None:
             _begin_items(turn, frame, state, language, flow.effective_input(turn, frame, state, language))
         return
     results = [one.result for one in turn.frames.children(frame.id)]
-    turn.record(frame, "MapStateSucceeded")
+    turn.record_aside(frame, "MapStateSucceeded")
     branching.clear(turn, frame)
     flow.finish(turn, frame, state, results)
 
@@ -171,6 +170,6 @@ def run_ended(turn: Turn, frame: Frame, state: Map, message: MapRunEnded) -> Non
         turn.record(frame, "MapRunFailed", recording.failed(message.error, message.cause or None))
         raise StateFailed(message.error, message.cause or None)
     frame.place["phase"] = RUN
-    turn.record(frame, "MapRunSucceeded")
-    turn.record(frame, "MapStateSucceeded")
+    turn.record_aside(frame, "MapRunSucceeded")
+    turn.record_aside(frame, "MapStateSucceeded")
     flow.finish(turn, frame, state, message.result)

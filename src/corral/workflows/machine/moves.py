@@ -289,6 +289,6 @@ def attempt(turn: Turn, frame: Frame, act: Act) -> None:
 
 def _succeed(turn: Turn, root: Frame) -> None:
     details = {"output": turn.texts.pop("", None) or recording.text_of(root.result), "outputDetails": recording.WHOLE}
-    turn.record_last(root, "ExecutionSucceeded", details)
+    turn.record_end("ExecutionSucceeded", root.place["event"], details)
     turn.run.ended = Ended(status="SUCCEEDED", output=root.result)
     turn.frames.remove("")

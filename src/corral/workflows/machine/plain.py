@@ -68,7 +68,7 @@ def run_choice(turn: Turn, frame: Frame, state: Choice) -> None:
         else:
             matches = choosing.matches(rule.test, scope)
         if matches:
-            flow.pass_on(turn, frame, state, data, rule.next, rule=rule)
+            flow.pass_on(turn, frame, state, data, rule.next, rule=index)
             return
     if state.default is None:
         cause = "Failed to transition out of the state. The state does not point to a next state."

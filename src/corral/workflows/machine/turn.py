@@ -85,20 +85,30 @@ class Turn:
 
     def record(self, frame: Frame, kind: str, details: dict[str, Any] | None = None) -> int:
         """Write an event after the frame's last one, and give its number. Raises `HistoryFull`."""
-        run = self.run
-        if run.next_event >= run.events_max and run.facts.kind == "STANDARD":
-            raise HistoryFull
-        return self.record_last(frame, kind, details)
+        place = frame.place
+        number = place["event"] = self._append(kind, place["event"], details)
+        place.pop("tail", None)
+        return number
 
-    def record_last(self, frame: Frame, kind: str, details: dict[str, Any] | None = None) -> int:
-        """The same for what ends the execution: there is always room for that."""
-        run, place = self.run, frame.place
-        number = run.next_event
-        run.next_event = number + 1
+    def record_aside(self, frame: Frame, kind: str, details: dict[str, Any] | None = None) -> None:
+        """The same for an event that is passed by: what comes after it follows the one before. Raises `HistoryFull`."""
+        place = frame.place
+        place["tail"] = self._append(kind, place.get("tail", place["event"]), details)
+
+    def record_end(self, kind: str, previous: int, details: dict[str, Any] | None = None) -> None:
+        """What ends the execution: there is always room for that."""
+        run = self.run
         run.history.append(
-            HistoryEvent(id=number, previous_id=place["event"], at=self.now, type=kind, details=details or {})
+            HistoryEvent(id=run.next_event, previous_id=previous, at=self.now, type=kind, details=details or {})
         )
-        place["event"] = number
+        run.next_event += 1
+
+    def _append(self, kind: str, previous: int, details: dict[str, Any] | None) -> int:
+        run = self.run
+        number = run.next_event
+        if number >= run.events_max and run.facts.kind == "STANDARD":
+            raise HistoryFull
+        self.record_end(kind, previous, details)
         return number
 
     def wake(self, frame: Frame, at: float | None) -> None:
