@@ -111,11 +111,17 @@ async def begin(stores, clock):
     """Starts deliverers; each sees the outbox through `Told`."""
     made = []
 
-    async def begin_one(*, outbox=None, records=None, **settings):
+    async def begin_one(*, outbox=None, records=None, own=None, **settings):
         options = {"callback_secret": SECRET, "callback_allow": ["127.0.0.1"]} | settings
         told = outbox or Told(stores.outbox)
         callbacks = Callbacks(
-            told, records or stores.job_records, JobSettings(**options), clock=clock, chance=lambda: 0.5, poll_s=3600.0
+            told,
+            records or stores.job_records,
+            JobSettings(**options),
+            own=own,
+            clock=clock,
+            chance=lambda: 0.5,
+            poll_s=3600.0,
         )
         made.append(callbacks)
         await callbacks.start()
@@ -406,6 +412,37 @@ async def test_without_a_secret_nothing_is_sent(stores, receiver, address, begin
     await ended(stores, address)
     callbacks, _ = await begin(callback_secret="")
     await callbacks.drain()
+    assert receiver.heard == []
+
+
+async def test_who_is_in_the_house_is_told_without_a_secret(stores, begin):
+    heard = []
+
+    async def hear(job):
+        heard.append(job)
+
+    job_id = await ended(stores, "corral:own", headers={"token": "t"})
+    _, told = await begin(callback_secret="", own={"corral:own": hear})
+    assert (await settled(told)).ok
+    assert [(job.id, job.status, job.callback.headers) for job in heard] == [(job_id, "succeeded", {"token": "t"})]
+
+
+async def test_who_in_the_house_does_not_understand_is_told_again(stores, begin):
+    async def fail(_job):
+        raise LookupError
+
+    await ended(stores, "corral:own")
+    _, told = await begin(callback_secret="", own={"corral:own": fail})
+    outcome = await settled(told)
+    assert (outcome.ok, outcome.answer, outcome.retry_in_s is not None) == (False, "LookupError", True)
+
+
+async def test_what_cannot_be_signed_waits(stores, receiver, address, begin):
+    await ended(stores, address)
+    _, told = await begin(callback_secret="", own={"corral:own": None})
+    outcome = await settled(told)
+    assert (outcome.ok, outcome.retry_in_s is not None) == (False, True)
+    assert "callback_secret" in outcome.answer
     assert receiver.heard == []
 
 
