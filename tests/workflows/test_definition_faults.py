@@ -27,7 +27,7 @@ def express(resource: str) -> dict[str, Any]:
 
 
 CASES: dict[str, tuple[Any, list[tuple[str, str, str | None]]]] = {
-    "nothing there": ({}, [(S, "These fields are required: [StartAt, States]", "/")]),
+    "nothing there": ({}, [(S, "These fields are required: [States, StartAt]", "/")]),
     "no StartAt": ({"States": {"A": PASS}}, [(S, "These fields are required: [StartAt]", "/")]),
     "no object": ([], [(S, "Expected value of type [OBJECT]", "/")]),
     "no states": (machine() | {"States": {}}, [(S, "Value cannot be empty", "/States")]),
@@ -338,7 +338,7 @@ CASES: dict[str, tuple[Any, list[tuple[str, str, str | None]]]] = {
     "no branches": (one(Type="Parallel", Branches=[]), [(S, "Value cannot be empty", "/States/One/Branches")]),
     "a branch of nothing": (
         one(Type="Parallel", Branches=[{}]),
-        [(S, "These fields are required: [StartAt, States]", "/States/One/Branches[0]")],
+        [(S, "These fields are required: [States, StartAt]", "/States/One/Branches[0]")],
     ),
     "nothing to do with items": (
         one(Type="Map"),

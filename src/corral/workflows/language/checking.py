@@ -90,7 +90,7 @@ class _Definition:
         if not isinstance(body, dict):
             return
         here = msgspec.structs.replace(where, language=self._language)
-        required(body, ("StartAt", "States"), here)
+        required(body, ("States", "StartAt"), here)
         only_fields(body, fields, here)
         for name, value in body.items():
             if name in fields:

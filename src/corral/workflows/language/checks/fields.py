@@ -69,9 +69,9 @@ STATES: dict[str, dict[str, Field]] = {
         "Arguments": _jsonata(template),
         "Credentials": Field(credentials),
         "TimeoutSeconds": Field(between(1, SECONDS_MAX)),
-        "TimeoutSecondsPath": _path(reference),
+        "TimeoutSecondsPath": _path(reference_or_context),
         "HeartbeatSeconds": Field(between(1, SECONDS_MAX)),
-        "HeartbeatSecondsPath": _path(reference),
+        "HeartbeatSecondsPath": _path(reference_or_context),
     },
     "Pass": {**_FLOW, **_RESULT, "Result": _path(anything)},
     "Wait": {
