@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from corral.workflows.language.checking import faults
 from corral.workflows.language.definition import Machine, State
 from corral.workflows.language.document import document_of
 from corral.workflows.language.fault import DefinitionInvalid, errors_of
@@ -21,6 +20,8 @@ _RULE = frozenset({"Next", "Condition", "Assign", "Output", "Comment"})
 
 def read(text: str | bytes | dict[str, Any], *, kind: str = "STANDARD") -> Machine:
     """The machine that is defined. Raises `DefinitionInvalid` with everything that is wrong."""
+    from corral.workflows.language.checking import faults  # noqa: PLC0415 - an engine reads what was checked before
+
     document = document_of(text)
     found = faults(document, kind=kind)
     if errors_of(found):
