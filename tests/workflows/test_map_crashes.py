@@ -126,6 +126,41 @@ async def test_another_worker_goes_on_where_one_was_killed(stores, url):
     await other.stop()
 
 
+async def test_two_workers_share_the_work(stores, url):
+    other = open_stores(url)
+    await other.start()
+    async with scene_on(stores) as first, scene_on(other) as second:
+        second.definitions = first.definitions
+        begun = [
+            await (first, second)[number % 2].start(
+                mapped(SOME_FAIL, ItemsPath="$.items", MaxConcurrency=7, ToleratedFailurePercentage=10),
+                {"items": [-1, *range(40)]},
+            )
+            for number in range(4)
+        ]
+        async with asyncio.timeout(40):
+            for one in begun:
+                info = await second.engine.ended("acme", one.id)
+                assert info.status == "SUCCEEDED"
+                run = await first.map_run(info)
+                assert (run.children.succeeded, run.children.failed) == (40, 1)
+    await other.stop()
+
+
+async def test_a_look_that_finds_nothing_is_followed_by_longer_pauses(stores, monkeypatch):
+    async with scene_on(stores) as scene:
+        begun = await scene.start(mapped(WAITING, ItemsPath="$.items"), {"items": [1, 2]})
+        async with asyncio.timeout(20):
+            while not scene.runner._looked:  # noqa: ASYNC110 - the store has no event of ours
+                await asyncio.sleep(0.01)
+            pauses = {one.pause_s for one in scene.runner._looked.values()}
+            while {one.pause_s for one in scene.runner._looked.values()} == pauses:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert all(one.pause_s > min(pauses) for one in scene.runner._looked.values())
+        await scene.engine.stop("acme", begun.id)
+        assert (await scene.map_run(begun)).children.aborted == 2
+
+
 async def test_a_map_run_that_nobody_waits_for_is_stopped(stores, monkeypatch):
     async with scene_on(stores) as scene:
         begun = await scene.start(mapped(WAITING, ItemsPath="$.items"), {"items": [1, 2]})

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections import OrderedDict
 
+import msgspec
+
 from corral.errors import Overloaded, StoreUnavailable
 from corral.jobs.bell import Bell
 from corral.workflows.distributed.beginning import begin_all, is_earlier, run_express
@@ -33,10 +35,19 @@ _POLL_S = 5.0
 _DUE_MAX = 50
 _COUNTED_MAX = 10_000
 _FULL_PAUSE_S = 0.1
+_PATIENCE_MAX_S = 900.0
 _FORGET_S = 600.0
 _FORGOTTEN_MAX = 50
 
 Key = tuple[str, str]
+
+
+class _Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """How a map run stood when its children were looked for last."""
+
+    stands: tuple[int, ...]
+    pause_s: float
+    again_at: float
 
 
 class MapRunner:
@@ -49,6 +60,7 @@ class MapRunner:
         self._again: set[Key] = set()
         self._express: dict[tuple[str, str, int], asyncio.Task[None]] = {}
         self._ended: dict[Key, list[ChildOutcome]] = {}
+        self._looked: OrderedDict[Key, _Looked] = OrderedDict()
         self._counted: OrderedDict[tuple[str, str, int, int], None] = OrderedDict()
         self._gate = asyncio.Semaphore(max(1, place.settings.express_max // 2))
         self._bell = Bell()
@@ -337,14 +349,23 @@ class MapRunner:
     async def _look_for_children(self, run: MapRun, errand: Errand) -> None:
         """Children whose news was lost are counted, those that never came to be are begun."""
         place = self._place
-        before = place.now() - LOOK_S / 2
+        now = place.now()
+        key = (run.tenant, run.id)
+        stands = (run.children.ended, run.next_index, run.again, run.redrives)
+        looked = self._looked.get(key)
+        if looked is not None and looked.stands == stands and now < looked.again_at:
+            return
         after = -1
         while page := await place.store.children(run.tenant, run.id, states=("running",), after=after, limit=_PAGE):
             after = page[-1].index
-            old = [child for child in page if child.changed_at < before]
             if errand.plan.execution_type == "EXPRESS":
-                for child in old:
-                    if child.changed_at < before - place.settings.express_s:
+                for child in page:
+                    if child.changed_at < now - LOOK_S / 2 - place.settings.express_s:
                         self._run_express(run, errand, child)
-            elif old:
+            elif old := [child for child in page if child.changed_at < now - LOOK_S / 2]:
                 await self._begin_standard(run, errand, old)
+        # Where nothing has changed since the last look, the next one may wait: children may take days.
+        pause_s = LOOK_S if looked is None or looked.stands != stands else min(looked.pause_s * 2, _PATIENCE_MAX_S)
+        self._looked[key] = _Looked(stands=stands, pause_s=pause_s, again_at=now + pause_s)
+        while len(self._looked) > _COUNTED_MAX:
+            self._looked.popitem(last=False)
