@@ -50,6 +50,8 @@ class Handing:
 
     def cancel(self, key: tuple[str, str], tokens: Sequence[str], frames: Sequence[str]) -> None:
         """Nobody waits for these tasks and these map runs of an execution any more."""
+        for token in tokens:
+            self._waiting.pop(token, None)
         if tokens or frames:
             known = self._gone.setdefault(key, ([], []))
             known[0].extend(tokens)

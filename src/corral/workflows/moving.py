@@ -319,7 +319,11 @@ class Mover:
         """Which messages changed something. Machines whose expressions may take long think in a thread of their own."""
 
         def told() -> list[bool]:
-            return [self._told(run, held, machine, one) for one in batch]
+            accepted, now = [], held.row.updated_at
+            for one in batch:
+                now = max(now, one.at)  # no history runs backwards
+                accepted.append(self._told(run, held, machine, one.message, now))
+            return accepted
 
         if not self._machines.is_slow(held.row.tenant, held.kept.digest):
             return told()
@@ -327,10 +331,10 @@ class Mover:
             self._threads = ThreadPoolExecutor(_THREADS, "corral-workflows")
         return await asyncio.get_running_loop().run_in_executor(self._threads, told)
 
-    def _told(self, run: Run, held: Held, machine: Machine, one: _Waiting) -> bool:
+    def _told(self, run: Run, held: Held, machine: Machine, message: Message, now: float) -> bool:
         """Whether the message changed anything."""
         is_over = run.ended is not None or held.row.status != "RUNNING"
-        if isinstance(one.message, Redriven):
+        if isinstance(message, Redriven):
             if held.row.status not in _REDRIVABLE:
                 return False
         elif is_over:
@@ -340,7 +344,7 @@ class Mover:
         removed, frames.removed = frames.removed, {}
         events, orders = len(run.history), len(run.orders)
         unfinished = run.unfinished
-        self._tell(run, machine, one.message, now=max(one.at, held.row.updated_at))
+        self._tell(run, machine, message, now=now)
         accepted = bool(
             frames.changed or frames.removed or len(run.history) > events or len(run.orders) > orders or run.ended
         )
