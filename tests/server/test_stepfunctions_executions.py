@@ -81,6 +81,12 @@ async def test_what_an_execution_began_with_stays(sfn):
     assert "revisionId" not in shown
     shown = await sfn.describe_state_machine_for_execution(executionArn=after)
     assert (shown["definition"], shown["revisionId"]) == (PASS, revision)
+    version = (await sfn.publish_state_machine_version(stateMachineArn=machine))["stateMachineVersionArn"]
+    of_version = await sfn.begun(version)
+    await sfn.update_state_machine(stateMachineArn=machine, definition=WAITS, roleArn=f"{ROLE}-2")
+    shown = await sfn.describe_state_machine_for_execution(executionArn=of_version)
+    assert (shown["stateMachineArn"], shown["definition"], shown["roleArn"]) == (version, PASS, ROLE)
+    assert shown["revisionId"] == revision
 
 
 async def test_lists_come_filtered_and_in_pages(sfn, step_functions):
