@@ -198,3 +198,20 @@ def test_values_that_are_no_json_are_bounded_as_well():
     around: dict[str, object] = {}
     around["a"] = around
     assert refused(around)[0] == "TOO_DEEPLY_NESTED"
+
+
+@pytest.mark.parametrize("digits", [20, 400, 5_000])
+@pytest.mark.parametrize("field", ["TimeoutSeconds", "HeartbeatSeconds"])
+def test_a_number_of_very_many_digits_is_a_fault(digits, field):
+    text = json.dumps(one(Type="Task", Resource="corral:agent:a", TimeoutSeconds=2, HeartbeatSeconds=1))
+    code, _message = refused(text.replace(f'"{field}": ', f'"{field}": {"9" * digits}'))
+    assert code in ("SCHEMA_VALIDATION_FAILED", "INVALID_JSON_DESCRIPTION")
+
+
+def test_any_number_of_items_may_be_worked_on_at_once():
+    document = one(
+        Type="Map", ItemProcessor=machine({"Two": PASS}), MaxConcurrency=10**30, ToleratedFailureCount=10**400
+    )
+    each = read(document).states["One"]
+    assert isinstance(each, Map)
+    assert each.max_concurrency == 10**30

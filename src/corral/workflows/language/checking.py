@@ -217,8 +217,9 @@ def _specials(state: dict[str, Any], kind: str, where: Where) -> None:
     """What depends on more than one field."""
     if kind == "Task":
         arguments(state, where)
-        timeout, heartbeat = state.get("TimeoutSeconds"), state.get("HeartbeatSeconds")
-        if is_number(timeout) and is_number(heartbeat) and float(heartbeat or 0) >= float(timeout or 0):
+        timeout: Any = state.get("TimeoutSeconds")
+        heartbeat: Any = state.get("HeartbeatSeconds")
+        if is_number(timeout) and is_number(heartbeat) and heartbeat >= timeout:
             where.at("HeartbeatSeconds").fault("HeartbeatSeconds must be smaller than TimeoutSeconds")
         if "Credentials" in state and ":activity:" in str(state.get("Resource")):
             where.at("Credentials").fault("The field 'Credentials' is not supported for activities")

@@ -81,6 +81,8 @@ def _json(text: str) -> Any:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_float=_float)
     except json.JSONDecodeError as error:
         raise _invalid(NO_JSON, f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except ValueError as error:
+        raise _invalid(NO_JSON, str(error).partition(";")[0]) from None  # more digits than Python takes
     except RecursionError:
         raise _too_deep() from None
 

@@ -51,11 +51,7 @@ def is_number(value: Any) -> bool:
 
 def is_whole(value: Any) -> bool:
     """A number without a fraction."""
-    return is_number(value) and value == int(value) if not _endless(value) else False
-
-
-def _endless(value: Any) -> bool:
-    return isinstance(value, float) and value in (float("inf"), float("-inf"))
+    return is_number(value) and (isinstance(value, int) or value.is_integer())
 
 
 def _typed(name: str, fits: Callable[[Any], bool]) -> Check:
