@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from definition_scene import LARGE
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.workflows.graph import mermaid, svg
@@ -91,7 +91,6 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
     return {"QueryLanguage": language, **body}
 
 
-@settings(max_examples=40)
 @given(machines())
 def test_a_machine_made_by_the_rules_is_accepted(document: dict[str, Any]) -> None:
     plain = json.loads(json.dumps(document))
