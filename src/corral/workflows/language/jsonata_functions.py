@@ -68,15 +68,17 @@ def _append(first: Any, second: Any) -> Any:
 
 
 def _spread(value: Any) -> Any:
-    found = Utils.create_sequence()
-    for one in value if isinstance(value, list) else [value]:
-        if not isinstance(one, dict):
-            if not isinstance(value, list):
-                return value
-            found.append(one)
-            continue
-        running().bounds.items(len(one), each=280)
-        found.extend({key: inner} for key, inner in one.items())
+    if isinstance(value, dict):
+        running().bounds.items(len(value), each=280)
+        return Utils.create_sequence_from_iter({key: one} for key, one in value.items())
+    if not isinstance(value, list):
+        return value
+    if not value:
+        return Utils.create_sequence()
+    found: list[Any] = []
+    for one in value:
+        inner = _spread(one)
+        found += inner if isinstance(inner, list) else [inner]
     return found
 
 

@@ -1,7 +1,8 @@
 """The library that reads and evaluates JSONata, as it is used here. Import it from here only, and only where it is needed.
 
-Two things of it are put right where it is loaded: it raises Python's recursion limit for the whole process, which is set back;
-and it makes regular expressions from date pictures, which others wrote: they are matched in bounded time like all others.
+Three things of it are put right where it is loaded: it raises Python's recursion limit for the whole process, which is set back;
+it makes regular expressions from date pictures, which others wrote: they are matched in bounded time like all others; and it takes
+null for what is missing where functions are called with it.
 """
 
 from __future__ import annotations
@@ -39,3 +40,7 @@ _dates.re = SimpleNamespace(
     sub=lambda _special, _replacement, literal: re.escape(literal),
     IGNORECASE=re.IGNORECASE,
 )
+
+
+_symbol_of = Signature.get_symbol
+Signature.get_symbol = lambda self, value: "l" if value is Utils.NULL_VALUE else _symbol_of(self, value)
