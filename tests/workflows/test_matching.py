@@ -90,6 +90,8 @@ EVENT: dict[str, Any] = {
         ({"detail": {"total": {"deeper": [{"exists": False}]}}}, True),
         ({"$or": [{"source": ["x"]}, {"detail": {"count": [3]}}]}, True),
         ({"$or": [{"source": ["x"]}, {"detail": {"count": [4]}}]}, False),
+        ({"$or": [None]}, False),
+        ({"$or": [{"exists": False}]}, True),
         ({"source": ["shop.orders"], "detail": {"$or": [{"count": [1]}, {"total": [{"numeric": [">", 1]}]}]}}, True),
     ],
 )

@@ -35,12 +35,23 @@ def matches(pattern: Mapping[str, Any], event: Any) -> bool:
 
 
 def _field_matches(name: str, wanted: Any, event: Mapping[str, Any]) -> bool:
-    if name == _OR and isinstance(wanted, list):
+    if _are_alternatives(name, wanted):
         return any(matches(one, event) for one in wanted)
     if isinstance(wanted, dict):
         return matches(wanted, event.get(name))
     found = list(_leaves(event[name])) if name in event else []
     return any(_rule_matches(rule, found) for rule in wanted)
+
+
+def _are_alternatives(name: str, wanted: Any) -> bool:
+    """Whether this is an `$or` of patterns; otherwise it is a field that happens to have that name."""
+    if name != _OR or not isinstance(wanted, list) or not wanted:
+        return False
+    return all(isinstance(one, dict) and not _is_rule(one) for one in wanted)
+
+
+def _is_rule(one: dict[str, Any]) -> bool:
+    return len(one) == 1 and next(iter(one)) in {"exists", *_OPERATORS}
 
 
 def _leaves(value: Any) -> Iterator[Scalar]:
@@ -204,7 +215,7 @@ def _check_object(pattern: dict[str, Any], pointer: str, depth: int) -> int:
     combinations = 1
     for name, wanted in pattern.items():
         at = f"{pointer}/{_escaped(name)}"
-        if name == _OR and isinstance(wanted, list) and wanted and all(isinstance(one, dict) for one in wanted):
+        if _are_alternatives(name, wanted):
             combinations *= sum(_check_object(one, f"{at}/{index}", depth + 1) for index, one in enumerate(wanted))
         elif isinstance(wanted, dict):
             combinations *= _check_object(wanted, at, depth + 1)
