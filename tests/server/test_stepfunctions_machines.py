@@ -73,6 +73,16 @@ async def test_variables_that_states_refer_to_are_named(sfn):
     assert (await sfn.describe_state_machine(stateMachineArn=arn))["variableReferences"] == {"B": ["x"]}
 
 
+async def test_a_long_definition_is_described_as_well(sfn):
+    definition = flow(
+        {"Type": "Pass", "Assign": {"x": 1}}, {"Type": "Pass", "Parameters": {"y.$": "$x", "z": "z" * 20_000}}
+    )
+    arn = await sfn.machine(definition=definition)
+    for _ in range(2):
+        shown = await sfn.describe_state_machine(stateMachineArn=arn)
+        assert (shown["variableReferences"], shown["definition"]) == ({"B": ["x"]}, definition)
+
+
 async def test_updates_versions_and_aliases(sfn):
     arn = await sfn.machine()
     first = await sfn.update_state_machine(stateMachineArn=arn, definition=WAITS, publish=True, versionDescription="w")

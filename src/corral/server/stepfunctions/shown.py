@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +17,9 @@ from corral.workflows.state_machine import Encryption, Logging, Setup
 Describe = Callable[[Asked, Setup], Awaitable[dict[str, Any]]]
 """The definition and the variables that its states refer to, unless only metadata is asked for."""
 
+_SHORT = 16_384
+"""Characters that are looked through within a few milliseconds."""
+_KNOWN_MAX = 256
 _ROLE = re.compile(r"arn:aws[\w-]*:iam::\d*:role/.+")
 _LOG_GROUP = re.compile(r"arn:aws[\w-]*:logs:[\w-]*:\d*:log-group:.+")
 
@@ -25,18 +30,33 @@ class Definitions:
     def __init__(self, catalog: Catalog) -> None:
         """The catalog has the texts."""
         self._catalog = catalog
+        self._references: OrderedDict[str, dict[str, list[str]]] = OrderedDict()
 
     async def described(self, asked: Asked, setup: Setup) -> dict[str, Any]:
         """The definition to the letter, and the variables that its states refer to."""
         if asked.body.get("includedData") == "METADATA_ONLY":
             return {}
-        from corral.workflows.language.document import document_of  # noqa: PLC0415 - heavy
-        from corral.workflows.language.reading import machine_of  # noqa: PLC0415 - heavy
-        from corral.workflows.language.references import variable_references  # noqa: PLC0415 - heavy
-
         text = await self._catalog.definition(asked.tenant, setup.digest)
-        references = variable_references(machine_of(document_of(text)))
+        references = await self._referred(setup.digest, text)
         return {"definition": text, **({"variableReferences": references} if references else {})}
+
+    async def _referred(self, digest: str, text: str) -> dict[str, list[str]]:
+        """A digest names one text forever, so what it refers to is found once; in a thread where the text is long."""
+        known = self._references.get(digest)
+        if known is None:
+            known = _references(text) if len(text) <= _SHORT else await asyncio.to_thread(_references, text)
+            self._references[digest] = known
+            if len(self._references) > _KNOWN_MAX:
+                self._references.popitem(last=False)
+        return known
+
+
+def _references(text: str) -> dict[str, list[str]]:
+    from corral.workflows.language.document import document_of  # noqa: PLC0415 - heavy
+    from corral.workflows.language.reading import machine_of  # noqa: PLC0415 - heavy
+    from corral.workflows.language.references import variable_references  # noqa: PLC0415 - heavy
+
+    return variable_references(machine_of(document_of(text)))
 
 
 def described_setup(setup: Setup) -> dict[str, Any]:
