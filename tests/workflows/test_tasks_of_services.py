@@ -12,6 +12,7 @@ from corral.errors import ConfigError
 from corral.workflows.builder import Workflow
 from corral.workflows.machine.happening import TaskSucceeded
 from corral.workflows.machine.run import Behalf
+from corral.workflows.tasks.jobs import job_id_of
 
 START = "arn:aws:states:::states:startExecution"
 
@@ -84,6 +85,43 @@ async def test_what_a_task_says_is_heard_while_it_runs(build):
     assert told[0] == "first"
     assert {"progress": {"fraction": 0.5, "message": "half way"}} in told
     assert (await over(service, info)).output == "firstlast"
+
+
+async def test_a_task_that_waits_for_a_signal_gives_its_worker_back(build):
+    app, steps = App(), []
+
+    @app.entrypoint(name="patient")
+    async def patient(payload, context):
+        first = await context.step("look", look, payload["x"])
+        return [first, await context.wait_for("go")]
+
+    @app.function
+    async def waits(event, context):
+        return await context.wait_for("go")
+
+    async def look(x):
+        steps.append(x)
+        return x + 1
+
+    service = await build(app)
+    agent = await begun(service, task("corral:agent:patient", {"x": 1}))
+    function = await begun(service, task("corral:function:waits"))
+    for info, output in ((agent, [2, "on"]), (function, "on")):
+        (work,) = await service.flowing.engine.open_jobs("default", info.id)
+        job_id, moved = job_id_of(work.token), asyncio.Event()
+        async with asyncio.timeout(20):
+            async for news in service.flowing.engine.follow("default", info.id):
+                if getattr(news, "type", "") == "TaskStarted":
+                    break
+            follower = await service.hub.follow("default", job_id, moved.set, events=False)
+            while follower.info.status != "waiting":
+                await moved.wait()
+                moved.clear()
+            follower.close()
+        await service.desk.signal("default", job_id, "go", "on")
+        ended = await over(service, info)
+        assert (ended.status, ended.output) == ("SUCCEEDED", output)
+    assert steps == [1], "what was done before the wait is not done again"
 
 
 # -- tools
