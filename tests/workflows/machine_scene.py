@@ -191,6 +191,38 @@ class Scene:
         return [event.type for event in self.history]
 
 
+# -- definitions ------------------------------------------------------------------------------------------------------
+
+ECHO = "corral:function:echo"
+
+
+def machine(**states: dict[str, Any]) -> dict[str, Any]:
+    return {"StartAt": next(iter(states)), "States": states}
+
+
+def task(**fields: Any) -> dict[str, Any]:
+    return {"Type": "Task", "Resource": ECHO, **({} if "Next" in fields else {"End": True}), **fields}
+
+
+def passing(**fields: Any) -> dict[str, Any]:
+    return {"Type": "Pass", **({} if "Next" in fields else {"End": True}), **fields}
+
+
+def each(body: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"Type": "Map", "ItemProcessor": machine(One=body), "End": True, **fields}
+
+
+def failing(error: str, cause: str = "why") -> Any:
+    def do(_order: StartTask) -> Any:
+        raise StateFailed(error, cause)
+
+    return do
+
+
+def open_token(scene: Scene, index: int = 0) -> str:
+    return list(scene.open)[index]
+
+
 # -- the recorded cases, where they lie ------------------------------------------------------------------------------
 
 RECORDED = Path(__file__).parents[3] / "shared" / "conformance" / "asl"
