@@ -239,6 +239,7 @@ async def test_an_empty_body_is_an_empty_object_and_null_is_nothing(step_functio
     for body in (b"", b'{"maxResults": null}'):
         answer = await step_functions.client.post("/", content=body, headers=headers)
         assert (answer.status_code, answer.json()) == (200, {"activities": []})
+        assert answer.headers["x-amzn-requestid"] == answer.headers["x-request-id"]
 
 
 async def test_nobody_without_a_key(step_functions):

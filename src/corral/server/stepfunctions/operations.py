@@ -89,6 +89,7 @@ class StepFunctions:
             raise NotFound(
                 "There is nothing at / but AWS's JSON protocols: the header X-Amz-Target names an operation."
             )
+        request.response_headers.append((b"x-amzn-requestid", request.context.request_id.encode("latin-1", "replace")))
         service, _, name = target.partition(".")
         work = self._work.get(name) if service == SERVICE else None
         if work is None:
