@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from corral.testing.contracts.executions import (
-    ExecutionListContract,
-    FrameContract,
-    MoveContract,
-    TaskContract,
-    TimeContract,
-)
+from corral.testing.contracts.execution_tasks import ExecutionListContract, TaskContract, TimeContract
+from corral.testing.contracts.executions import FrameContract, MoveContract
 
 
 class OnSqlite:
