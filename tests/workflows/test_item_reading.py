@@ -6,6 +6,9 @@ import csv
 import gzip
 import io
 import json
+import sys
+from datetime import date
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from corral.workflows.distributed import elements as elements_module
 from corral.workflows.distributed import lines as lines_module
+from corral.workflows.distributed import reading as reading_module
 from corral.workflows.distributed.faults import ItemsFailed, ObjectFailed
 from corral.workflows.distributed.objects import ObjectInfo, Shelves
 from corral.workflows.distributed.reading import given as given_items
@@ -245,7 +249,34 @@ async def test_an_inventory_names_its_files():
         )
 
 
-async def test_what_cannot_be_read_says_so():
+async def test_rows_of_columns_where_their_package_is_there(monkeypatch):
+    class ArrowException(Exception):
+        pass
+
+    class Batch(list):
+        def to_pylist(self):
+            return list(self)
+
+    class ParquetFile:
+        def __init__(self, file):
+            if file.read() != b"columns":
+                raise ArrowException("no magic bytes")
+
+        def iter_batches(self, batch_size):
+            return iter([Batch([{"n": 1}, {"n": date(2026, 1, 2)}]), Batch([{"n": None}])])
+
+    monkeypatch.setitem(sys.modules, "pyarrow", SimpleNamespace(ArrowException=ArrowException))
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", SimpleNamespace(ParquetFile=ParquetFile))
+    assert await values("columns", input_type="PARQUET") == [{"n": 1}, {"n": "2026-01-02"}, {"n": None}]
+    with pytest.raises(ItemsFailed, match="not PARQUET: no magic bytes"):
+        await values("rows", input_type="PARQUET")
+    monkeypatch.setattr(reading_module, "PARQUET_MAX", 3)
+    with pytest.raises(ItemsFailed, match="may have 3 bytes"):
+        await values("columns", input_type="PARQUET")
+
+
+async def test_what_cannot_be_read_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ItemsFailed, match="pyarrow"):
         await values("x", input_type="PARQUET")
     with pytest.raises(ItemsFailed, match="cannot be read"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -204,20 +207,20 @@ async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def _parquet(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
-    try:
-        import pyarrow.parquet  # type: ignore[import-not-found]  # noqa: PLC0415 - not everybody's: large, and only for this
+    """Rows; what JSON does not know, such as a day, is its text."""
+    try:  # not everybody's: large, and only for this
+        pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     except ImportError:
         raise ItemsFailed("PARQUET files need the package pyarrow: install it, or write CSV or JSONL.") from None
-    import io  # noqa: PLC0415 - as above
-
     body = bytearray()
     async for piece in pieces:
         body += piece
         if len(body) > PARQUET_MAX:
             raise ItemsFailed(f"A PARQUET file may have {PARQUET_MAX} bytes; this one has more.")
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(bytes(body)))
-        for batch in file.iter_batches(batch_size=1000):
+        file = await asyncio.to_thread(parquet.ParquetFile, io.BytesIO(bytes(body)))
+        batches = file.iter_batches(batch_size=1000)
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             for row in batch.to_pylist():
                 yield json.loads(json.dumps(row, default=str))
     except pyarrow.ArrowException as error:
