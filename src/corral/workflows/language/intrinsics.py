@@ -16,10 +16,15 @@ import msgspec
 from corral.workflows.failing import INTRINSIC, RUNTIME, StateFailed
 from corral.workflows.language import paths
 from corral.workflows.language.intrinsic_functions import FUNCTIONS, IntrinsicRefused, Template
+from corral.workflows.language.kept import Kept
 from corral.workflows.language.path_reading import PathInvalid, read_path
 from corral.workflows.language.scope import Scope
 
 TEXT_MAX = 10_000
+SHORT = 100
+"""Characters of a call, as many have: those are looked up the quickest way."""
+KEPT_MAX = 100_000
+"""Characters of all longer calls that are kept read."""
 NESTED_MAX = 10
 ARGUMENTS_MAX = 1_000
 
@@ -91,9 +96,12 @@ def _made(read: Call, scope: Scope) -> Any:
         raise
 
 
-@lru_cache(maxsize=4096)
 def read_call(text: str) -> Call:
     """Read a call. Raises `CallInvalid`; the same text is read once."""
+    return _short(text) if len(text) <= SHORT else _kept.get(text)
+
+
+def _read(text: str) -> Call:
     if len(text) > TEXT_MAX:
         raise CallInvalid(f"A call has at most {TEXT_MAX} characters.")
     reader = _Reader(text)
@@ -101,6 +109,10 @@ def read_call(text: str) -> Call:
     if reader.at != len(text):
         raise CallInvalid(f"Unexpected text at {reader.at}: {text[reader.at :]!r}")
     return read
+
+
+_short = lru_cache(maxsize=2048)(_read)
+_kept = Kept(_read, characters=KEPT_MAX)
 
 
 class _Reader:

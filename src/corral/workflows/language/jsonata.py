@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -19,6 +16,7 @@ from msgspec import UNSET
 
 from corral.workflows.failing import QUERY_EVALUATION, StateFailed
 from corral.workflows.language import regexes
+from corral.workflows.language.kept import Kept
 from corral.workflows.language.paths import as_text
 from corral.workflows.language.scope import Scope
 
@@ -153,39 +151,10 @@ class _Unsupported(Exception):
     """The result is no JSON."""
 
 
-class _Kept:
-    """Expressions that were read, as long as they are few: trees are much larger than texts."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._all: OrderedDict[str, _Read] = OrderedDict()
-        self._size = 0
-
-    def get(self, text: str, read: Callable[[str], _Read]) -> _Read:
-        """The one kept, or what `read` makes of it."""
-        with self._lock:
-            found = self._all.get(text)
-            if found is not None:
-                self._all.move_to_end(text)
-                return found
-        made = read(text)
-        with self._lock:
-            if text not in self._all:
-                self._all[text] = made
-                self._size += len(text)
-            while self._size > KEPT_MAX and len(self._all) > 1:
-                gone, _read = self._all.popitem(last=False)
-                self._size -= len(gone)
-        return made
-
-
-_kept = _Kept()
-
-
 def _read(text: str) -> _Read:
     if len(text) > TEXT_MAX:
         raise Unreadable(f"A JSONata expression has at most {TEXT_MAX} characters.")
-    return _kept.get(text, _parsed)
+    return _kept.get(text)
 
 
 def _parsed(text: str) -> _Read:
@@ -211,6 +180,9 @@ def _parsed(text: str) -> _Read:
         fields=frozenset(fields) if len(fields) == uses else None,
         names=tuple(code[1:].split(".")) if _PLAIN.fullmatch(code) else (),
     )
+
+
+_kept = Kept(_parsed, characters=KEPT_MAX)
 
 
 def _pattern(text: str, flags: Any) -> regexes.Pattern:

@@ -12,9 +12,14 @@ from typing import Any
 import msgspec
 
 from corral.workflows.language import path_steps
+from corral.workflows.language.kept import Kept
 from corral.workflows.language.path_steps import Step, Test
 
 TEXT_MAX = 10_000
+SHORT = 100
+"""Characters of a path, as most have: those are looked up the quickest way."""
+KEPT_MAX = 100_000
+"""Characters of all longer paths that are kept read."""
 NESTED_MAX = 50
 
 _ROOT = re.compile(r"\$\$|\$(?P<variable>[^\W\d]\w*)?")
@@ -53,9 +58,12 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
         return self.keys is not None and self.function is None
 
 
-@lru_cache(maxsize=4096)
 def read_path(text: str) -> Path:
     """Read a path. Raises `PathInvalid`; the same text is read once."""
+    return _short(text) if len(text) <= SHORT else _kept.get(text)
+
+
+def _read(text: str) -> Path:
     if len(text) > TEXT_MAX:
         raise PathInvalid(f"A path has at most {TEXT_MAX} characters.")
     reader = _Reader(text)
@@ -63,6 +71,10 @@ def read_path(text: str) -> Path:
     if reader.at != len(text):
         raise PathInvalid(f"Unexpected character at {reader.at}: {text[reader.at :]!r}")
     return path
+
+
+_short = lru_cache(maxsize=2048)(_read)
+_kept = Kept(_read, characters=KEPT_MAX)
 
 
 class _Reader:

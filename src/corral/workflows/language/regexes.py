@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any
 
 from corral.workflows.language import regex_program
 from corral.workflows.language.regex_program import PatternInvalid, Program
@@ -20,6 +19,8 @@ TEXT_MAX = 2_000
 """Characters of one pattern."""
 STEPS_MAX = 250_000
 """Steps over one text, before it is given up."""
+LINEAR = (0, 1)
+"""The growth of a pattern that goes over a text once."""
 CHARACTERS_A_STEP = 4
 """Characters that are looked at in the time of one step, where a match cannot begin."""
 CHEAP = 2_000_000
@@ -62,10 +63,9 @@ class Match:
 class Pattern:
     """A pattern that was read once. Its methods raise `TooMuch` instead of taking long."""
 
-    def __init__(self, standard: re.Pattern[str], program: Program | None, *, degree: int, factor: int) -> None:
+    def __init__(self, standard: re.Pattern[str], *, degree: int, factor: int) -> None:
         """`degree` and `factor`: how the standard engine's cost may grow with the text's length; a degree below zero: without measure."""
         self._standard = standard
-        self._program = program
         self._degree = degree
         self._factor = factor
 
@@ -78,7 +78,7 @@ class Pattern:
         if self._is_cheap(text):
             found = self._standard.fullmatch(text)
             return _of(found, text) if found is not None else None
-        spans, _left = self._run(text, 0, STEPS_MAX, full=True)
+        spans, _left = _run(self._program(), text, 0, STEPS_MAX, full=True)
         return None if spans is None else Match(text, spans)
 
     def finditer(self, text: str) -> Iterator[Match]:
@@ -87,13 +87,13 @@ class Pattern:
             for found in self._standard.finditer(text):
                 yield _of(found, text)
             return
-        at, left = 0, STEPS_MAX
+        program, at, left = self._program(), 0, STEPS_MAX
         while at <= len(text):
-            start = at if self._program is None else self._program.next_start(text, at)
+            start = program.next_start(text, at)
             at, left = start, left - (start - at) // CHARACTERS_A_STEP
             if at > len(text):
                 return
-            spans, left = self._run(text, at, left)
+            spans, left = _run(program, text, at, left)
             if spans is None:
                 at += 1
                 continue
@@ -121,17 +121,27 @@ class Pattern:
         return [*made, text[at:]]
 
     def _is_cheap(self, text: str) -> bool:
-        return self._program is None or (
-            self._degree >= 0 and self._factor * max(1, len(text)) ** (self._degree + 1) <= CHEAP
-        )
+        if (self._degree, self._factor) == LINEAR:
+            return True
+        return self._degree >= 0 and self._factor * max(1, len(text)) ** (self._degree + 1) <= CHEAP
 
-    def _run(self, text: str, at: int, steps: int, *, full: bool = False) -> tuple[tuple[int, ...] | None, int]:
-        if self._program is None or steps <= 0:
-            raise TooMuch
-        spans, left = self._program.match(text, at, steps, full=full)
-        if left <= 0:
-            raise TooMuch
-        return spans, left - 1
+    def _program(self) -> Program:
+        return _program_of(self._standard.pattern, self._standard.flags & (re.IGNORECASE | re.MULTILINE))
+
+
+@lru_cache(maxsize=32)
+def _program_of(text: str, flags: int) -> Program:
+    """Programs are much larger than patterns: few are kept."""
+    return regex_program.program_of(regex_program.tree_of(text, flags))
+
+
+def _run(program: Program, text: str, at: int, steps: int, *, full: bool = False) -> tuple[tuple[int, ...] | None, int]:
+    if steps <= 0:
+        raise TooMuch
+    spans, left = program.match(text, at, steps, full=full)
+    if left <= 0:
+        raise TooMuch
+    return spans, left - 1
 
 
 def _of(found: re.Match[str], text: str) -> Match:
@@ -146,14 +156,9 @@ def compiled(text: str, *, ignore_case: bool = False, multiline: bool = False) -
     flags = (re.IGNORECASE if ignore_case else 0) | (re.MULTILINE if multiline else 0)
     written = re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", text)
     try:
-        tree: Any = regex_program.tree_of(written, flags)
-        degree, factor = regex_program.growth_of(tree)
-        linear = degree == 0 and factor == 1
-        return Pattern(
-            re.compile(written, flags),
-            None if linear else regex_program.program_of(tree),
-            degree=degree,
-            factor=factor,
-        )
+        degree, factor = regex_program.growth_of(regex_program.tree_of(written, flags))
+        if (degree, factor) != LINEAR:
+            _program_of(written, flags)  # where it cannot be run here, that is said now
+        return Pattern(re.compile(written, flags), degree=degree, factor=factor)
     except (re.error, RecursionError, OverflowError) as error:
         raise PatternInvalid(f"This is no regular expression: {error}") from None
