@@ -115,7 +115,8 @@ def test_aliases_are_described_too():
 PARTS = {
     "jobs": "^/v1/(jobs|queues|schedules|callbacks|batches|workers|signals)",
     "memory and sessions": "^/v1/(memory|sessions|session-tiers|actors)",
-    "the rest of v1": "^/v1/(?!jobs|queues|schedules|callbacks|batches|workers|signals|memory|sessions|session-tiers|actors)",
+    "workflows": "^/v1/(workflows|executions|approvals|events)",
+    "the rest of v1": "^/v1/(?!jobs|queues|schedules|callbacks|batches|workers|signals|memory|sessions|session-tiers|actors|workflows|executions|approvals|events)",
     "all beside": "^/(?!v1/)",
 }
 
