@@ -65,7 +65,7 @@ class StepFunctions:
     def route(self) -> Route:
         """`POST /`."""
         targets = [f"{SERVICE}.{name}" for name in sorted(self._work)]
-        target = Param(_TARGET.decode(), "header", "The operation.", {"type": "string", "enum": targets}, required=True)
+        target = Param(_TARGET.decode(), "header", "The operation.", {"type": "string", "enum": targets})
         return Route(
             method="POST",
             path="/",
@@ -78,6 +78,7 @@ class StepFunctions:
             answers={
                 200: Answer("The operation is done", {"type": "object"}, AWS_JSON.decode()),
                 400: Answer("The operation is refused", _FAULT, AWS_JSON.decode()),
+                404: Answer("No operation is named"),
             },
         )
 
