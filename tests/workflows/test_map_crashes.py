@@ -13,6 +13,8 @@ from corral.backends.open import open_stores
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import StoreUnavailable
 from corral.workflows.distributed import ending, filling, runner
+from corral.workflows.distributed.children import Chunks
+from corral.workflows.distributed.faults import ItemsFailed
 from corral.workflows.execution import Work
 from corral.workflows.store import ExecutionQuery
 from ready import ready_url
@@ -124,6 +126,50 @@ async def test_another_worker_goes_on_where_one_was_killed(stores, url):
         run = await second.map_run(info)
         assert run.children.succeeded == run.children.total == 120
     await other.stop()
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+@pytest.mark.parametrize("batcher", [None, {"MaxItemsPerBatch": 1}])
+async def test_a_child_whose_input_is_gone_fails_by_itself(stores, monkeypatch, kind, batcher):
+    real = Chunks.read
+
+    async def read(self, index):
+        if index == 1:
+            raise ItemsFailed("it is gone")
+        return await real(self, index)
+
+    monkeypatch.setattr(Chunks, "read", read)
+    async with scene_on(stores) as scene:
+        more = {} if batcher is None else {"ItemBatcher": batcher}
+        info = await scene.run(
+            mapped(kind=kind, ItemsPath="$.items", ToleratedFailureCount=1, **more), {"items": [1, 2, 3]}
+        )
+        assert info.status == "SUCCEEDED"
+        failed = info.output[1]
+        assert (failed["Status"], failed["Cause"], failed["InputDetails"]) == (
+            "FAILED",
+            "it is gone",
+            {"Included": False},
+        )
+        assert (await scene.map_run(info)).children.failed == 1
+
+
+async def test_children_that_never_came_to_be_are_aborted_with_their_map_run(stores, monkeypatch):
+    async with scene_on(stores) as scene:
+
+        async def unborn(request):
+            raise StoreUnavailable("not now")
+
+        scene.place.attach(SimpleNamespace(**{**{one: getattr(scene.engine, one) for one in HOST}, "start": unborn}))
+        begun = await scene.start(
+            mapped(WAITING, ItemsPath="$.items", ItemBatcher={"MaxItemsPerBatch": 2}), {"items": [1, 2, 3]}
+        )
+        async with asyncio.timeout(20):
+            while not (runs := await scene.desk.of_execution("acme", begun.id)) or runs[0].children.running < 2:  # noqa: ASYNC110 - the store has no event of ours
+                await asyncio.sleep(0.01)
+        await scene.engine.stop("acme", begun.id)
+        run = await scene.map_run(begun)
+        assert (run.status, run.children.aborted, run.items.aborted) == ("ABORTED", 2, 3)
 
 
 async def test_two_workers_share_the_work(stores, url):

@@ -76,6 +76,16 @@ def is_earlier(info: ExecutionInfo, child: Child, run: MapRun) -> bool:
     return info.redrives < child.attempt and info.started_at < (run.redriven_at or 0.0)
 
 
+async def weight(place: Place, run: MapRun, errand: Errand, index: int) -> int:
+    """Of how many items a child is; one whose input is gone counts as one."""
+    if errand.plan.batching is None:
+        return 1
+    try:
+        return (await place.chunks(run).read(index)).items
+    except ItemsFailed:
+        return 1
+
+
 async def run_express(place: Place, run: MapRun, errand: Errand, child: Child) -> ChildOutcome:
     """An express child from start to end, in this process."""
     try:
@@ -103,7 +113,7 @@ def _lost(place: Place, errand: Errand, run: MapRun, child: Child, why: str) -> 
 async def stop_child(place: Place, run: MapRun, errand: Errand, child: Child) -> ChildOutcome:
     """End a child now."""
     arn = child_arn(errand, run, child.index)
-    items = 1 if errand.plan.batching is None else (await place.chunks(run).read(child.index)).items
+    items = await weight(place, run, errand, child.index)
     if errand.plan.execution_type == "EXPRESS":
         return aborted(arn, child.index, items, place.now())
     try:

@@ -93,7 +93,7 @@ async def exported(place: Place, run: MapRun, errand: Errand) -> dict[str, Any]:
         async for index in _never_begun(place, run):
             await files.add("PENDING", await _pending(place, run, errand, index))
         return await files.close()
-    except (ObjectFailed, ItemsFailed) as failure:
+    except ObjectFailed as failure:
         raise StateFailed(RESULT_WRITER, str(failure)) from failure
 
 
@@ -175,8 +175,7 @@ async def _told(place: Place, run: MapRun, errand: Errand, index: int, record: R
     """A child in full."""
     told: dict[str, Any] = {
         "ExecutionArn": record.arn,
-        "Input": await _input(place, run, index),
-        "InputDetails": {"Included": True},
+        **await _input(place, run, index),
         "Name": record.arn.rpartition(":")[2] if ":express:" not in record.arn else record.arn.split(":")[-2],
         "RedriveCount": record.redrives,
         "RedriveStatus": "NOT_REDRIVABLE" if record.status == "SUCCEEDED" else "REDRIVABLE_BY_MAP_RUN",
@@ -201,17 +200,20 @@ async def _pending(place: Place, run: MapRun, errand: Errand, index: int) -> dic
     name = child_name(run.id, index)
     return {
         "ExecutionArn": f"{errand.machine_arn.replace(':stateMachine:', ':execution:', 1)}:{name}",
-        "Input": await _input(place, run, index),
-        "InputDetails": {"Included": True},
+        **await _input(place, run, index),
         "Name": name,
         "StateMachineArn": errand.machine_arn,
         "Status": "PENDING",
     }
 
 
-async def _input(place: Place, run: MapRun, index: int) -> str:
-    child = await place.chunks(run).read(index)
-    return msgspec.json.encode(child.input).decode()
+async def _input(place: Place, run: MapRun, index: int) -> dict[str, Any]:
+    """What a child began with, unless somebody removed it."""
+    try:
+        child = await place.chunks(run).read(index)
+    except ItemsFailed:
+        return {"InputDetails": {"Included": False}}
+    return {"Input": msgspec.json.encode(child.input).decode(), "InputDetails": {"Included": True}}
 
 
 def day_of(at: float) -> str:

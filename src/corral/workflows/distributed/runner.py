@@ -14,7 +14,7 @@ import msgspec
 
 from corral.errors import Overloaded, StoreUnavailable
 from corral.jobs.bell import Bell
-from corral.workflows.distributed.beginning import begin_all, is_earlier, run_express
+from corral.workflows.distributed.beginning import begin_all, is_earlier, run_express, weight
 from corral.workflows.distributed.desk import forget
 from corral.workflows.distributed.ending import EXCEEDED, finish
 from corral.workflows.distributed.filling import LOOK_S, fill, say_read
@@ -162,7 +162,7 @@ class MapRunner:
             rows = await place.store.children(child.tenant, run_id, after=index - 1, limit=1)
             if not rows or rows[0].index != index or is_earlier(child, rows[0], run):
                 return
-        items = 1 if errand_of(run).plan.batching is None else (await place.chunks(run).read(index)).items
+        items = await weight(place, run, errand_of(run), index)
         known = await place.store.settle(
             child.tenant, run_id, [outcome_of(child, index, items, place.now())], now=place.now()
         )
