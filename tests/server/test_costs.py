@@ -105,7 +105,9 @@ async def test_what_is_older_than_it_is_kept_goes_with_the_sweeps(build):
     app.entrypoint(lambda payload: payload)
     service = await build(app)
     ledger = service.stores.ledger
-    old = LedgerEntry(id="e-1", tenant="default", provider="sim", model="sim/small", usage=Usage(), cost_usd=1.0, at=1.0)
+    old = LedgerEntry(
+        id="e-1", tenant="default", provider="sim", model="sim/small", usage=Usage(), cost_usd=1.0, at=1.0
+    )
     await ledger.write([old])
     assert await ledger.spend("default", SpendQuery())
     assert await service._what_expires()["costs"]() == 1

@@ -25,7 +25,13 @@ from corral.workflows.language.resource import resource_of
 def test_a_resource_is_taken_apart(text, service, action, name, pattern, is_integration):
     found = resource_of(text)
     assert found is not None
-    assert (found.text, found.service, found.action, found.name, found.pattern) == (text, service, action, name, pattern)
+    assert (found.text, found.service, found.action, found.name, found.pattern) == (
+        text,
+        service,
+        action,
+        name,
+        pattern,
+    )
     assert found.is_integration is is_integration
 
 

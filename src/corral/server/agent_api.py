@@ -1,11 +1,11 @@
-"""What the addresses of agents' runs and of approvals say of themselves in `GET /openapi.json`."""
+"""What the addresses of agents' runs say of themselves in `GET /openapi.json`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from corral.agents.store import APPROVAL_STATES, RUN_STATES
-from corral.server.agent_shown import NOTE_MAX, STEP_MAX
+from corral.agents.store import RUN_STATES
+from corral.server.agent_shown import STEP_MAX
 from corral.server.job_schemas import TIME, objects
 from corral.server.routes import ID_PATTERN, Answer, Param
 from corral.server.session_api import Described
@@ -25,7 +25,6 @@ _COST: Schema = {
 }
 _OBJECT: Schema = {"type": "object"}
 _RUN_STATUS: Schema = {"enum": list(RUN_STATES)}
-_APPROVAL_STATUS: Schema = {"enum": list(APPROVAL_STATES)}
 _USAGE = objects(dict.fromkeys(("input", "cache_read", "cache_write", "output", "reasoning"), _COUNT))
 
 _RUN = objects(
@@ -52,27 +51,6 @@ _RUN = objects(
         "message": {**_TEXT_OR_NULL, "description": "Why it failed."},
     },
     optional=("output", "message"),
-)
-_APPROVAL = objects(
-    {
-        "id": _TEXT,
-        "run_id": _TEXT,
-        "agent": _TEXT,
-        "session_id": _TEXT_OR_NULL,
-        "user_id": {**_TEXT_OR_NULL, "description": "For whom the run works."},
-        "job_id": _TEXT_OR_NULL,
-        "tool": _TEXT,
-        "input": _OBJECT,
-        "message": _TEXT,
-        "rule": {**_TEXT, "description": "Which rule wants it."},
-        "status": _APPROVAL_STATUS,
-        "asked_at": TIME,
-        "expires_at": _TIME_OR_NULL,
-        "decided_at": _TIME_OR_NULL,
-        "by": _TEXT_OR_NULL,
-        "note": _TEXT_OR_NULL,
-        "changed_input": {"type": ["object", "null"], "description": "What the tool is called with instead."},
-    }
 )
 _RESULT = objects(
     {
@@ -138,17 +116,6 @@ _FORK: Schema = {
     "not": {"required": ["prompt", "messages"]},
     "additionalProperties": False,
 }
-_DECISION: Schema = {
-    "type": "object",
-    "properties": {
-        "decision": {"enum": ["approve", "refuse"]},
-        "note": {"type": ["string", "null"], "maxLength": NOTE_MAX, "description": "Why; the model reads a refusal's."},
-        "input": {"type": ["object", "null"], "description": "With `approve`: call the tool with this instead."},
-    },
-    "required": ["decision"],
-    "anyOf": [{"properties": {"decision": {"const": "approve"}}}, {"properties": {"input": {"type": "null"}}}],
-    "additionalProperties": False,
-}
 
 _CALLER = (
     Param("idempotency-key", "header", "Requests with the same key are one run.", _HEADER_ID),
@@ -161,7 +128,6 @@ _CALLER = (
         {"type": "string", "enum": ["enqueue", "reject", "interrupt", "rollback"]},
     ),
 )
-_PERSON = Param("x-user-id", "header", "Who answers.", _HEADER_ID)
 _LIMIT = Param("limit", schema={"type": "integer", "minimum": 1, "maximum": 1000}, description="Items on a page.")
 _CURSOR = Param(
     "cursor",
@@ -171,7 +137,6 @@ _CURSOR = Param(
 _AGENT = Param("agent", description="Only of this agent.", schema=_WORD)
 _NO_AGENT = Answer("There is no such agent, or it is not one that runs can be begun of.")
 _NO_RUN = Answer("There is no such run.")
-_NO_APPROVAL = Answer("Nobody was asked for such an approval.")
 _BUSY = Answer("Somebody works on it, or it is over.")
 
 

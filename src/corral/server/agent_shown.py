@@ -9,11 +9,7 @@ import msgspec
 
 from corral.agents.event import ApprovalAsked, Finished
 from corral.agents.store import (
-    APPROVAL_STATES,
     RUN_STATES,
-    Approval,
-    ApprovalQuery,
-    Decision,
     Entry,
     RunInfo,
     RunQuery,
@@ -27,7 +23,6 @@ from corral.server.job_query import text_moment, whole_number, word
 
 PAGE = 50
 PAGE_MAX = 1000
-NOTE_MAX = 10_000
 STEP_MAX = 1_000_000
 _CURSOR_MAX = 1024
 _WORDS = ("agent", "session_id", "user_id", "job_id")
@@ -45,18 +40,6 @@ def runs_asked(request: Request) -> RunQuery:
         **{name: word(name, given.get(name)) for name in _WORDS},
         since=text_moment(given, "since"),
         until=text_moment(given, "until"),
-        limit=whole_number(given, "limit", PAGE, low=1, high=PAGE_MAX),
-        cursor=_cursor(given),
-    )
-
-
-def approvals_asked(request: Request) -> ApprovalQuery:
-    """The query of `GET /v1/approvals`."""
-    given, states = _pairs(request, ("status", "agent", "run_id", "limit", "cursor"))
-    return ApprovalQuery(
-        states=_one_of(states, APPROVAL_STATES),
-        agent=word("agent", given.get("agent")),
-        run_id=word("run_id", given.get("run_id")),
         limit=whole_number(given, "limit", PAGE, low=1, high=PAGE_MAX),
         cursor=_cursor(given),
     )
@@ -94,22 +77,6 @@ async def body_of(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
     """The body as an object of known fields; none at all is an empty one."""
     body = await request.body()
     return check_fields(parse_json(body, request.json_depth_max) if body else {}, known)
-
-
-def decision_asked(body: dict[str, Any], *, user_id: str) -> Decision:
-    """What a person says to an approval."""
-    said = body.get("decision")
-    if said not in ("approve", "refuse"):
-        raise fault("/decision", "`decision` is `approve` or `refuse`.")
-    note = body.get("note")
-    if note is not None and (not isinstance(note, str) or len(note) > NOTE_MAX):
-        raise fault("/note", f"`note` is a text of at most {NOTE_MAX} characters.")
-    changed = body.get("input")
-    if changed is not None and not isinstance(changed, dict):
-        raise fault("/input", "`input` is an object: what the tool is to be called with instead.")
-    if changed is not None and said == "refuse":
-        raise fault("/input", "What is refused is not called: leave `input` away, or approve.")
-    return Decision(approve=said == "approve", by=user_id, note=note or "", input=changed)
 
 
 def fork_asked(body: dict[str, Any]) -> tuple[int | None, list[Message], str | None]:
@@ -206,26 +173,3 @@ def shown_result(end: Finished, run_id: str, approvals: list[ApprovalAsked]) -> 
 def shown_entry(entry: Entry) -> dict[str, Any]:
     """An entry of a journal, with its body as it is stored."""
     return {"seq": entry.seq, "at": entry.at, "kind": entry.kind, "entry": msgspec.Raw(entry.body)}
-
-
-def shown_approval(approval: Approval) -> dict[str, Any]:
-    """What a person is asked, and what was answered."""
-    return {
-        "id": approval.id,
-        "run_id": approval.run_id,
-        "agent": approval.agent,
-        "session_id": approval.session_id or None,
-        "user_id": approval.user_id or None,
-        "job_id": approval.job_id or None,
-        "tool": approval.tool,
-        "input": approval.input,
-        "message": approval.message,
-        "rule": approval.rule,
-        "status": approval.state,
-        "asked_at": approval.asked_at,
-        "expires_at": approval.expires_at,
-        "decided_at": approval.decided_at,
-        "by": approval.by or None,
-        "note": approval.note or None,
-        "changed_input": approval.changed_input,
-    }
