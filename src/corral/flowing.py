@@ -6,6 +6,7 @@ import asyncio
 import functools
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,8 +52,9 @@ from corral.workflows.distributed.runner import MapRunner
 from corral.workflows.distributed.storage import Storage
 from corral.workflows.engine import Engine
 from corral.workflows.execution import ExecutionInfo, StartRequest
-from corral.workflows.failing import DATA_MAX_BYTES
+from corral.workflows.failing import DATA_MAX_BYTES, TASK_FAILED
 from corral.workflows.functions import Functions
+from corral.workflows.machine.happening import TaskFailed
 from corral.workflows.publishing import Publishing
 from corral.workflows.refusals import StateMachineNotFound
 from corral.workflows.starting import Starter
@@ -63,7 +65,7 @@ from corral.workflows.tasks.http import Http
 from corral.workflows.tasks.jobs import TASK_CALLBACK, Jobs, end_of, new_secret
 from corral.workflows.tasks.lambdas import Lambdas
 from corral.workflows.tasks.links import Links
-from corral.workflows.tasks.queue import FUNCTION, TASK, FunctionJob, TaskQueue
+from corral.workflows.tasks.queue import FUNCTION, TASK, FunctionJob, TaskJob, TaskQueue
 from corral.workflows.tasks.running import TaskRuns
 from corral.workflows.tasks.task import Task
 from corral.workflows.tasks.tools import Tools
@@ -129,6 +131,7 @@ class Flowing:
             stores.resources, stores.definitions, arns, busy=self._is_busy, chance=random.random, clock=clock
         )
         publishing = Publishing(self.catalog, clock=clock)
+        desk.on_cancelled = self._job_cancelled
         self.desk = WorkflowDesk(self.catalog, publishing, self.engine, audit=audit, clock=clock)
         self.links = Links(stores.resources, secret=own.link_secret, clock=clock)
         self.topics = Topics(
@@ -327,6 +330,16 @@ class Flowing:
             await self.engine.answer(job.tenant, message.token, message)
         except (TaskGone, TaskTokenInvalid):
             return  # nobody waits any more
+
+    async def _job_cancelled(self, job: JobInfo) -> None:
+        """Somebody cancelled the job of a task before a worker had it."""
+        if job.agent != TASK:
+            return
+        token = msgspec.json.decode(job.input, type=TaskJob).token
+        with suppress(TaskGone, TaskTokenInvalid):
+            await self.engine.answer(
+                job.tenant, token, TaskFailed(token, TASK_FAILED, "The job of this task was cancelled.")
+            )
 
     async def _begin_child(self, child: Child) -> ExecutionInfo:
         """An execution that another one begins; begun before by the same task, it is the one."""

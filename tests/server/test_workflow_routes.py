@@ -569,3 +569,25 @@ async def test_without_a_key_nobody_comes_in(server):
             if route.tag in {"workflows", "executions", "approvals", "events"} and not route.public:
                 path = route.path.replace("{id}", "x").replace("{name}", "x")
                 assert (await client.request(route.method, path)).status_code == 401, path
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_task_whose_job_is_cancelled_before_it_runs_has_failed(serve, together):
+    server = await serve(app_of(), security={"api_keys": KEYS}, server={"role": "api"})
+    async with server.client_of(authorization="Bearer key-of-acme") as client:
+        await client.post("/v1/workflows", json={"name": "double", "definition": DOUBLE})
+        begun = (await client.post("/v1/workflows/double/executions", json={"input": {"n": 1}})).json()
+
+        async def queued():
+            return bool((await client.get("/v1/jobs")).json()["items"])
+
+        await eventually(queued)
+        (job,) = (await client.get("/v1/jobs")).json()["items"]
+        if together:
+            answer = await client.post("/v1/jobs/cancel", json={"status": ["queued"]})
+        else:
+            answer = await client.post(f"/v1/jobs/{job['id']}/cancel")
+        assert answer.status_code == 200, answer.text
+        found = (await client.get(f"/v1/executions/{begun['id']}")).json()
+        assert (found["status"], found["error"]) == ("failed", "States.TaskFailed")
+        assert found["cause"] == "The job of this task was cancelled."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -90,6 +90,8 @@ class JobDesk:
         self._now = clock.now
         self.hub = hub
         """Tells what becomes of jobs."""
+        self.on_cancelled: Callable[[JobInfo], Awaitable[None]] | None = None
+        """Told of each job that was cancelled before it ran: no worker will say so to whoever waits for it."""
 
     # -- handing in
 
@@ -217,7 +219,12 @@ class JobDesk:
         job = await self.get(tenant, job_id)
         if not done and job.status != "cancelled":
             raise JobStateConflict(f"The job has ended already: it is {job.status}.")
+        await self._tell_cancelled(job)
         return job
+
+    async def _tell_cancelled(self, job: JobInfo | None) -> None:
+        if self.on_cancelled is not None and job is not None and job.status == "cancelled":
+            await self.on_cancelled(job)
 
     async def retry(self, tenant: str, job_id: str, new_input: Any = msgspec.UNSET) -> JobInfo:
         """Have a failed or cancelled job run again, from its journal, or with another input from the start."""
@@ -259,7 +266,11 @@ class JobDesk:
 
     async def cancel_all(self, tenant: str, query: JobQuery) -> list[str]:
         """Cancel those that the query names and that are open; at most `query.limit`."""
-        return await self._jobs.cancel(tenant, query, limit=query.limit)
+        done = await self._jobs.cancel(tenant, query, limit=query.limit)
+        if self.on_cancelled is not None:
+            for job_id in done:
+                await self._tell_cancelled(await self._records.get(tenant, job_id))
+        return done
 
     async def redrive_all(self, tenant: str, query: JobQuery) -> list[str]:
         """Have those run again that the query names and that failed; cancelled ones where it names that status."""
