@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 
@@ -29,6 +30,31 @@ class SystemClock:
 
 
 SYSTEM_CLOCK = SystemClock()
+
+
+class StoreClock:
+    """A store's clock, as far as it is known here: read now and then, and carried on by this machine's own seconds.
+
+    So machines whose clocks differ agree on when something is due, and so does one whose clock is set while it runs.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[float]], clock: Clock = SYSTEM_CLOCK) -> None:
+        """Until it was read once, it is `clock`."""
+        self._read = read
+        self._clock = clock
+        self._ahead: float | None = None
+        self.monotonic = clock.monotonic
+
+    def now(self) -> float:
+        """The store's time."""
+        return self._clock.now() if self._ahead is None else self._ahead + self._clock.monotonic()
+
+    async def read(self) -> None:
+        """Ask the store. Raises `StoreUnavailable`, and goes on as before then."""
+        began = self._clock.monotonic()
+        now = await self._read()
+        self._ahead = now - (began + self._clock.monotonic()) / 2
+
 
 # Ids need to be unique, not secret: a process-local generator seeded by the kernel is ten times cheaper than asking
 # the kernel for every id. A forked worker reseeds, or two workers would hand out the same ids.

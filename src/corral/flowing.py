@@ -15,7 +15,7 @@ import msgspec
 from corral.agents.desk import RunDesk
 from corral.backends.stores import Stores
 from corral.calling import FunctionCalls
-from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.clock import SYSTEM_CLOCK, Clock, StoreClock, new_id
 from corral.context import Context
 from corral.errors import AgentUnavailable, NotFound
 from corral.jobs.desk import JobDesk
@@ -111,7 +111,7 @@ class Flowing:
         self._settings = settings
         self._app = app
         self._answers = answers
-        self._clock = clock
+        self._clock = clock = StoreClock(stores.executions.now, clock)
         self._jobs = desk
         self._stores = stores
         self._begin = begin
@@ -247,10 +247,16 @@ class Flowing:
         """
         if not self._started:
             self._started = True
+            await self.read_clock()
             await self._declare()
         if self._settings.keeps_house:
             await self.engine.carrier.start()
             await self.map_runs.start()
+
+    async def read_clock(self) -> int:
+        """Set the clock by which executions are due by the store's, as is done now and then; 0: nothing went by it."""
+        await self._clock.read()
+        return 0
 
     async def _declare(self) -> None:
         """What lies in files, or was built, is there for the default tenant; what says the same as before stays as it is."""

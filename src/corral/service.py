@@ -129,7 +129,8 @@ class Service:
             stream_chunk_size=settings.runtime.stream_chunk_size,
             on_error=app.on_error_hook,
         )
-        self.sweeper = Sweeper(what_expires(settings, self.stores), period_s=settings.sessions.sweep_s)
+        sweeps = {**what_expires(settings, self.stores), "clock": self._read_clock}
+        self.sweeper = Sweeper(sweeps, period_s=settings.sessions.sweep_s)
         observability = settings.observability
         if settings.agentcore.disable_otel:
             observability = msgspec.structs.replace(observability, traces=False)
@@ -404,6 +405,9 @@ class Service:
             raise
         self._state = "started"
         self.warmups.start()
+
+    def _read_clock(self) -> Awaitable[int]:
+        return self.flowing.read_clock()
 
     async def _queue_stats(self) -> list[QueueStats]:
         await self.stores.check()

@@ -296,6 +296,10 @@ class Executions(Protocol):
         """The rows that hold events of these numbers, in order. None for an unknown execution."""
         ...
 
+    async def now(self) -> float:
+        """The store's clock, in seconds since 1970: the one by which executions are due."""
+        ...
+
     async def take_due(self, *, now: float, limit: int, hold_s: float) -> Due:
         """Executions whose time has come: nobody else gets them for `hold_s`, unless they are moved meanwhile."""
         ...

@@ -139,6 +139,12 @@ class PostgresExecutions:
         rows = await self._engine.fetch(_SQL["events"], tenant, execution_id, first, last)
         return [events_of(row) for row in rows]
 
+    async def now(self) -> float:
+        """The time."""
+        row = await self._engine.fetch_one(_SQL["now"])
+        assert row is not None  # noqa: S101 - a query without tables has one row
+        return float(row[0])
+
     async def take_due(self, *, now: float, limit: int, hold_s: float) -> Due:
         """Take what is due."""
         items: list[tuple[str, str]] = []

@@ -107,6 +107,10 @@ SELECT status, count(*) FROM corral.executions WHERE tenant = $1 AND map_run_arn
 SELECT first, last, body FROM corral.execution_events
 WHERE tenant = $1 AND execution_id = $2 AND last >= $3 AND first <= $4 ORDER BY first;
 
+-- name: now
+-- The database's clock.
+SELECT extract(epoch FROM clock_timestamp())::double precision;
+
 -- name: next_due
 -- When the next execution is to be woken.
 SELECT wake_at FROM corral.executions WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 1;

@@ -147,6 +147,10 @@ class SqliteExecutions:
         rows = await self._engine.read(lambda view: view.execute(_SQL["events"], bound).fetchall())
         return [events_of(row) for row in rows]
 
+    async def now(self) -> float:
+        """The time."""
+        return await self._engine.read(lambda view: view.now)
+
     async def take_due(self, *, now: float, limit: int, hold_s: float) -> Due:
         """Take what is due."""
 

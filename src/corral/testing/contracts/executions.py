@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 class MoveContract(Contract):
     """Beginning and moving."""
+
+    async def test_the_time_is_the_stores(self, stores: Stores, other_stores: Stores) -> None:
+        first, second = await stores.executions.now(), await other_stores.executions.now()
+        assert first <= second <= time.time() + 60
+        assert first > time.time() - 60
 
     async def test_an_execution_is_what_it_began_with(self, stores: Stores, other_stores: Stores) -> None:
         given = {"version_arn": "v", "alias_arn": "l", "map_run_arn": "r"}
