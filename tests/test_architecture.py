@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def rel(path: Path) -> str:
 def test_files_are_short_and_have_names_that_say_something() -> None:
     assert not [rel(path) for path in FILES if len(path.read_text().splitlines()) > LINES_MAX]
     assert not [rel(path) for path in FILES if {path.stem, path.parent.name} & FORBIDDEN]
+
+
+def test_tests_have_names_of_their_own() -> None:
+    """Two files of one name cannot be collected together."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @functools.cache

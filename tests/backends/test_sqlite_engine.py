@@ -103,8 +103,8 @@ async def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path):
         await stores.schema_version()
 
 
-async def test_asking_for_the_version_makes_nothing(sqlite_url, tmp_path):
-    has, knows = await open_stores(sqlite_url).schema_version()
+async def test_asking_for_the_version_makes_nothing(tmp_path):
+    has, knows = await open_stores(f"sqlite:///{tmp_path}/corral.db").schema_version()
     assert (has, knows > 0) == (0, True)
     assert list(tmp_path.iterdir()) == []
 

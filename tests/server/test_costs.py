@@ -9,6 +9,7 @@ from corral.app import App
 from corral.limits.store import LedgerEntry, SpendQuery
 from corral.messages import Usage
 from corral.testing.contracts.setting import eventually
+from corral.tidying import what_expires
 
 
 @pytest.fixture
@@ -110,5 +111,5 @@ async def test_what_is_older_than_it_is_kept_goes_with_the_sweeps(build):
     )
     await ledger.write([old])
     assert await ledger.spend("default", SpendQuery())
-    assert await service._what_expires()["costs"]() == 1
+    assert await what_expires(service.settings, service.stores)["costs"]() == 1
     assert not await ledger.spend("default", SpendQuery())
