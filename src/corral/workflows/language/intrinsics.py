@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,15 +15,12 @@ import msgspec
 from corral.workflows.failing import INTRINSIC, RUNTIME, StateFailed
 from corral.workflows.language import paths
 from corral.workflows.language.intrinsic_functions import FUNCTIONS, IntrinsicRefused, Template
-from corral.workflows.language.kept import Kept
+from corral.workflows.language.kept import once
 from corral.workflows.language.path_reading import PathInvalid, read_path
 from corral.workflows.language.scope import Scope
+from corral.workflows.language.text_reader import SPACE, TextReader
 
 TEXT_MAX = 10_000
-SHORT = 100
-"""Characters of a call, as many have: those are looked up the quickest way."""
-KEPT_MAX = 100_000
-"""Characters of all longer calls that are kept read."""
 NESTED_MAX = 10
 ARGUMENTS_MAX = 1_000
 
@@ -32,7 +28,6 @@ _NAME = re.compile(r"States\.(\w+)\(")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,3})?(?=\s*[,)])")
 _WORD = re.compile(r"(?:true|false|null)(?=\s*[,)])")
 _LITERAL = re.compile(r"'((?:[^'\\]|\\['{}\\])*)'", re.DOTALL)
-_SPACE = re.compile(r"\s*")
 
 Argument: TypeAlias = Callable[[Scope], Any]
 
@@ -96,11 +91,6 @@ def _made(read: Call, scope: Scope) -> Any:
         raise
 
 
-def read_call(text: str) -> Call:
-    """Read a call. Raises `CallInvalid`; the same text is read once."""
-    return _short(text) if len(text) <= SHORT else _kept.get(text)
-
-
 def _read(text: str) -> Call:
     if len(text) > TEXT_MAX:
         raise CallInvalid(f"A call has at most {TEXT_MAX} characters.")
@@ -111,63 +101,47 @@ def _read(text: str) -> Call:
     return read
 
 
-_short = lru_cache(maxsize=2048)(_read)
-_kept = Kept(_read, characters=KEPT_MAX)
+read_call = once(_read)
+"""Read a call. Raises `CallInvalid`; the same text is read once."""
 
 
-class _Reader:
-    """Goes through a text once, from left to right."""
-
+class _Reader(TextReader):
     def __init__(self, text: str) -> None:
-        self._text = text
-        self.at = 0
+        super().__init__(text)
         self._arguments = 0
-
-    def _take(self, form: re.Pattern[str]) -> re.Match[str] | None:
-        found = form.match(self._text, self.at)
-        if found is not None:
-            self.at = found.end()
-        return found
-
-    def _token(self, literal: str) -> bool:
-        self._take(_SPACE)
-        if self._text.startswith(literal, self.at):
-            self.at += len(literal)
-            return True
-        return False
 
     def call(self, depth: int) -> Call:
         if depth > NESTED_MAX:
             raise CallInvalid(f"Calls are nested at most {NESTED_MAX} deep.")
         begin = self.at
-        name = self._take(_NAME)
+        name = self.take(_NAME)
         if name is None or name.group(1) not in FUNCTIONS:
             raise CallInvalid("It is not one of the intrinsic functions, such as States.Format('{}', $.name).")
         arguments: list[Argument] = []
-        while not self._token(")"):
-            if arguments and not self._token(","):
+        while not self.token(")"):
+            if arguments and not self.token(","):
                 raise CallInvalid(f"A ',' or ')' is missing at {self.at}.")
-            self._take(_SPACE)
+            self.take(SPACE)
             arguments.append(self._argument(depth))
             self._arguments += 1
             if self._arguments > ARGUMENTS_MAX:
                 raise CallInvalid(f"A call has at most {ARGUMENTS_MAX} arguments.")
-        return Call(text=self._text[begin : self.at], name=name.group(1), arguments=tuple(arguments))
+        return Call(text=self.text[begin : self.at], name=name.group(1), arguments=tuple(arguments))
 
     def _argument(self, depth: int) -> Argument:
-        if self._text.startswith("States.", self.at):
+        if self.text.startswith("States.", self.at):
             inner = self.call(depth + 1)
             return lambda scope: _made(inner, scope)
-        head = self._text[self.at : self.at + 1]
+        head = self.text[self.at : self.at + 1]
         if head == "$":
             return self._path()
         if head == "'":
             return self._literal()
-        number = self._take(_NUMBER)
+        number = self.take(_NUMBER)
         if number is not None:
             value = msgspec.json.decode(number.group())
             return lambda _scope: value
-        word = self._take(_WORD)
+        word = self.take(_WORD)
         if word is None:
             raise CallInvalid(
                 f"A value is missing at {self.at}: a path, text in single quotes, a number, true, false or null."
@@ -176,7 +150,7 @@ class _Reader:
         return lambda _scope: constant
 
     def _literal(self) -> Argument:
-        found = self._take(_LITERAL)
+        found = self.take(_LITERAL)
         if found is None:
             raise CallInvalid(
                 f"The text at {self.at} does not end, or has an escape other than \\', \\{{, \\}} and \\\\."
@@ -185,8 +159,8 @@ class _Reader:
         return lambda _scope: literal
 
     def _path(self) -> Argument:
-        end = _end_of_path(self._text, self.at)
-        text = self._text[self.at : end].rstrip()
+        end = _end_of_path(self.text, self.at)
+        text = self.text[self.at : end].rstrip()
         try:
             read_path(text)
         except PathInvalid as invalid:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+_SHORT = 100
+"""Characters of a text, as most have: those are looked up the quickest way."""
+_SHORT_MAX = 2048
+_LONG_CHARACTERS = 100_000
+"""Of all longer texts together."""
 
 
 class Kept(Generic[T]):
@@ -37,3 +44,14 @@ class Kept(Generic[T]):
                 gone, _made = self._all.popitem(last=False)
                 self.characters -= len(gone)
         return made
+
+
+def once(read: Callable[[str], T]) -> Callable[[str], T]:
+    """The same, but what was read of a text is kept for the next time."""
+    short = lru_cache(maxsize=_SHORT_MAX)(read)
+    long = Kept(read, characters=_LONG_CHARACTERS)
+
+    def kept(text: str) -> T:
+        return short(text) if len(text) <= _SHORT else long.get(text)
+
+    return kept

@@ -6,20 +6,16 @@ import json
 import operator
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from corral.workflows.language import path_steps
-from corral.workflows.language.kept import Kept
+from corral.workflows.language.kept import once
 from corral.workflows.language.path_steps import Step, Test
+from corral.workflows.language.text_reader import SPACE, TextReader
 
 TEXT_MAX = 10_000
-SHORT = 100
-"""Characters of a path, as most have: those are looked up the quickest way."""
-KEPT_MAX = 100_000
-"""Characters of all longer paths that are kept read."""
 NESTED_MAX = 50
 
 _ROOT = re.compile(r"\$\$|\$(?P<variable>[^\W\d]\w*)?")
@@ -32,7 +28,6 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d{1,3})?")
 _WORD = re.compile(r"[A-Za-z]+")
 _COMPARE = re.compile(r"==|!=|<=|>=|=~|<|>|(?:nin|in|subsetof|anyof|noneof|contains|size|empty)\b")
 _PATTERN = re.compile(r"/((?:[^/\\]|\\.)*)/([imsux]*)")
-_SPACE = re.compile(r"\s*")
 
 
 class PathInvalid(ValueError):
@@ -58,11 +53,6 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
         return self.keys is not None and self.function is None
 
 
-def read_path(text: str) -> Path:
-    """Read a path. Raises `PathInvalid`; the same text is read once."""
-    return _short(text) if len(text) <= SHORT else _kept.get(text)
-
-
 def _read(text: str) -> Path:
     if len(text) > TEXT_MAX:
         raise PathInvalid(f"A path has at most {TEXT_MAX} characters.")
@@ -73,39 +63,23 @@ def _read(text: str) -> Path:
     return path
 
 
-_short = lru_cache(maxsize=2048)(_read)
-_kept = Kept(_read, characters=KEPT_MAX)
+read_path = once(_read)
+"""Read a path. Raises `PathInvalid`; the same text is read once."""
 
 
-class _Reader:
-    """Goes through a text once, from left to right."""
-
+class _Reader(TextReader):
     def __init__(self, text: str) -> None:
-        self._text = text
-        self.at = 0
+        super().__init__(text)
         self._nested = 0
 
-    def _take(self, form: re.Pattern[str]) -> re.Match[str] | None:
-        found = form.match(self._text, self.at)
-        if found is not None:
-            self.at = found.end()
-        return found
-
-    def _token(self, literal: str) -> bool:
-        self._take(_SPACE)
-        if self._text.startswith(literal, self.at):
-            self.at += len(literal)
-            return True
-        return False
-
     def _need(self, literal: str) -> None:
-        if not self._token(literal):
+        if not self.token(literal):
             raise PathInvalid(f"{literal!r} is missing at {self.at}.")
 
     def path(self, root_form: re.Pattern[str]) -> Path:
         """A path, up to where it can go on no more."""
         begin = self.at
-        root = self._take(root_form)
+        root = self.take(root_form)
         if root is None:
             raise PathInvalid("A path begins with '$'.")
         keys: list[str | int] | None = []
@@ -124,7 +98,7 @@ class _Reader:
             definite = definite and one
             steps.append(step)
         return Path(
-            text=self._text[begin : self.at],
+            text=self.text[begin : self.at],
             root=root.group(),
             keys=None if keys is None else tuple(keys),
             steps=tuple(steps),
@@ -133,90 +107,90 @@ class _Reader:
         )
 
     def _function(self) -> Callable[[Any], Any] | None:
-        found = self._take(_CALL)
+        found = self.take(_CALL)
         if found is None:
             return None
         function = path_steps.FUNCTIONS.get(found.group(1))
         if function is None:
             raise PathInvalid(f"There is no function {found.group(1)!r} at a path's end.")
         arguments: list[Any] = []
-        while not self._token(")"):
+        while not self.token(")"):
             if arguments:
                 self._need(",")
-            self._take(_SPACE)
+            self.take(SPACE)
             arguments.append(self._literal())
         return lambda value: function(value, *arguments)
 
     def _part(self) -> tuple[str | int | None, Step, bool] | None:
         """The key it is (none: it is no plain key), the step, and whether it finds one value."""
-        if self._text.startswith("..", self.at):
-            self.at += 2 if self._text.startswith("[", self.at + 2) else 1
+        if self.text.startswith("..", self.at):
+            self.at += 2 if self.text.startswith("[", self.at + 2) else 1
             return None, path_steps.deep, False
-        if self._text.startswith("[", self.at):
+        if self.text.startswith("[", self.at):
             self.at += 1
             return self._bracket()
-        if self._text.startswith(".", self.at):
+        if self.text.startswith(".", self.at):
             self.at += 1
-            if self._text.startswith("*", self.at):
+            if self.text.startswith("*", self.at):
                 self.at += 1
                 return None, path_steps.every, False
-            if self._text.startswith("[", self.at):
+            if self.text.startswith("[", self.at):
                 self.at += 1
                 return self._bracket()
-            name = self._take(_NAME)
+            name = self.take(_NAME)
             if name is None:
                 raise PathInvalid(f"A name is missing at {self.at}.")
             return name.group(), path_steps.named((name.group(),)), True
         return None
 
     def _bracket(self) -> tuple[str | int | None, Step, bool]:
-        self._take(_SPACE)
-        if self._token("*"):
+        self.take(SPACE)
+        if self.token("*"):
             self._need("]")
             return None, path_steps.every, False
-        if self._token("?"):
+        if self.token("?"):
             self._need("(")
             test = self._either()
             self._need(")")
             self._need("]")
             return None, path_steps.filtered(test), False
-        self._take(_SPACE)
-        span = self._take(_SLICE)
+        self.take(SPACE)
+        span = self.take(_SLICE)
         if span is not None:
             self._need("]")
             start, stop = (int(part) if part else None for part in span.groups())
             return None, path_steps.sliced(start, stop), False
-        return self._names() if self._text[self.at : self.at + 1] in {"'", '"'} else self._indexes()
+        return self._names() if self.text[self.at : self.at + 1] in {"'", '"'} else self._indexes()
 
     def _names(self) -> tuple[str | int | None, Step, bool]:
         names = [self._string()]
-        while self._token(","):
-            self._take(_SPACE)
+        while self.token(","):
+            self.take(SPACE)
             names.append(self._string())
         self._need("]")
         if len(names) == 1:
             return names[0], path_steps.named((names[0],)), True
-        if self.at == len(self._text):
+        if self.at == len(self.text):
             return None, path_steps.merged(tuple(names)), True
         return None, path_steps.named(tuple(names)), False
 
     def _indexes(self) -> tuple[str | int | None, Step, bool]:
         indexes = [self._index()]
-        while self._token(","):
-            self._take(_SPACE)
+        while self.token(","):
+            self.take(SPACE)
             indexes.append(self._index())
         self._need("]")
         one = len(indexes) == 1
         return indexes[0] if one else None, path_steps.numbered(tuple(indexes)), one
 
     def _index(self) -> int:
-        found = self._take(_INTEGER)
+        found = self.take(_INTEGER)
         if found is None:
             raise PathInvalid(f"A name in quotes, a number, '*' or a filter is missing at {self.at}.")
         return int(found.group())
 
     def _string(self) -> str:
-        found = self._take(_QUOTED)
+        found = self.take(_QUOTED)
         if found is None:
             raise PathInvalid(f"Text in quotes is missing at {self.at}.")
         inner = found.group(1) if found.group(1) is not None else found.group(2)
@@ -227,20 +201,20 @@ class _Reader:
         if self._nested > NESTED_MAX:
             raise PathInvalid(f"A filter is nested at most {NESTED_MAX} deep.")
         tests = [self._both()]
-        while self._token("||"):
+        while self.token("||"):
             tests.append(self._both())
         self._nested -= 1
         return tests[0] if len(tests) == 1 else lambda item, document: any(test(item, document) for test in tests)
 
     def _both(self) -> Test:
         tests = [self._single()]
-        while self._token("&&"):
+        while self.token("&&"):
             tests.append(self._single())
         return tests[0] if len(tests) == 1 else lambda item, document: all(test(item, document) for test in tests)
 
     def _single(self) -> Test:
-        self._take(_SPACE)
-        if self._text.startswith("!", self.at) and not self._text.startswith("!=", self.at):
+        self.take(SPACE)
+        if self.text.startswith("!", self.at) and not self.text.startswith("!=", self.at):
             self.at += 1
             self._nested += 1
             if self._nested > NESTED_MAX:
@@ -248,16 +222,16 @@ class _Reader:
             inner = self._single()
             self._nested -= 1
             return lambda item, document: not inner(item, document)
-        if self._token("("):
+        if self.token("("):
             inner = self._either()
             self._need(")")
             return inner
         left = self._operand()
-        self._take(_SPACE)
-        sign = self._take(_COMPARE)
+        self.take(SPACE)
+        sign = self.take(_COMPARE)
         if sign is None:
             return lambda item, document: left(item, document) is not MISSING
-        self._take(_SPACE)
+        self.take(SPACE)
         if sign.group() == "=~":
             return self._matches(left)
         right = self._operand()
@@ -267,7 +241,7 @@ class _Reader:
     def _matches(self, left: Callable[[Any, Any], Any]) -> Test:
         from corral.workflows.language import regexes  # noqa: PLC0415 - few paths have patterns
 
-        found = self._take(_PATTERN)
+        found = self.take(_PATTERN)
         if found is None:
             raise PathInvalid(f"A pattern such as /.*/i is missing at {self.at}.")
         try:
@@ -284,8 +258,8 @@ class _Reader:
         return test
 
     def _operand(self) -> Callable[[Any, Any], Any]:
-        self._take(_SPACE)
-        head = self._text[self.at : self.at + 1]
+        self.take(SPACE)
+        head = self.text[self.at : self.at + 1]
         if head in {"@", "$"}:
             path = self.path(re.compile(r"@|\$"))
             from_item = head == "@"
@@ -294,19 +268,19 @@ class _Reader:
         return lambda _item, _document: value
 
     def _literal(self) -> Any:
-        head = self._text[self.at : self.at + 1]
+        head = self.text[self.at : self.at + 1]
         if head in {"'", '"'}:
             return self._string()
         if head in {"[", "{"}:
             try:
-                value, self.at = json.JSONDecoder().raw_decode(self._text.replace("'", '"'), self.at)
+                value, self.at = json.JSONDecoder().raw_decode(self.text.replace("'", '"'), self.at)
             except (ValueError, RecursionError):
                 raise PathInvalid(f"The list at {self.at} is not JSON.") from None
             return value
-        number = self._take(_NUMBER)
+        number = self.take(_NUMBER)
         if number is not None:
             return json.loads(number.group())
-        word = self._take(_WORD)
+        word = self.take(_WORD)
         if word is None or word.group() not in {"true", "false", "null"}:
             raise PathInvalid(f"A value is missing at {self.at}.")
         return {"true": True, "false": False, "null": None}[word.group()]
