@@ -29,6 +29,7 @@ from corral.server.agent_shown import (
     shown_run,
 )
 from corral.server.answer import Answerer
+from corral.server.described import described_routes
 from corral.server.dialects import NATIVE
 from corral.server.http import Request
 from corral.server.routes import Route
@@ -59,24 +60,7 @@ class AgentRunRoutes:
             "POST /v1/runs/{id}/cancel": self.cancel,
             "POST /v1/runs/{id}/fork": self.fork,
         }
-        routes = []
-        for address, handler in handlers.items():
-            method, _, path = address.partition(" ")
-            said = DESCRIPTIONS[address]
-            routes.append(
-                Route(
-                    method=method,
-                    path=path,
-                    handler=handler,
-                    tag=path.split("/")[2],
-                    summary=said.summary,
-                    params=said.params,
-                    body=said.body,
-                    body_required=said.body_required,
-                    answers=said.answers,
-                )
-            )
-        return routes
+        return described_routes(handlers, DESCRIPTIONS)
 
     # -- working
 

@@ -13,6 +13,7 @@ from corral.jobs.job import JobInfo, signal_of
 from corral.jobs.request import check_fields, fault, read_batch, read_request
 from corral.jobs.states import TERMINAL
 from corral.jobs.store import OutboxStore, ScheduleStore
+from corral.server.described import described_routes
 from corral.server.http import Header, Request, parse_json
 from corral.server.job_api import DESCRIPTIONS
 from corral.server.job_query import caller_of, filtered, listed, wait_of
@@ -27,7 +28,7 @@ from corral.server.job_shown import (
 )
 from corral.server.job_socket import JobSocket
 from corral.server.job_stream import JobStream
-from corral.server.routes import Handler, Route
+from corral.server.routes import Route
 from corral.server.websocket import WebSocketHandler
 
 _REPLAYED = (b"idempotent-replayed", b"true")
@@ -84,7 +85,7 @@ class JobRoutes:
             "GET /v1/queues/{name}": self.queue,
             **self._schedules.handlers(),
         }
-        return [_route(address, handler) for address, handler in handlers.items()]
+        return described_routes(handlers, DESCRIPTIONS)
 
     def sockets(self) -> dict[str, WebSocketHandler]:
         """The WebSocket addresses."""
@@ -255,19 +256,3 @@ async def _body(request: Request, default: Any) -> Any:
 
 async def _respond_ids(request: Request, ids: list[str]) -> None:
     await request.respond_json({"ids": ids, "count": len(ids)})
-
-
-def _route(address: str, handler: Handler) -> Route:
-    method, _, path = address.partition(" ")
-    said = DESCRIPTIONS[address]
-    return Route(
-        method=method,
-        path=path,
-        handler=handler,
-        tag=path.split("/")[2],
-        summary=said.summary,
-        params=said.params,
-        body=said.body,
-        body_required=said.body_required,
-        answers=said.answers,
-    )
