@@ -10,7 +10,7 @@ from corral.cli.agent_watch import pretty, question_of
 from corral.cli.agents_api import agents_api
 from corral.cli.job_input import read_input
 from corral.cli.job_shown import when
-from corral.cli.options import Json, Key, Url, new_app
+from corral.cli.options import Cursor, Json, Key, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 
 app = new_app("What agents and workflows ask people: see it, allow it, refuse it, answer it.")
@@ -30,9 +30,7 @@ def list_approvals(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     run: Annotated[str | None, typer.Option("--run", help="Only of this run.")] = None,
     execution: Annotated[str | None, typer.Option("--execution", "-e", help="Only of this execution.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 20,
-    cursor: Annotated[
-        str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")
-    ] = None,
+    cursor: Cursor = None,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,

@@ -11,7 +11,7 @@ from corral.cli.execution_follow import show_ended, to_its_end
 from corral.cli.execution_shown import about, timeline
 from corral.cli.job_input import read_input
 from corral.cli.job_shown import when
-from corral.cli.options import Json, Key, Url, new_app
+from corral.cli.options import Cursor, Json, Key, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 from corral.cli.workflows_api import workflows_api
 
@@ -29,9 +29,7 @@ def list_executions(
     workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="Only those whose names begin so.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 20,
-    cursor: Annotated[
-        str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")
-    ] = None,
+    cursor: Cursor = None,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,

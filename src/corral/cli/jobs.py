@@ -32,7 +32,7 @@ from corral.cli.jobs_api import JobsApi, jobs_api
 from corral.cli.jobs_follow import Follower, ending_failure, exit_of, follow_to_end
 from corral.cli.jobs_stats import stats
 from corral.cli.jobs_submit import submit
-from corral.cli.options import Json, Key, Url, new_app
+from corral.cli.options import Cursor, Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json
 
 app = new_app("Hand in work that takes long, watch it, and look after what went wrong.")
@@ -40,8 +40,6 @@ app.command()(submit)
 
 _ENDS = {"cancel": "cancelled", "discard": "discarded"}
 """The state in which a job is when it was done to it."""
-
-Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")]
 
 
 @app.command("list")

@@ -18,7 +18,7 @@ from corral.cli.failure import Exit, Failure
 from corral.cli.job_shown import when
 from corral.cli.jobs_api import JobsApi
 from corral.cli.jobs_follow import Follower
-from corral.cli.options import Json, Key, Url, new_app
+from corral.cli.options import Cursor, Json, Key, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 from corral.cli.progress import ProgressBar
 from corral.cli.project import local_url
@@ -136,9 +136,7 @@ def list_items(  # noqa: PLR0913, PLR0917 - as above
     scope: ScopeName = None,
     kind: Annotated[str | None, typer.Option("--kind", help="document, record or log.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many.")] = 20,
-    cursor: Annotated[
-        str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")
-    ] = None,
+    cursor: Cursor = None,
     user: User = None,
     session: Session = None,
     url: Url = None,

@@ -13,6 +13,7 @@ def new_app(help_text: str | None = None) -> typer.Typer:
     return typer.Typer(help=help_text, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
+Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text for people.")]
 Url = Annotated[
     str | None, typer.Option("--url", envvar="CORRAL_URL", show_envvar=True, help="The server to ask.", metavar="URL")

@@ -12,7 +12,7 @@ from corral.cli.agent_asking import to_its_end
 from corral.cli.agent_watch import Seen, Watcher, pretty, told
 from corral.cli.agents_api import AgentsApi, agents_api
 from corral.cli.job_shown import when
-from corral.cli.options import Json, Key, Url, new_app
+from corral.cli.options import Cursor, Json, Key, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 
 app = new_app("What agents did, are doing, and wait for.")
@@ -32,9 +32,7 @@ def list_runs(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     job: Annotated[str | None, typer.Option("--job", help="Only in this job.")] = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Only of this user.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 20,
-    cursor: Annotated[
-        str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")
-    ] = None,
+    cursor: Cursor = None,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,

@@ -9,7 +9,7 @@ import typer
 
 from corral.cli.confirming import confirm
 from corral.cli.failure import Exit, Failure
-from corral.cli.options import Config, Json, Key, Store, Url, new_app
+from corral.cli.options import Config, Cursor, Json, Key, Store, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 from corral.cli.session_source import SessionSource, choose_source
 
@@ -17,7 +17,6 @@ app = new_app("Look at conversations, copy and delete them. Asks the server that
 
 Tenant = Annotated[str, typer.Option("--tenant", help="Whose sessions, when the store is read without a server.")]
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The session's id.")]
-Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")]
 _SHORT = 60
 _STEP = 1000
 

@@ -14,7 +14,7 @@ from corral.cli.failure import Exit, Failure
 from corral.cli.files import write_file
 from corral.cli.job_input import read_input, read_text
 from corral.cli.job_shown import when
-from corral.cli.options import Json, Key, Url, new_app
+from corral.cli.options import Cursor, Json, Key, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 from corral.cli.workflows_api import workflows_api
 
@@ -36,9 +36,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write it to
 @app.command("list")
 def list_workflows(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 50,
-    cursor: Annotated[
-        str | None, typer.Option("--cursor", help="Go on after an earlier page: its `next_cursor`.")
-    ] = None,
+    cursor: Cursor = None,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,
