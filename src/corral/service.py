@@ -18,6 +18,7 @@ from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
 from corral.flowing import Flowing
+from corral.guarding import Guarding
 from corral.jobs.callbacks import Callbacks
 from corral.jobs.desk import JobDesk
 from corral.jobs.hub import JobHub
@@ -41,11 +42,9 @@ from corral.runtime.registry import Agents
 from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
 from corral.runtime.warmup import Warmups, run_hook
-from corral.security.audit import AuditWriter
 from corral.server.agents import AgentRunRoutes
 from corral.server.answer import Answerer
 from corral.server.asgi import HttpApp
-from corral.server.audit import AuditRoutes
 from corral.server.aws import AwsRoutes
 from corral.server.cache import CacheRoutes
 from corral.server.cancelling import CancelNotes
@@ -177,7 +176,8 @@ class Service:
         """The rooms that agents work with, in the order in which they need each other."""
         app, settings = self.app, self.settings
         self.modelling = Modelling(settings, self.stores, self.observing.metrics, own=app.models)
-        self.audit = AuditWriter(self.stores.audit, self.observing.metrics) if settings.security.audit else None
+        self.guarding = Guarding(settings, self.stores, self.observing.metrics)
+        self.audit = self.guarding.audit
         self.remembering = Remembering(settings, self.stores, self.observing.metrics, self.modelling.embed)
         self.tooling = Tooling(
             settings,
@@ -322,7 +322,7 @@ class Service:
             *self._run_routes(),
             *self.remembering.routes(self.desk.submit),
             *ToolRoutes(self.tooling.catalog, self.tooling.run, self.tooling.artefacts.read).routes(),
-            *AuditRoutes(self.stores.audit).routes(),
+            *self.guarding.routes(),
             *CacheRoutes(self.modelling.cached.shelf, by_meaning=self.stores.semantic).routes(),
             *SemanticRoutes(self.stores.semantic, settings.cache.semantic).routes(),
             *CostRoutes(self.modelling.spend).routes(),
@@ -388,8 +388,7 @@ class Service:
             await self.observing.start()
             await self.stores.start()
             await self.turns.start()
-            if self.audit is not None:
-                await self.audit.start()
+            await self.guarding.start()
             await self.modelling.start()
             await self.remembering.start()
             await self.tooling.start()
@@ -467,8 +466,7 @@ class Service:
         if self._drained is not None:
             await self._drained
         await self.modelling.stop()
-        if self.audit is not None:
-            await self.audit.stop()
+        await self.guarding.stop()
         await self.turns.stop()
         await self.threads.stop()
         await self.function_threads.stop()

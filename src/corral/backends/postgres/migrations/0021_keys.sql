@@ -1,0 +1,2 @@
+-- API keys, of which only a digest is kept.
+SELECT 1;

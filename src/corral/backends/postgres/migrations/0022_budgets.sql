@@ -1,0 +1,2 @@
+-- What may be spent, and what was.
+SELECT 1;

@@ -1,0 +1,1 @@
+-- Each entry of the audit holds the one before it.
