@@ -90,6 +90,7 @@ class Context:
         "cancelled",
         "deadline",
         "idempotency_key",
+        "key_id",
         "oauth2_callback_url",
         "parent_span_id",
         "request_id",
@@ -114,6 +115,8 @@ class Context:
         self.tier = ""
         self.roles: tuple[str, ...] = ()
         """What the caller may do, as the credential says."""
+        self.key_id = ""
+        """Which key the caller showed; empty where none was asked for."""
         self.session_id: str | None = None
         self.trace_id = ""
         self.span_id = ""

@@ -59,6 +59,20 @@ class ValidationFailed(BadRequest):
     code = "validation_error"
 
 
+class Unauthenticated(CorralError):
+    """Send a key: `Authorization: Bearer …` or `X-Api-Key: …`."""
+
+    status = 401
+    code = "auth_error"
+
+
+class Forbidden(CorralError):
+    """Your key does not have the role that this needs."""
+
+    status = 403
+    code = "forbidden"
+
+
 class NotFound(CorralError):
     """There is nothing at this address."""
 

@@ -8,6 +8,7 @@ from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import Context
 from corral.errors import CorralError, MethodNotAllowed, NotFound
 from corral.observability.traces import traceparent
+from corral.security.roles import check_role
 from corral.server.agentcore.dialect import MEMORY
 from corral.server.answer import write_error
 from corral.server.aws import AWS
@@ -105,6 +106,8 @@ class HttpApp:
             self._watcher.begin(context)
             headers.append((b"traceparent", traceparent(context).encode()))
         self._identity.identify(request, context, public=route.public)
+        if not route.public:
+            check_role(context.roles, route.needs)
         await route.handler(request)
 
 

@@ -25,6 +25,7 @@ def described_routes(handlers: Mapping[str, Handler], descriptions: Mapping[str,
                 body=said.body,
                 body_required=said.body_required,
                 answers=said.answers,
+                needs=said.needs,
             )
         )
     return routes

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from corral.clock import new_id
 from corral.context import Context
-from corral.errors import CorralError, ValidationFailed
+from corral.errors import CorralError, Unauthenticated, ValidationFailed
 from corral.observability.traces import join_trace
 from corral.runtime.payload import is_id
 from corral.server.headers import forwardable_headers
@@ -24,13 +24,6 @@ _SESSION_CHARS_MAX = 256
 _REQUEST_ID_CHARS_MAX = 128
 _TIMEOUT_S_MIN, _TIMEOUT_S_MAX = 0.1, 86_400.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
-
-
-class Unauthenticated(CorralError):
-    """Send a key: `Authorization: Bearer …` or `X-Api-Key: …`."""
-
-    status = 401
-    code = "auth_error"
 
 
 class ForbiddenOrigin(CorralError):

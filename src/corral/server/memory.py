@@ -87,6 +87,7 @@ class MemoryRoutes:
                 params=DESCRIPTIONS[address].params,
                 body=DESCRIPTIONS[address].body,
                 answers=DESCRIPTIONS[address].answers,
+                needs=DESCRIPTIONS[address].needs,
             )
             for address, handler in handlers.items()
         ]

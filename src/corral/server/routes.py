@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from corral.errors import ConfigError, MethodNotAllowed, NotFound
+from corral.security.roles import Role
 from corral.server.dialects import NATIVE, Dialect
 from corral.server.http import Request
 
@@ -52,6 +53,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     public: bool = False
     """Answered without a credential: health checks."""
+    needs: Role = "invoker"
+    """The least role that may call it."""
     quiet: bool = False
     """Not written to the access log."""
     params: tuple[Param, ...] = ()

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import msgspec
 
 from corral.messages import Role
+from corral.security.roles import Role as Needed
 from corral.server.routes import ID_PATTERN, Answer, Param
 
 
@@ -18,6 +19,8 @@ class Described(msgspec.Struct, frozen=True):
     params: tuple[Param, ...] = ()
     body: dict[str, Any] | None = None
     body_required: bool = True
+    needs: Needed = "invoker"
+    """The least role that may ask."""
 
 
 _ID: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256, "pattern": ID_PATTERN}

@@ -177,6 +177,7 @@ def _route(address: str, handler: Any, said: Described) -> Route:
         params=said.params,
         body=said.body,
         answers=said.answers,
+        needs=said.needs,
     )
 
 

@@ -1,0 +1,37 @@
+"""What callers may do: one ladder, and beside it who reads the books."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal, get_args
+
+from corral.errors import Forbidden
+
+Role = Literal["admin", "operator", "developer", "invoker", "auditor"]
+"""What a route needs. `admin` > `operator` > `developer` > `invoker`; what needs `auditor`, operators may as well."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+_INCLUDED: dict[str, frozenset[Role]] = {
+    "admin": frozenset(ROLES),
+    "operator": frozenset({"operator", "developer", "invoker", "auditor"}),
+    "developer": frozenset({"developer", "invoker"}),
+    "invoker": frozenset({"invoker"}),
+    "auditor": frozenset({"auditor"}),
+}
+_UNSAID = _INCLUDED["operator"]
+"""Of who has none of these roles: everything but the keys. So it is without any key, and with those of the settings that say nothing."""
+
+
+@functools.lru_cache(maxsize=1024)
+def rights_of(roles: tuple[str, ...]) -> frozenset[Role]:
+    """What somebody with these roles may do. Other words among them are for tools, and say nothing here."""
+    said = [_INCLUDED[role] for role in roles if role in _INCLUDED]
+    return frozenset[Role]().union(*said) if said else _UNSAID
+
+
+def check_role(roles: tuple[str, ...], needs: Role) -> None:
+    """Raise `Forbidden`, which says the role that is missing, unless these roles include what is needed."""
+    if needs not in rights_of(roles):
+        raise Forbidden(
+            f"This needs the role `{needs}`, which your key does not have: ask whoever manages the keys (`corral keys`)."
+        )
