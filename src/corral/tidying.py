@@ -8,6 +8,8 @@ from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.settings.sections import Settings
 
+_HOUR_S = 3600.0
+
 Sweep = Callable[[], Awaitable[int]]
 
 
@@ -16,6 +18,21 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
 
     def older(sweep: Callable[..., Awaitable[int]], seconds: float) -> Sweep:
         return lambda: sweep(before=clock.now() - seconds)
+
+    def hourly(sweep: Sweep) -> Sweep:
+        """For what looks at every row: again at once while it finds some, and then not for an hour."""
+        due_at = clock.monotonic()
+
+        async def now_and_then() -> int:
+            nonlocal due_at
+            if clock.monotonic() < due_at:
+                return 0
+            gone = await sweep()
+            if not gone:
+                due_at = clock.monotonic() + _HOUR_S
+            return gone
+
+        return now_and_then
 
     return {
         "sessions": stores.sessions.expire,
@@ -26,6 +43,7 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
         "artefacts": stores.tool_artefacts.expire,
         "audit": older(stores.audit.expire, settings.security.audit_keep_s),
         "costs": older(stores.ledger.forget, settings.limits.ledger_keep_s),
+        "limits": hourly(stores.limits.forget),
         "memory": stores.memory.sweep,
         "runs": older(stores.agent_runs.expire, settings.agents.kept_s),
     }

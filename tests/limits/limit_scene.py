@@ -76,6 +76,9 @@ class MemoryLimits:
         await self._travel()
         return done, there
 
+    async def forget(self, *, idle_s: float = 0.0, limit: int = 1000) -> int:
+        return 0
+
     async def _travel(self) -> None:
         await asyncio.sleep(self.latency_s / 2)
         if self.away:

@@ -1,4 +1,4 @@
-"""The ports of this room: what all workers know together of a provider's limits, and what every call cost.
+"""The ports of this room: what all workers know together of limits, and what every call cost.
 
 Implemented once per engine in `backends/<engine>/`, and proved by `corral.testing.contracts.limits`. Every method is
 asynchronous, may be called from many tasks at once, is bounded in time by the store's own timeout, and raises
@@ -26,6 +26,10 @@ class Shared(msgspec.Struct, frozen=True):
     """The store's clock at that moment, in seconds since 1970: the only clock that limits are counted by."""
 
 
+FORGOTTEN_S = 86_400.0
+"""A value that nobody changed for so long is as good as new: no limit looks back further."""
+
+
 class LimitStore(Protocol):
     """Small values that many workers change: each change is made to what is there, or not at all."""
 
@@ -37,8 +41,13 @@ class LimitStore(Protocol):
         """Put `body` where `version` is still what is there; whether that was so, and what is there now.
 
         Of many who swap the same version, one succeeds, and the others learn what it put there. Whoever hears nothing
-        (the connection broke) may find its own change, later or now. Nothing that was put is lost when a process dies.
+        (the connection broke) may find its own change, later or now. Nothing that was put is lost when a process dies. A
+        key that was forgotten and came back never has a version that it had before.
         """
+        ...
+
+    async def forget(self, *, idle_s: float = FORGOTTEN_S, limit: int = 1000) -> int:
+        """Remove at most so many of the values that nobody changed for so long; how many went. 0: none, or the engine does it."""
         ...
 
 

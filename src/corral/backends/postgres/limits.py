@@ -1,4 +1,4 @@
-"""What all workers know together of providers' limits, in PostgreSQL."""
+"""What all workers know together of limits, in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.backends.queries import read_queries
-from corral.limits.store import Shared
+from corral.limits.store import FORGOTTEN_S, Shared
 
 if TYPE_CHECKING:
     from corral.backends.postgres.engine import Engine
@@ -29,3 +29,8 @@ class PostgresLimits:
         """Compare, and put."""
         done, now_there, now_version, now = await self._engine.fetch_one(_SQL["swap"], key, version, body)
         return done, Shared(now_there, now_version, now)
+
+    async def forget(self, *, idle_s: float = FORGOTTEN_S, limit: int = 1000) -> int:
+        """Sweep."""
+        (gone,) = await self._engine.fetch_one(_SQL["forget"], idle_s, limit)
+        return int(gone)

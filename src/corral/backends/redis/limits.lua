@@ -6,9 +6,10 @@ local body = kept[2] or ''
 local time = redis.call('TIME')
 local done = 0
 if tonumber(ARGV[1]) == version then
-    version = version + 1
+    -- Versions begin with the time: a key that was forgotten and came back is never taken for what it was.
+    version = version == 0 and time[1] * 1000000 + time[2] or version + 1
     body = ARGV[2]
-    redis.call('HSET', KEYS[1], 'version', version, 'body', body)
+    redis.call('HSET', KEYS[1], 'version', string.format('%.0f', version), 'body', body)
     redis.call('EXPIRE', KEYS[1], ARGV[3])
     done = 1
 end

@@ -1,4 +1,4 @@
-"""What all workers know together of providers' limits, in Redis or Valkey: a hash per key, changed by one script."""
+"""What all workers know together of limits, in Redis or Valkey: a hash per key, changed by one script."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from redis.exceptions import RedisError, ResponseError
 
 from corral.backends.redis.hints import TOLD, shown
 from corral.errors import StoreUnavailable
-from corral.limits.store import Shared
+from corral.limits.store import FORGOTTEN_S, Shared
 
 _LUA = Path(__file__).with_name("limits.lua").read_text(encoding="utf-8")
 
 _LOOK = -1
-_FORGOTTEN_S = 86_400
-"""A key that nobody changed for so long is as good as new."""
 _TIMEOUT_S = 2.0
 _CONNECTIONS_MAX = 32
 _RETRIES = 3
@@ -69,6 +67,11 @@ class RedisLimits:
         """Compare, and put."""
         return await self._ask(key, version, body)
 
+    async def forget(self, *, idle_s: float = FORGOTTEN_S, limit: int = 1000) -> int:
+        """Nothing: the server forgets by itself."""
+        del idle_s, limit
+        return 0
+
     async def _ask(self, key: str, version: int, body: bytes) -> tuple[bool, Shared]:
         if self._redis is None or self._loop is None:
             raise StoreUnavailable(f"The store of limits at {self._shown} is not open; call start() first.")
@@ -76,7 +79,7 @@ class RedisLimits:
             asked = asyncio.run_coroutine_threadsafe(self._ask(key, version, body), self._loop)
             return await asyncio.wrap_future(asked)
         try:
-            answer = await self._script(keys=[f"corral:limits:{key}"], args=[version, body, _FORGOTTEN_S])
+            answer = await self._script(keys=[f"corral:limits:{key}"], args=[version, body, int(FORGOTTEN_S)])
         except ResponseError as error:
             raise StoreUnavailable(f"The store of limits at {self._shown} (`store.hot`) refuses: {error}") from error
         except (RedisError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What all workers know together of providers' limits, in SQLite."""
+"""What all workers know together of limits, in SQLite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corral.backends.queries import read_queries
-from corral.limits.store import Shared
+from corral.limits.store import FORGOTTEN_S, Shared
 
 if TYPE_CHECKING:
     from corral.backends.sqlite.engine import Engine
@@ -31,12 +31,18 @@ class SqliteLimits:
 
         def run(transaction: Transaction) -> tuple[bool, Shared]:
             if version:
-                done = transaction.execute(_SQL["put_next"], (key, body, version)).rowcount > 0
+                done = transaction.execute(_SQL["put_next"], (key, body, version, transaction.now)).rowcount > 0
             else:
-                done = transaction.execute(_SQL["put_first"], (key, body)).rowcount > 0
+                done = transaction.execute(_SQL["put_first"], (key, body, transaction.now)).rowcount > 0
             return done, _shared(transaction, key)
 
         return await self._engine.write(run)
+
+    async def forget(self, *, idle_s: float = FORGOTTEN_S, limit: int = 1000) -> int:
+        """Sweep."""
+        return await self._engine.write(
+            lambda transaction: transaction.execute(_SQL["forget"], (transaction.now - idle_s, limit)).rowcount
+        )
 
 
 def _shared(view: View | Transaction, key: str) -> Shared:

@@ -66,6 +66,25 @@ class LimitContract(Contract):
         done, kept = await stores.limits.swap("q", 7, b"never was")
         assert (done, kept.body, kept.version) == (False, b"", 0)
 
+    async def test_what_nobody_changes_is_forgotten_and_comes_back_as_another(self, stores: Stores) -> None:
+        _, old = await stores.limits.swap("old", 0, b"one")
+        assert await stores.limits.forget(idle_s=3600.0) == 0
+        assert (await stores.limits.read("old")).version == old.version
+        for number in range(5):
+            await stores.limits.swap(f"more-{number}", 0, b"one")
+        gone = 0
+        while some := await stores.limits.forget(idle_s=-1.0, limit=2):  # also what was changed just now
+            assert some <= 2
+            gone += some
+        there = await stores.limits.read("old")
+        if not gone:  # this engine forgets by itself, a day later
+            assert there.version == old.version
+            return
+        assert (gone, there.version) == (6, 0)
+        _, again = await stores.limits.swap("old", 0, b"two")
+        assert again.version > old.version
+        assert (await stores.limits.swap("old", old.version, b"stale"))[0] is False
+
     async def test_of_many_who_swap_at_once_each_adds_its_own(self, stores: Stores, other_stores: Stores) -> None:
         async def add(store: LimitStore) -> None:
             kept = await store.read("n")
