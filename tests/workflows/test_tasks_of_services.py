@@ -9,10 +9,14 @@ from flow_scene import begun, done, events, over, task
 
 from corral import App
 from corral.errors import ConfigError
+from corral.jobs.job import JobDraft
+from corral.settings.workflow_sections import WorkflowSettings
 from corral.workflows.builder import Workflow
+from corral.workflows.functions import Functions
 from corral.workflows.machine.happening import TaskSucceeded
 from corral.workflows.machine.run import Behalf
 from corral.workflows.tasks.jobs import job_id_of
+from corral.workflows.tasks.queue import TaskQueue
 
 START = "arn:aws:states:::states:startExecution"
 
@@ -85,6 +89,24 @@ async def test_what_a_task_says_is_heard_while_it_runs(build):
     assert told[0] == "first"
     assert {"progress": {"fraction": 0.5, "message": "half way"}} in told
     assert (await over(service, info)).output == "firstlast"
+
+
+async def test_who_listens_before_the_job_of_a_task_is_there_hears_it_all_the_same(build, app):
+    service = await build(app)
+    token = "01J00000000000000000000000.early"
+    queue = TaskQueue(service.stores.jobs, service.hub, Functions(), WorkflowSettings())
+
+    async def heard():
+        return [data async for data in queue.progress("default", token)]
+
+    listening = asyncio.get_running_loop().create_task(heard())
+    await asyncio.sleep(0)
+    draft = JobDraft(id=job_id_of(token), tenant="default", agent="speaker", input=b'{"prompt": "one two"}')
+    await service.stores.jobs.enqueue([draft])
+    async with asyncio.timeout(20):
+        progress, *pieces = await listening
+    assert progress == {"progress": {"fraction": 0.5, "message": "half way"}}
+    assert "".join(pieces) == "one two "
 
 
 async def test_a_task_that_waits_for_a_signal_gives_its_worker_back(build):

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from corral.errors import JobNotFound
+from corral.errors import JobNotFound, Overloaded
 from corral.jobs.bell import Bell
+from corral.jobs.follower import Follower
 from corral.jobs.hub import JobHub
 from corral.jobs.job import Backoff, JobDraft, JobQuery
 from corral.jobs.store import JobStore
@@ -30,6 +31,7 @@ _ALL = JobQuery()
 _BACKOFF = Backoff(initial_s=0.2, max_s=30.0)
 _HEARD = frozenset({"piece", "progress", "log"})
 _PATIENCE_S = 5.0
+_SOON_S = 0.02
 _TOGETHER = 64
 """Jobs that are stopped at the same time: an engine writes them with one commit."""
 _EVENT_ATTEMPTS = 3
@@ -80,10 +82,7 @@ class TaskQueue:
     async def progress(self, tenant: str, token: str) -> AsyncIterator[Any]:
         """What the job of a task says while it runs: pieces of its answer as they are, progress as an object."""
         bell = Bell()
-        try:
-            follower = await self._hub.follow(tenant, job_id_of(token), bell.ring)
-        except JobNotFound:
-            return
+        follower = await self._followed(tenant, job_id_of(token), bell)
         try:
             while not follower.gone:
                 news = await follower.take()
@@ -97,6 +96,16 @@ class TaskQueue:
                     await bell.wait(_PATIENCE_S)
         finally:
             follower.close()
+
+    async def _followed(self, tenant: str, job_id: str, bell: Bell) -> Follower:
+        """Whoever listens is often quicker than the worker that hands the job in, and never gives up before he is cancelled."""
+        wait_s = _SOON_S
+        while True:
+            try:
+                return await self._hub.follow(tenant, job_id, bell.ring)
+            except (JobNotFound, Overloaded):
+                await bell.wait(wait_s)
+                wait_s = min(2 * wait_s, _PATIENCE_S)
 
     async def call_later(self, function: Function, payload: Any, task: Task) -> None:
         """Have a function called by a job of its own, which fails by itself."""
