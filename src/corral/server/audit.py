@@ -64,6 +64,7 @@ class AuditRoutes:
             Route(
                 method="GET",
                 path="/v1/audit",
+                needs="auditor",
                 handler=self.entries,
                 tag="security",
                 summary="Your tenant's audit: what was decided and done, and by which rule; the latest first",

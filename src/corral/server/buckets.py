@@ -123,6 +123,7 @@ class BucketRoutes:
                 handler=handler,
                 tag="buckets",
                 dialect=S3,
+                needs="developer" if handler in {self.create, self.drop} else "invoker",
                 summary=f"{summary}, as clients of S3 ask for it.",
                 params=tuple(param for param in (bucket, key) if f"{{{param.name}}}" in path),
                 answers=_answers(status, "object" if handler == self.get else "document"),

@@ -60,6 +60,7 @@ class CacheRoutes:
             Route(
                 method="GET",
                 path="/v1/cache",
+                needs="developer",
                 handler=self.show,
                 tag="cache",
                 summary="How much is kept of your tenant's answers, and what it was good for",
@@ -77,6 +78,7 @@ class CacheRoutes:
             Route(
                 method="DELETE",
                 path="/v1/cache",
+                needs="developer",
                 handler=self.clear,
                 tag="cache",
                 summary="Throw your tenant's kept answers away: those under any of these tags, or all",

@@ -57,6 +57,7 @@ class CostRoutes:
             Route(
                 method="GET",
                 path="/v1/costs",
+                needs="auditor",
                 handler=self.show,
                 tag="costs",
                 summary="What your tenant's calls of models cost, added up, the dearest first",

@@ -129,6 +129,7 @@ DESCRIPTIONS: dict[str, Described] = {
         {200: Answer("Whether it matches", objects({"matches": {"type": "boolean"}}))},
         (),
         _MATCH,
+        needs="developer",
     ),
     "GET /v1/events/rules": Described(
         "List your rules, by name",
@@ -148,8 +149,12 @@ DESCRIPTIONS: dict[str, Described] = {
         },
         (_NAME_PARAM,),
         _RULE_REQUEST,
+        needs="developer",
     ),
     "DELETE /v1/events/rules/{name}": Described(
-        "Remove a rule; what it began goes on", {204: Answer("It is gone"), 404: _NO_RULE}, (_NAME_PARAM,)
+        "Remove a rule; what it began goes on",
+        {204: Answer("It is gone"), 404: _NO_RULE},
+        (_NAME_PARAM,),
+        needs="developer",
     ),
 }

@@ -104,6 +104,7 @@ class HealthRoutes:
                 Route(
                     method="GET",
                     path="/metrics",
+                    needs="auditor",
                     handler=self.metrics,
                     tag="health",
                     quiet=True,

@@ -90,14 +90,19 @@ DESCRIPTIONS: dict[str, Described] = {
     "GET /v1/jobs/batches/{id}": Described(
         "Say how far a batch is", {200: Answer("Its progress", schemas.BATCH), 404: Answer("There is no such batch.")}
     ),
-    "POST /v1/jobs/cancel": Described("Cancel many jobs by a filter", _IDS, (), schemas.filtered_by(*STATES)),
+    "POST /v1/jobs/cancel": Described(
+        "Cancel many jobs by a filter", _IDS, (), schemas.filtered_by(*STATES), needs="operator"
+    ),
     "POST /v1/jobs/redrive": Described(
         "Have dead letters run again by a filter, each from its last finished step",
         _IDS,
         (),
         schemas.filtered_by("failed", "cancelled"),
+        needs="operator",
     ),
-    "POST /v1/jobs/discard": Described("Put dead letters away by a filter", _IDS, (), schemas.filtered_by("failed")),
+    "POST /v1/jobs/discard": Described(
+        "Put dead letters away by a filter", _IDS, (), schemas.filtered_by("failed"), needs="operator"
+    ),
     "GET /v1/jobs/{id}": Described(
         "Describe a job; the first 8 characters of its id or more will do where no other begins so",
         {200: _JOB, 404: _NO_JOB},
@@ -140,8 +145,11 @@ DESCRIPTIONS: dict[str, Described] = {
         (),
         {"type": "object", "properties": {"input": {}}, "additionalProperties": False},
         body_required=False,
+        needs="operator",
     ),
-    "POST /v1/jobs/{id}/discard": Described("Put a dead letter away", {200: _JOB, 404: _NO_JOB, 409: _WRONG_STATE}),
+    "POST /v1/jobs/{id}/discard": Described(
+        "Put a dead letter away", {200: _JOB, 404: _NO_JOB, 409: _WRONG_STATE}, needs="operator"
+    ),
     "POST /v1/jobs/{id}/signals/{name}": Described(
         "Tell a job what it waits for, or will: the body is the value",
         {
@@ -159,15 +167,18 @@ DESCRIPTIONS: dict[str, Described] = {
             202: Answer("It is sent again", schemas.objects({"id": {"type": "string"}, "status": {"type": "string"}})),
             404: Answer("There is no such callback."),
         },
+        needs="operator",
     ),
     "GET /v1/queues": Described(
         "Show all queues and workers, of all tenants together: the signal to scale on",
         {200: Answer("Queues and workers", schemas.QUEUES)},
+        needs="operator",
     ),
     "GET /v1/queues/{name}": Described(
         "Show one queue, and who works on it",
         {200: Answer("The queue; empty where nobody uses it", schemas.QUEUE_NOW)},
         (Param("name", "path", schema=schemas.QUEUE, required=True),),
+        needs="operator",
     ),
     "GET /v1/schedules": Described(
         "List your schedules, by name", {200: Answer("The schedules", schemas.items(schemas.SCHEDULE))}
@@ -184,10 +195,12 @@ DESCRIPTIONS: dict[str, Described] = {
         },
         (_SCHEDULE_NAME,),
         schemas.SCHEDULE_REQUEST,
+        needs="developer",
     ),
     "DELETE /v1/schedules/{name}": Described(
         "Remove a schedule; jobs that it made already stay",
         {204: Answer("It is gone"), 404: _NO_SCHEDULE},
         (_SCHEDULE_NAME,),
+        needs="developer",
     ),
 }

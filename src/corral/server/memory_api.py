@@ -186,6 +186,7 @@ DESCRIPTIONS: dict[str, Described] = {
         {200: Answer("It is in", _INGESTED), 202: Answer("A job takes it in", _JOB), 403: _FORBIDDEN},
         _WHO,
         _DOCUMENT,
+        needs="developer",
     ),
     "GET /v1/memory/items": Described(
         "List what is remembered, last changed first",
@@ -206,6 +207,7 @@ DESCRIPTIONS: dict[str, Described] = {
         "Forget a document or a record, with all that hangs on it",
         {204: Answer("It is forgotten"), 404: _NONE},
         (_ID, *_WHO),
+        needs="developer",
     ),
     "GET /v1/memory/items/{id}/chunks": Described(
         "The chunks of a document, in order",
@@ -226,6 +228,7 @@ DESCRIPTIONS: dict[str, Described] = {
         {201: Answer("It is remembered", _ITEM), 403: _FORBIDDEN, 409: Answer("The id is taken.")},
         _WHO,
         _RECORD,
+        needs="developer",
     ),
     "PATCH /v1/memory/records/{id}": Described(
         "Correct a fact: what is left out stays",
@@ -242,6 +245,7 @@ DESCRIPTIONS: dict[str, Described] = {
             ),
             "minProperties": 1,
         },
+        needs="developer",
     ),
     "POST /v1/memory/search": Described(
         "Find what is remembered by what it says",
@@ -284,6 +288,7 @@ DESCRIPTIONS: dict[str, Described] = {
         "Everything that is remembered and that you may see, whole, as lines of JSON",
         {200: Answer("One item a line, documents with their chunks", content_type="application/x-ndjson")},
         (*_WHO, *_WHERE),
+        needs="developer",
     ),
     "POST /v1/memory/jobs": Described(
         "Fetch documents again from where they came (`refresh`), or place everything by its meaning anew (`reindex`)",
@@ -296,6 +301,7 @@ DESCRIPTIONS: dict[str, Described] = {
             ids={"type": "array", "items": _NAME, "maxItems": IDS_MAX},
             prefix={"type": "string", "maxLength": NAME_MAX, "pattern": ID_PATTERN},
         ),
+        needs="developer",
     ),
     "DELETE /v1/memory": Described(
         "Forget everything of a user, a session or a team, or of your whole tenant",
@@ -308,5 +314,6 @@ DESCRIPTIONS: dict[str, Described] = {
                 required=True,
             ),
         ),
+        needs="operator",
     ),
 }

@@ -77,6 +77,7 @@ class SemanticRoutes:
             Route(
                 method="GET",
                 path="/v1/cache/semantic",
+                needs="developer",
                 handler=self.show,
                 tag="cache",
                 summary="What your tenant's answers by meaning are worth: evidence, thresholds, the last wrong ones",
@@ -85,6 +86,7 @@ class SemanticRoutes:
             Route(
                 method="DELETE",
                 path="/v1/cache/semantic",
+                needs="developer",
                 handler=self.clear,
                 tag="cache",
                 summary="Throw your tenant's answers by meaning away: those under any of these tags, or all; evidence stays",

@@ -136,6 +136,7 @@ DESCRIPTIONS: dict[str, Described] = {
         "Delete every session of your tenant",
         {200: Answer("All are gone", _DELETED)},
         (Param("confirm", description="`all`", schema={"enum": ["all"]}, required=True),),
+        needs="operator",
     ),
     "GET /v1/sessions/{session_id}": Described(
         "Describe a session",
@@ -220,6 +221,7 @@ DESCRIPTIONS: dict[str, Described] = {
     "GET /v1/session-tiers": Described(
         "How much of your tenant's sessions lies in the store (warm) and in the archive (cold)",
         {200: Answer("Sessions, events and bytes", _TIERS)},
+        needs="operator",
     ),
     "GET /v1/actors": Described(
         "List who spoke in your tenant's sessions, by name",
@@ -230,5 +232,6 @@ DESCRIPTIONS: dict[str, Described] = {
         "Forget an actor: their sessions, and what they said in others'",
         {200: Answer("They are forgotten", _DELETED)},
         (Param("actor", "path", "The actor, percent-encoded.", required=True),),
+        needs="operator",
     ),
 }

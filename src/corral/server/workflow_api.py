@@ -171,6 +171,7 @@ _WORKFLOWS: dict[str, Described] = {
         },
         (),
         _CREATE,
+        needs="developer",
     ),
     "POST /v1/workflows/validate": Described(
         "Say what is wrong with a definition",
@@ -186,6 +187,7 @@ _WORKFLOWS: dict[str, Described] = {
             "required": ["definition"],
             "additionalProperties": False,
         },
+        needs="developer",
     ),
     "GET /v1/workflows/{name}": Described(
         "Describe a workflow, with its definition and a picture of it",
@@ -208,10 +210,12 @@ _WORKFLOWS: dict[str, Described] = {
         },
         (),
         _SAVE,
+        needs="developer",
     ),
     "DELETE /v1/workflows/{name}": Described(
         "Delete a workflow with its versions",
         {202: Answer("It goes with the last of its executions"), 204: Answer("It is gone"), 404: _NO_WORKFLOW},
+        needs="developer",
     ),
     "GET /v1/workflows/{name}/versions": Described(
         "List what was published of a workflow, the latest first",
@@ -223,6 +227,7 @@ _WORKFLOWS: dict[str, Described] = {
         (),
         {"type": "object", "properties": {"description": _PUBLISH["description"]}, "additionalProperties": False},
         body_required=False,
+        needs="developer",
     ),
     "GET /v1/workflows/{name}/graph": Described(
         "Draw a workflow",
@@ -311,6 +316,7 @@ _EXECUTIONS: dict[str, Described] = {
     "POST /v1/executions/{id}/redrive": Described(
         "Have an execution that failed go on from the states that failed",
         {202: Answer("It goes on", _ONE), 404: _NO_EXECUTION, 409: Answer("It did not fail.")},
+        needs="operator",
     ),
     "POST /v1/executions/{id}/fork": Described(
         "Begin another execution of the very same definition, with the same input or with another one",
@@ -318,6 +324,7 @@ _EXECUTIONS: dict[str, Described] = {
         (),
         _BEGIN,
         body_required=False,
+        needs="developer",
     ),
 }
 DESCRIPTIONS = _WORKFLOWS | _EXECUTIONS

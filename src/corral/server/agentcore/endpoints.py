@@ -49,6 +49,7 @@ class Endpoints:
                 answers=answers,
                 query=query,
                 dialect=CONTROL,
+                needs="invoker" if name.startswith(("Get", "List")) else "developer",
             )
             for name, method, path, work, shape, status, answers, query in rows
         ]

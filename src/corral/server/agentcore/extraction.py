@@ -43,6 +43,7 @@ class Extraction:
             ),
             Operation(
                 name="StartMemoryExtractionJob",
+                needs="developer",
                 method="POST",
                 path=f"{path}/start",
                 work=self.start,

@@ -47,6 +47,7 @@ class Memories:
         return [
             Operation(
                 name="CreateMemory",
+                needs="developer",
                 method="POST",
                 path="/memories/create",
                 work=self.create,
@@ -66,6 +67,7 @@ class Memories:
             ),
             Operation(
                 name="UpdateMemory",
+                needs="developer",
                 method="PUT",
                 path=f"{one}/update",
                 work=self.update,
@@ -76,6 +78,7 @@ class Memories:
             ),
             Operation(
                 name="DeleteMemory",
+                needs="developer",
                 method="DELETE",
                 path=f"{one}/delete",
                 work=self.delete,

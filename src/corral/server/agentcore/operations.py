@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from corral.errors import CorralError, CursorNotFound, ValidationFailed
+from corral.security.roles import Role
 from corral.server.agentcore.checking import Shape, check, outlined
 from corral.server.agentcore.shapes import PLACES, camel, described, places
 from corral.server.dialects import Dialect
@@ -59,6 +60,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Members that every answer has."""
     query: tuple[Param, ...] = ()
     dialect: Dialect
+    needs: Role = "invoker"
+    """The least role that may ask."""
 
 
 class Api(Protocol):
@@ -89,6 +92,7 @@ def route_of(operation: Operation) -> Route:
         tag="agentcore",
         summary=operation.name,
         dialect=operation.dialect,
+        needs=operation.needs,
         params=(*places(operation.path), *operation.query),
         body=None if operation.shape is None else outlined(operation.shape, _LEVELS),
         body_required=bool(operation.shape and operation.shape.get("required")),

@@ -80,6 +80,7 @@ class Records:
             ),
             Operation(
                 name="DeleteMemoryRecord",
+                needs="developer",
                 method="DELETE",
                 path=f"{_RECORDS}/{{record_id}}",
                 work=self.delete,
@@ -90,6 +91,7 @@ class Records:
             *(
                 Operation(
                     name=name,
+                    needs="developer",
                     method="POST",
                     path=f"{_RECORDS}/{verb}",
                     work=work,

@@ -94,6 +94,7 @@ class Runtimes:
                 answers=answers,
                 query=query,
                 dialect=CONTROL,
+                needs="invoker" if name.startswith(("Get", "List")) else "developer",
             )
             for name, method, path, work, shape, status, answers, query in rows
         ]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from corral.errors import NotFound, ValidationFailed
+from corral.security.roles import Role, check_role
 from corral.server.agentcore.checking import Shape, faults_of
 from corral.server.dialects import NATIVE
 from corral.server.http import Request, parse_json
@@ -18,6 +19,8 @@ from corral.server.stepfunctions.shapes import HIDDEN, SHAPES
 SERVICE = "AWSStepFunctions"
 _TARGET = b"x-amz-target"
 _SHOWN_CHARS = 1000
+_WRITTEN = ("Create", "Update", "Delete", "Publish", "Tag", "Untag", "Validate", "Test")
+"""How operations begin that change what is declared, or help to write it."""
 _FAULT = {
     "type": "object",
     "properties": {"__type": {"type": "string"}, "message": {"type": "string"}},
@@ -96,12 +99,20 @@ class StepFunctions:
         if work is None:
             known = "Send one such as AWSStepFunctions.StartExecution."
             raise UnknownOperation(f"The header X-Amz-Target names no operation: {target[:100]!r}. {known}")
+        check_role(request.context.roles, needed_for(name))
         raw = await request.body()
         body = parse_json(raw, request.json_depth_max) if raw else {}
         check(body, SHAPES[name])
         body = {member: value for member, value in body.items() if value is not None}
         done = await work(Asked(request.context.tenant, body, request))
         await request.respond(200, msgspec.json.encode(done), AWS_JSON)
+
+
+def needed_for(operation: str) -> Role:
+    """The least role that may ask: all have one address, and not one weight."""
+    if operation in {"RedriveExecution", "UpdateMapRun"}:
+        return "operator"
+    return "developer" if operation.startswith(_WRITTEN) else "invoker"
 
 
 def check(body: Any, shape: Shape) -> None:
