@@ -15,7 +15,8 @@ import msgspec
 
 from corral.clock import Clock
 from corral.errors import StoreUnavailable
-from corral.limits.store import LimitStore, Shared
+from corral.limits.link import RETRY_S, Link
+from corral.limits.store import Shared
 from corral.limits.windows import CELLS, Ask, Grant, Window, decode_window, taken
 
 Unit = Literal["requests", "tokens"]
@@ -24,11 +25,10 @@ WhenDown = Literal["local", "open", "closed"]
 _SHARE = 0.01
 """Of the limit: what is taken in advance at most."""
 _LEASE_MIN_S, _LEASE_MAX_S = 0.02, 5.0
-_RETRY_STORE_S = 1.0
-"""After a failure the store is left alone for so long."""
 _TRIES = 50
 _QUIET_TRIES = 3
 _JITTER_S = 0.002
+_JITTER_MAX = 10
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float
     unit: Unit = "requests"
     when_down: WhenDown = "local"
-    """What is done while the store is away: count in this worker alone, let everybody pass, or nobody."""
+    """What is done while the store is away: each worker keeps to its part, everybody passes, or nobody."""
 
     @property
     def lease_s(self) -> float:
@@ -61,30 +61,32 @@ class Allowance:
     """Used on one loop."""
 
     __slots__ = (
-        "_alone_until", "_balance", "_chance", "_clock", "_exchange", "_fetched_at", "_key", "_known", "_known_at",
-        "_left", "_local", "_refused_at", "_reset_at", "_store", "_used", "rate",
+        "_ahead_s", "_balance", "_chance", "_clock", "_exchange", "_fetched_at", "_key", "_known", "_known_at",
+        "_left", "_link", "_local", "_refused", "_reset_at", "_used", "_waiting", "rate",
     )  # fmt: skip
 
     def __init__(
-        self, key: str, rate: Rate, store: LimitStore, clock: Clock, chance: Callable[[], float] = random.random
+        self, key: str, rate: Rate, link: Link, clock: Clock, chance: Callable[[], float] = random.random
     ) -> None:
         """Nothing is taken yet."""
         self.rate = rate
         self._key = key
-        self._store = store
+        self._link = link
         self._clock = clock
         self._chance = chance
         self._exchange = asyncio.Lock()
         self._balance = 0.0
         self._used = 0.0
         """Since the last exchange."""
+        self._waiting = 0.0
+        """What those want who wait for an exchange."""
         self._left = rate.limit
         """For all, after the last exchange."""
         self._fetched_at = self._reset_at = self._known_at = clock.monotonic()
-        self._refused_at: tuple[float, float] | None = None
-        """Until when this much is refused without asking."""
-        self._alone_until = 0.0
+        self._refused: _Refused | None = None
         self._known: Shared | None = None
+        self._ahead_s = 0.0
+        """Of the store's clock."""
         self._local = Window()
 
     # -- deciding -----------------------------------------------------------------------------------------------------
@@ -94,41 +96,41 @@ class Allowance:
         now = self._clock.monotonic()
         if cost > self.rate.limit:
             return self._standing(now, passes=False)
-        refused = self._refused_at
+        refused = self._refused
         if refused is not None:
-            if now < refused[0] and cost >= refused[1]:
-                return self._standing(now, passes=False, wait_s=refused[0] - now)
-            if now >= refused[0]:
-                self._refused_at = None
+            if now >= refused.until:
+                self._refused = None
+            elif cost >= refused.cost:
+                return self._standing(now, passes=False, wait_s=max(0.0, refused.free_at - now))
         if self._balance >= cost and now - self._fetched_at < self.rate.lease_s:
             self._balance -= cost
             self._used += cost
             return self._standing(now, passes=True)
-        return None
+        return self._decide_alone(cost) if self._link.is_down else None
 
     async def take(self, cost: float) -> Standing:
         """Decide, with the store where it has to be. Never raises for a store that is away."""
         found = self.take_now(cost)
         if found is not None:
             return found
-        async with self._exchange:
-            found = self.take_now(cost)  # somebody was here meanwhile
-            if found is not None:
-                return found
-            now = self._clock.monotonic()
-            if now < self._alone_until:
-                return self._decide_alone(cost)
-            try:
+        self._waiting += cost
+        try:
+            async with self._exchange:
+                found = self.take_now(cost)  # somebody was here meanwhile
+                if found is not None:
+                    return found
                 grant = await self._ask(cost)
-            except StoreUnavailable:
-                self._alone_until = now + _RETRY_STORE_S
-                self._known = None
-                return self._decide_alone(cost)
+        except StoreUnavailable:
+            return self._decide_alone(cost)
+        finally:
+            self._waiting -= cost
         now = self._clock.monotonic()
-        if grant.amount < cost:
-            wait_s = self.rate.window_s if grant.wait_s is None else grant.wait_s
-            self._refused_at = (now + wait_s, cost) if cost > 0 else None
-            return self._standing(now, passes=False, wait_s=None if grant.wait_s is None else wait_s)
+        if self._balance < cost:
+            if grant.wait_s is None:
+                return self._standing(now, passes=False)
+            # Remembered for a moment only: others may give back what they did not use.
+            self._refused = _Refused(now + min(grant.wait_s, self.rate.lease_s), cost, now + grant.wait_s)
+            return self._standing(now, passes=False, wait_s=grant.wait_s)
         self._balance -= cost
         self._used += cost
         return self._standing(now, passes=True)
@@ -136,14 +138,42 @@ class Allowance:
     def give_back(self, amount: float) -> None:
         """It was not used after all; below zero: more was used. Others hear of it with the next exchange."""
         self._balance += amount
-        self._used -= amount
+        self._used = max(0.0, self._used - amount)
         if amount > 0:
-            self._refused_at = None
+            self._refused = None
+
+    async def look(self) -> Standing:
+        """How it stands, taking nothing. Never raises for a store that is away."""
+        try:
+            known = await self._link.read(self._key)
+        except StoreUnavailable:
+            return self._standing(self._clock.monotonic(), passes=True)
+        window = _window_of(known)
+        _, grant = taken(window, Ask(), limit=self.rate.limit, window_s=self.rate.window_s, now=known.now)
+        left = max(0.0, self.rate.limit - grant.used + self._balance)
+        return Standing(left >= 1, left, grant.reset_s)
 
     async def release(self) -> None:
-        """Give back what was taken in advance."""
-        if self._balance:
-            await self._ask(0.0)
+        """Give back what was taken in advance, and tell what was used beyond it. Raises `StoreUnavailable`."""
+        async with self._exchange:
+            if self._balance:
+                await self._ask(0.0)
+
+    async def clear(self) -> None:
+        """Forget all that was taken. Raises `StoreUnavailable`."""
+        async with self._exchange:
+            self._balance = self._used = 0.0
+            self._refused = None
+            known = await self._link.read(self._key)
+            done = not known.version
+            while not done:
+                done, known = await self._link.swap(self._key, known.version, Window().encoded())
+            self._known, self._local, self._left = None, Window(), self.rate.limit
+
+    @property
+    def owes(self) -> bool:
+        """Whether there is something that others do not know yet."""
+        return self._balance != 0
 
     # -- with others --------------------------------------------------------------------------------------------------
 
@@ -154,13 +184,9 @@ class Allowance:
         soon = min(self._used / elapsed * rate.lease_s, rate.limit * _SHARE) if need else 0.0
         if rate.unit == "requests":
             soon = float(int(soon))
-        ask = Ask(need=need, want=need + soon, back=self._balance)
-        self._balance = 0.0
-        try:
-            grant = await self._swap(ask)
-        except BaseException:
-            self._balance += ask.back
-            raise
+        if need:
+            soon = max(soon, self._waiting - need)
+        grant = await self._swap(need, need + soon)
         self._fetched_at = now()
         self._used = 0.0
         self._balance += grant.amount
@@ -168,41 +194,83 @@ class Allowance:
         self._reset_at = self._fetched_at + grant.reset_s
         return grant
 
-    async def _swap(self, ask: Ask) -> Grant:
+    async def _swap(self, need: float, want: float) -> Grant:
         """Change what all know, as often as others were quicker."""
-        rate, store, now = self.rate, self._store, self._clock.monotonic
+        rate, link, now = self.rate, self._link, self._clock.monotonic
         if self._known is None:
-            self._known, self._known_at = await store.read(self._key), now()
+            self._knows(await link.read(self._key))
         for attempt in range(_TRIES):
             known = self._known
+            assert known is not None  # noqa: S101 - just read, or told by the last swap
             at = known.now + (now() - self._known_at)
-            window = decode_window(known.body) if known.body else Window()
-            changed, grant = taken(window, ask, limit=rate.limit, window_s=rate.window_s, now=at)
-            is_fresh = attempt > 0 or now() - self._known_at <= rate.lease_s
-            if is_fresh and not grant.amount and not ask.back:
-                return grant  # there is nothing to take, and nothing to tell
-            done, self._known = await store.swap(self._key, known.version, changed.encoded())
-            self._known_at = now()
+            ask = Ask(need=need, want=want, back=self._balance)
+            changed, grant = taken(_window_of(known), ask, limit=rate.limit, window_s=rate.window_s, now=at)
+            if not grant.amount and not ask.back:  # there is nothing to take, and nothing to tell
+                if attempt or now() - self._known_at <= rate.lease_s:
+                    return grant
+                self._knows(await link.read(self._key))
+                continue
+            self._balance -= ask.back
+            try:
+                done, known = await link.swap(self._key, known.version, changed.encoded())
+            except BaseException:
+                # It may have been made all the same: debts stay, and what was given back stays away.
+                self._balance += min(0.0, ask.back)
+                raise
+            self._knows(known)
             if done:
                 return grant
+            self._balance += ask.back
             if attempt >= _QUIET_TRIES:  # others are at it as well
-                await asyncio.sleep(self._chance() * _JITTER_S * attempt)
+                await asyncio.sleep(self._chance() * _JITTER_S * min(attempt, _JITTER_MAX))
         raise StoreUnavailable(f"The limit {self._key!r} is changed by too many at once.")
 
+    def _knows(self, known: Shared) -> None:
+        self._known, self._known_at = known, self._clock.monotonic()
+        self._ahead_s = known.now - self._clock.now()
+
     def _decide_alone(self, cost: float) -> Standing:
-        rate = self.rate
+        """The store is away. What all had used before counts here as well, each worker its part of it."""
+        rate, part = self.rate, self._link.part
         now = self._clock.monotonic()
         if rate.when_down == "open":
             return Standing(True, rate.limit, 0.0, alone=True)
         if rate.when_down == "closed":
-            return Standing(False, 0.0, _RETRY_STORE_S, _RETRY_STORE_S, alone=True)
+            return Standing(False, 0.0, RETRY_S, RETRY_S, alone=True)
+        if self._known is not None:
+            cells = [(at, amount * part) for at, amount in _window_of(self._known).cells]
+            self._known, self._local = None, Window(cells)
+        least = 1.0 if rate.unit == "requests" else cost
         self._local, grant = taken(
-            self._local, Ask(need=cost, want=cost), limit=rate.limit, window_s=rate.window_s, now=self._clock.now()
+            self._local,
+            Ask(need=cost, want=cost),
+            limit=max(rate.limit * part, least),
+            window_s=rate.window_s,
+            now=self._clock.now() + self._ahead_s,
         )
         passes = grant.amount >= cost
-        self._left = max(0.0, rate.limit - grant.used)
+        self._left = max(0.0, rate.limit * part - grant.used)
         self._reset_at = now + grant.reset_s
         return Standing(passes, self._left, grant.reset_s, None if passes else grant.wait_s, alone=True)
 
     def _standing(self, now: float, *, passes: bool, wait_s: float | None = None) -> Standing:
-        return Standing(passes, self._left + self._balance, max(0.0, self._reset_at - now), wait_s)
+        return Standing(passes, max(0.0, self._left + self._balance), max(0.0, self._reset_at - now), wait_s)
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    """What is refused again without asking."""
+
+    until: float
+    cost: float
+    """This much and more."""
+    free_at: float
+
+
+def _window_of(known: Shared) -> Window:
+    """What is not a window was not put there by us, and begins anew."""
+    if not known.body:
+        return Window()
+    try:
+        return decode_window(known.body)
+    except msgspec.MsgspecError:
+        return Window()

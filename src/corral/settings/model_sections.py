@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from corral.settings.rate_sections import ConcurrencySettings, RateName, RateSettings
 from corral.settings.section import Count, Pause, Seconds, Section
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -178,7 +179,12 @@ class CacheSettings(Section, frozen=True):
 
 
 class LimitSettings(Section, frozen=True):
-    """How much of the providers' limits is used, and how it is shared between workers."""
+    """How often each caller may ask, and how much of the providers' limits is used; all of it shared between workers."""
+
+    rates: dict[RateName, RateSettings] = {}
+    """Limits on who asks, by name: `free_tier: {requests_per_minute: 10, tokens_per_day: 50000}`. More is answered 429."""
+    concurrency: ConcurrencySettings = ConcurrencySettings()
+    """How many invocations may run at the same time for one session, user, key or tenant."""
 
     lease_s: Seconds = 2.0
     """For how long a worker takes its part of a provider's limits at a time; one that dies loses no more than that."""
