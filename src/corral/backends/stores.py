@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
+    from corral.security.key_store import KeyStore
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
     from corral.workflows.bucket_store import BucketStore
@@ -107,6 +108,11 @@ class Stores(Protocol):
         ...
 
     @property
+    @property
+    def keys(self) -> KeyStore:
+        """Who is let in."""
+        ...
+
     def resources(self) -> ResourceStore:
         """What is declared: memories, runtimes, endpoints."""
         ...

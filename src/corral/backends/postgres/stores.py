@@ -24,6 +24,7 @@ from corral.backends.postgres.job_depth import Depths
 from corral.backends.postgres.job_records import PostgresJobRecords
 from corral.backends.postgres.jobs import PostgresJobs
 from corral.backends.postgres.ledger import PostgresLedger
+from corral.backends.postgres.keys import PostgresKeys
 from corral.backends.postgres.limits import PostgresLimits
 from corral.backends.postgres.map_runs import PostgresMapRuns
 from corral.backends.postgres.memory import PostgresMemory
@@ -75,6 +76,7 @@ class PostgresStores:
         self.audit = PostgresAudit(engine)
         self.agent_runs = PostgresAgentRuns(engine)
         self.map_runs = PostgresMapRuns(engine)
+        self.keys = PostgresKeys(engine)
         self.buckets = PostgresBuckets(engine)
         self.topics = PostgresTopics(engine)
 

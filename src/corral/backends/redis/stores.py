@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
     from corral.security.store import AuditLog
+    from corral.security.key_store import KeyStore
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
     from corral.workflows.bucket_store import BucketStore
@@ -109,6 +110,11 @@ class HotStores:
         return self._behind.audit
 
     @property
+    @property
+    def keys(self) -> KeyStore:
+        """In the store behind."""
+        return self._behind.keys
+
     def semantic(self) -> SemanticStore:
         """In the store behind."""
         return self._behind.semantic

@@ -16,6 +16,7 @@ from corral.backends.sqlite.invocations import SqliteInvocations
 from corral.backends.sqlite.job_records import SqliteJobRecords
 from corral.backends.sqlite.jobs import SqliteJobs
 from corral.backends.sqlite.ledger import SqliteLedger
+from corral.backends.sqlite.keys import SqliteKeys
 from corral.backends.sqlite.limits import SqliteLimits
 from corral.backends.sqlite.map_runs import SqliteMapRuns
 from corral.backends.sqlite.memory import SqliteMemory
@@ -70,6 +71,7 @@ class SqliteStores:
         self.audit = SqliteAudit(engine)
         self.agent_runs = SqliteAgentRuns(engine)
         self.map_runs = SqliteMapRuns(engine)
+        self.keys = SqliteKeys(engine)
         self.buckets = SqliteBuckets(engine)
         self.topics = SqliteTopics(engine)
 
