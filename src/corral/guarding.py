@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corral.backends.stores import Stores
 from corral.observability.metrics import Metrics
-from corral.security.audit import AuditWriter
+from corral.security.book import AuditBook
 from corral.server.audit import AuditRoutes
 from corral.server.routes import Route
 from corral.settings.sections import Settings
@@ -17,7 +17,8 @@ class Guarding:
         """Nothing is opened yet."""
         self._settings = settings
         self._stores = stores
-        self.audit = AuditWriter(stores.audit, metrics) if settings.security.audit else None
+        self.book = AuditBook(settings, stores.audit, metrics)
+        self.audit = self.book.writer
 
     def routes(self) -> list[Route]:
         """What is asked and changed over HTTP."""
@@ -25,10 +26,8 @@ class Guarding:
 
     async def start(self) -> None:
         """Begin to write."""
-        if self.audit is not None:
-            await self.audit.start()
+        await self.book.start()
 
     async def stop(self) -> None:
         """Write what is left."""
-        if self.audit is not None:
-            await self.audit.stop()
+        await self.book.stop()

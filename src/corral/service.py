@@ -128,7 +128,7 @@ class Service:
             stream_chunk_size=settings.runtime.stream_chunk_size,
             on_error=app.on_error_hook,
         )
-        sweeps = {**what_expires(settings, self.stores), "clock": self._read_clock}
+        sweeps = {**what_expires(settings, self.stores), "audit": self._expire_audit, "clock": lambda: self.flowing.read_clock()}
         self.sweeper = Sweeper(sweeps, period_s=settings.sessions.sweep_s)
         observability = settings.observability
         if settings.agentcore.disable_otel:
@@ -405,8 +405,8 @@ class Service:
         self._state = "started"
         self.warmups.start()
 
-    def _read_clock(self) -> Awaitable[int]:
-        return self.flowing.read_clock()
+    def _expire_audit(self) -> Awaitable[int]:
+        return self.guarding.book.keeper.expire()
 
     async def _queue_stats(self) -> list[QueueStats]:
         await self.stores.check()

@@ -41,7 +41,6 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
         "resources": stores.resources.expire,
         "effects": stores.tool_effects.expire,
         "artefacts": stores.tool_artefacts.expire,
-        "audit": older(stores.audit.expire, settings.security.audit_keep_s),
         "costs": older(stores.ledger.forget, settings.limits.ledger_keep_s),
         "limits": hourly(stores.limits.forget),
         "memory": stores.memory.sweep,

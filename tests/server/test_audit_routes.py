@@ -7,7 +7,6 @@ import pytest
 
 from corral.app import App
 from corral.messages import AuditEntry
-from corral.tidying import what_expires
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ async def test_a_cursor_of_somebody_elses_is_not_found(filled, client_of):
 
 
 async def test_old_entries_are_swept(filled, service, client_of):
-    assert await what_expires(service.settings, service.stores)["audit"]() == 5
+    assert await service.guarding.book.keeper.expire() == 5
     assert (await client_of("acme").get("/v1/audit")).json()["items"] == []
 
 

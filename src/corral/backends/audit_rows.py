@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import findable
 from corral.errors import CursorNotFound
 from corral.messages import AuditEntry, Page
-from corral.security.store import AuditQuery, AuditRecord
+from corral.security.chain import canonical, digest_of_kept
+from corral.security.store import AuditHead, AuditLink, AuditPrefix, AuditQuery, AuditRecord, Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +26,11 @@ _details = msgspec.json.Decoder(dict[str, Any])
 
 
 def row_of(entry: AuditEntry) -> tuple[Any, ...]:
-    """What is kept of an entry. Words that no engine can keep are changed: an audit with a hole would be worse."""
-    return (
+    """What is kept of an entry, and its digest. Words that no engine can keep are changed: an audit with a hole would be worse."""
+    kept = (
         _kept(entry.tenant),
         _kept(entry.id),
-        entry.at,
+        float(entry.at),
         _kept(entry.action),
         _kept(entry.subject),
         _kept(entry.decision),
@@ -40,14 +42,99 @@ def row_of(entry: AuditEntry) -> tuple[Any, ...]:
         _kept(entry.run_id),
         _encoded(entry.details),
     )
+    return (*kept, digest_of_kept(kept))
 
 
 def record_of(row: Sequence[Any]) -> AuditRecord:
     """The entry that a row keeps."""
-    number, tenant, entry_id, at, action, subject, decision, rule, reason, actor, agent, session_id, run_id, details = (
-        row
+    return AuditRecord(number=row[0], entry=_entry_of(row[1:14]), hash=bytes(row[14]))
+
+
+def link_of(row: Sequence[Any]) -> AuditLink:
+    """What a row keeps, for who checks it. Texts may come as bytes: not all bytes are text any more."""
+    number, own, *kept = row
+    tenant, entry_id, at, *words, details = (_text(value) for value in kept)
+    raw = details.encode() if isinstance(details, str) else bytes(_bytes(details))
+    columns = (tenant, entry_id, at, *words)
+    try:
+        digest = digest_of_kept((*columns, raw))
+    except (TypeError, ValueError, msgspec.MsgspecError):  # no such thing was ever written
+        digest = b""
+    try:
+        entry = _entry_of((*columns, raw))
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        entry = None
+    return AuditLink(number=number, hash=_bytes(own), digest=digest, entry=entry)
+
+
+def head_of(row: Sequence[Any]) -> AuditHead:
+    """Where a tenant stands."""
+    tenant, number, own, chained, swept, swept_hash, signed, signed_at = row
+    return AuditHead(
+        tenant=tenant,
+        number=number,
+        hash=_bytes(own),
+        chained=chained,
+        swept=swept,
+        swept_hash=_bytes(swept_hash),
+        signed=signed or 0,
+        signed_at=signed_at or 0.0,
     )
-    entry = AuditEntry(
+
+
+def row_of_checkpoint(checkpoint: Checkpoint) -> tuple[Any, ...]:
+    """What is kept of a checkpoint."""
+    return (
+        checkpoint.tenant,
+        checkpoint.kind,
+        checkpoint.number,
+        checkpoint.hash,
+        checkpoint.at,
+        checkpoint.algorithm,
+        checkpoint.key_id,
+        checkpoint.signature,
+    )
+
+
+def checkpoint_of(row: Sequence[Any]) -> Checkpoint:
+    """The checkpoint that a row keeps."""
+    tenant, kind, number, own, at, algorithm, key_id, signature = row
+    return Checkpoint(
+        tenant=tenant,
+        kind=kind,
+        number=number,
+        hash=_bytes(own),
+        at=at,
+        algorithm=algorithm,
+        key_id=key_id,
+        signature=_bytes(signature),
+    )
+
+
+def prefixes(rows: Sequence[Sequence[Any]], before: float) -> list[AuditPrefix]:
+    """Of each tenant, how far all its oldest entries are old. Rows: tenant, swept, number, at, hash; in order."""
+    found: dict[str, AuditPrefix] = {}
+    ended: set[str] = set()
+    for tenant, swept, number, at, own in rows:
+        chained = bool(own)
+        if tenant in ended or at >= before or (not chained and number > swept):
+            ended.add(tenant)
+            continue
+        found[tenant] = AuditPrefix(tenant=tenant, number=number, hash=_bytes(own))
+    return list(found.values())
+
+
+def canonical_row(kept: Sequence[Any]) -> tuple[bytes, bytes]:
+    """The details of an entry that was written before there was a chain, in order, and its digest."""
+    *columns, details = kept
+    with contextlib.suppress(ValueError, msgspec.MsgspecError):
+        details = canonical(_details.decode(details))
+    return bytes(details), digest_of_kept((*columns, bytes(details)))
+
+
+def _entry_of(kept: Sequence[Any]) -> AuditEntry:
+    tenant, entry_id, at, action, subject, decision, rule, reason, actor, agent, session_id, run_id, details = kept
+    return AuditEntry(
         id=entry_id,
         at=at,
         tenant=tenant,
@@ -62,7 +149,14 @@ def record_of(row: Sequence[Any]) -> AuditRecord:
         run_id=run_id,
         details=_details.decode(details),
     )
-    return AuditRecord(number=number, entry=entry)
+
+
+def _text(value: Any) -> Any:
+    return value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
 
 
 def is_findable(tenant: str, query: AuditQuery) -> bool:
@@ -106,6 +200,7 @@ def _kept(text: str, chars_max: int = _WORD_MAX) -> str:
 
 def _encoded(details: dict[str, Any]) -> bytes:
     try:
-        return _encoder.encode(details)
+        raw = _encoder.encode(details)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return _encoder.encode({_kept(str(key)): _kept(repr(value), _REASON_MAX) for key, value in details.items()})
+        raw = _encoder.encode({_kept(str(key)): _kept(repr(value), _REASON_MAX) for key, value in details.items()})
+    return canonical(_details.decode(raw))  # as whoever reads it later will write it again

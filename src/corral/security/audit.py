@@ -38,13 +38,16 @@ class AuditWriter:
         log: AuditLog,
         metrics: Metrics | None = None,
         *,
+        written: Callable[[list[AuditEntry]], None] | None = None,
         chance: Callable[[], float] = random.random,
         pending_max: int = PENDING_MAX,
     ) -> None:
-        """`chance` gives numbers from 0 to 1: workers that lost one store together come back apart."""
+        """`written` is told what the store has. `chance` gives numbers from 0 to 1: workers that lost one store together come back apart."""
+        self._log = log
+        self._written = written
         self._counting = AuditCounting(metrics or Metrics())
         self.line: Behind[AuditEntry] = Behind(
-            log.append,
+            self._write,
             name="The audit",
             log=_log,
             every_s=_EVERY_S,
@@ -71,6 +74,11 @@ class AuditWriter:
     async def stop(self) -> None:
         """Write what is left, and end. Calling it again does nothing."""
         await self.line.stop()
+
+    async def _write(self, entries: list[AuditEntry]) -> None:
+        await self._log.append(entries)
+        if self._written is not None:
+            self._written(entries)
 
     def _lost(self, entries: list[AuditEntry]) -> None:
         self._counting.dropped(len(entries))

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from corral.settings.agent_sections import AgentSettings
+from corral.settings.audit_sections import AuditChainSettings
+from corral.settings.budget_sections import BudgetSettings
 from corral.settings.memory_sections import MemorySettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
 from corral.settings.section import Count, Pause, Seconds, Section
@@ -185,6 +187,8 @@ class SecuritySettings(Section, frozen=True):
     audit_keep_s: Seconds = 31_536_000.0
     """How long that is kept."""
 
+    audit_chain: AuditChainSettings = AuditChainSettings()
+    """How it is made evidence."""
 
 class ObservabilitySettings(Section, frozen=True):
     """Logs, metrics and traces."""

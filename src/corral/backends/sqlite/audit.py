@@ -5,9 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corral.backends.audit_rows import bound, is_findable, page, row_of
+from corral.backends.audit_rows import (
+    bound,
+    canonical_row,
+    checkpoint_of,
+    head_of,
+    is_findable,
+    link_of,
+    page,
+    prefixes,
+    row_of,
+    row_of_checkpoint,
+)
 from corral.backends.queries import read_queries
 from corral.messages import Page
+from corral.security.chain import BEGINNING, link
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,42 +28,111 @@ if TYPE_CHECKING:
     from corral.backends.sqlite.reader import View
     from corral.backends.sqlite.writer import Transaction
     from corral.messages import AuditEntry
-    from corral.security.store import AuditQuery, AuditRecord
+    from corral.security.store import AuditHead, AuditLink, AuditPrefix, AuditQuery, AuditRecord, Checkpoint
 
 _SQL = read_queries(Path(__file__).with_name("audit.sql"))
 
 
 class SqliteAudit:
-    """One row per entry; the one writer of the file numbers them."""
+    """One row per entry; the one writer of the file numbers and chains them."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
         """Keep entries."""
-        if not entries:
-            return
-        rows = [row_of(entry) for entry in entries]
-
-        def run(transaction: Transaction) -> None:
-            transaction.connection.executemany(_SQL["append"], rows)
-
-        await self._engine.write(run)
+        if entries:
+            rows = [row_of(entry) for entry in entries]
+            await self._engine.write(lambda transaction: _append(transaction, rows))
 
     async def entries(self, tenant: str, query: AuditQuery) -> Page[AuditRecord]:
         """A tenant's, the latest first."""
         asked = bound(tenant, query)
         if not is_findable(tenant, query):
             return Page([])
-        sql = _SQL["entries_of_run" if query.run_id else "entries"]
+        return page(await self._rows("entries_of_run" if query.run_id else "entries", asked), query.limit)
 
+    async def head(self, tenant: str) -> AuditHead | None:
+        """Where a tenant stands."""
+        rows = await self._rows("head", (tenant,))
+        return head_of(rows[0]) if rows else None
+
+    async def heads(self, *, after: str = "", limit: int = 1000) -> list[AuditHead]:
+        """Where all stand."""
+        return [head_of(row) for row in await self._rows("heads", (after, limit))]
+
+    async def chain(self, tenant: str, *, after: int, limit: int = 1000) -> list[AuditLink]:
+        """Entries as they are kept."""
+        return [link_of(row) for row in await self._rows("chain", (tenant, after, limit))]
+
+    async def seal(self, limit: int = 1000) -> int:
+        """Chain what was there before."""
+        return await self._engine.write(lambda transaction: _seal(transaction, limit))
+
+    async def expired(self, *, before: float, limit: int = 1000) -> list[AuditPrefix]:
+        """What may go."""
+        return prefixes(await self._rows("old", (before, limit)), before)
+
+    async def sweep(self, prefix: AuditPrefix, stub: Checkpoint | None) -> int:
+        """Let it go."""
+
+        def run(transaction: Transaction) -> int:
+            if stub is not None:
+                place = (stub.tenant, stub.number, stub.hash)
+                if not transaction.execute(_SQL["place_stub"], place).rowcount:
+                    return 0
+                transaction.execute(_SQL["keep"], row_of_checkpoint(stub))
+                transaction.execute(_SQL["sweep_checkpoints"], (stub.tenant, stub.number))
+            return transaction.execute(_SQL["sweep"], (prefix.tenant, prefix.number)).rowcount
+
+        return await self._engine.write(run)
+
+    async def keep(self, checkpoint: Checkpoint) -> bool:
+        """Keep one."""
+        row = row_of_checkpoint(checkpoint)
+        return bool(await self._engine.write(lambda transaction: transaction.execute(_SQL["keep"], row).rowcount))
+
+    async def checkpoints(self, tenant: str, *, after: int = -1, limit: int = 1000) -> list[Checkpoint]:
+        """What keys said."""
+        return [checkpoint_of(row) for row in await self._rows("checkpoints", (tenant, after, limit))]
+
+    async def _rows(self, name: str, asked: dict[str, Any] | tuple[Any, ...]) -> list[tuple[Any, ...]]:
         def run(view: View) -> list[tuple[Any, ...]]:
-            return view.execute(sql, asked).fetchall()
+            return view.execute(_SQL[name], asked).fetchall()
 
-        return page(await self._engine.read(run), query.limit)
+        return await self._engine.read(run)
 
-    async def expire(self, *, before: float, limit: int = 1000) -> int:
-        """Sweep."""
-        return await self._engine.write(
-            lambda transaction: transaction.execute(_SQL["expire"], (before, limit)).rowcount
-        )
+
+def _append(transaction: Transaction, rows: list[tuple[Any, ...]]) -> None:
+    execute = transaction.execute
+    heads: dict[str, tuple[int, bytes, int]] = {}
+    for row in rows:
+        tenant, entry_id, digest = row[0], row[1], row[13]
+        if execute(_SQL["known"], (tenant, entry_id)).fetchone():
+            continue
+        before = heads.get(tenant)
+        if before is None:
+            before = execute(_SQL["standing"], (tenant,)).fetchone() or (0, BEGINNING, 0)
+        last, own, chained = before
+        number, in_chain = last + 1, chained == last
+        if in_chain:
+            own, chained = link(own, number, digest), number
+        execute(_SQL["append"], (*row[:13], number, own if in_chain else b""))
+        heads[tenant] = (number, own, chained)
+    for tenant, head in heads.items():
+        execute(_SQL["stand"], (tenant, *head))
+
+
+def _seal(transaction: Transaction, limit: int) -> int:
+    execute = transaction.execute
+    head = execute(_SQL["unsealed"]).fetchone()
+    if head is None:
+        return 0
+    tenant, chained, own = head
+    rows = execute(_SQL["to_seal"], (tenant, chained, limit)).fetchall()
+    for number, *kept in rows:
+        details, digest = canonical_row(kept)
+        own, chained = link(own, number, digest), number
+        execute(_SQL["seal"], (tenant, number, details, own))
+    execute(_SQL["sealed"], (tenant, chained, own))
+    return len(rows)

@@ -10,7 +10,8 @@ import pytest
 from corral.clock import new_id
 from corral.errors import CursorNotFound, ValidationFailed
 from corral.messages import AuditEntry
-from corral.security.store import AuditQuery
+from corral.security.chain import BEGINNING, digest_of, link
+from corral.security.store import AuditPrefix, AuditQuery, Checkpoint
 from corral.testing.contracts.setting import Contract
 
 if TYPE_CHECKING:
@@ -36,6 +37,21 @@ async def numbers(stores: Stores, tenant: str = "acme", **query: Any) -> list[in
     """The numbers that a query finds."""
     page = await stores.audit.entries(tenant, AuditQuery(**{"limit": 1000, **query}))
     return [record.number for record in page.items]
+
+
+def word(tenant: str = "acme", **more: Any) -> Checkpoint:
+    """What a key says; engines do not look at its signature."""
+    fields: dict[str, Any] = {"number": 1, "hash": b"h", "at": NOON, "key_id": "k", "signature": b"s"}
+    return Checkpoint(tenant=tenant, **{**fields, **more})
+
+
+async def swept(stores: Stores, *, before: float, limit: int = 1000) -> int:
+    """Sweep what may go; how many went."""
+    gone = 0
+    for prefix in await stores.audit.expired(before=before, limit=limit):
+        stub = word(prefix.tenant, number=prefix.number, hash=prefix.hash, kind="swept")
+        gone += await stores.audit.sweep(prefix, stub)
+    return gone
 
 
 class AuditContract(Contract):
@@ -120,11 +136,11 @@ class AuditContract(Contract):
     async def test_old_entries_are_swept_and_their_numbers_stay_theirs(self, stores: Stores) -> None:
         await stores.audit.append([entry(at=NOON + n) for n in range(6)])
         await stores.audit.append([entry(tenant="umbrella")])
-        assert await stores.audit.expire(before=NOON + 3, limit=2) == 2
-        assert [await stores.audit.expire(before=NOON + 3) for _ in range(2)] == [2, 0]
+        assert await swept(stores, before=NOON + 3, limit=2) == 2
+        assert [await swept(stores, before=NOON + 3) for _ in range(2)] == [2, 0]
         assert await numbers(stores, "umbrella") == []
         assert await numbers(stores) == [6, 5, 4]
-        assert await stores.audit.expire(before=NOON + 100) == 3
+        assert await swept(stores, before=NOON + 100) == 3
         await stores.audit.append([entry(), entry(tenant="umbrella")])
         assert await numbers(stores) == [7]
         assert await numbers(stores, "umbrella") == [2]
@@ -151,3 +167,80 @@ class AuditContract(Contract):
     async def test_a_page_has_at_least_one_item(self, stores: Stores) -> None:
         with pytest.raises(ValidationFailed):
             await stores.audit.entries("acme", AuditQuery(limit=0))
+
+    # -- the chain
+
+    async def test_each_entry_holds_the_one_before_it(self, stores: Stores, other_stores: Stores) -> None:
+        odd = entry(
+            subject="nul\0 half \ud800", details={"b": [1, 2.0, {"z": 1, "a": "世"}], 7: "x", "a": None, "f": -0.0}
+        )
+        await stores.audit.append([entry(), odd, entry(tenant="umbrella")])
+        await other_stores.audit.append([entry(at=7), entry(details={"big": 2**70, "n": float("inf")})])
+        before = BEGINNING
+        links = await stores.audit.chain("acme", after=0)
+        assert [one.number for one in links] == [1, 2, 3, 4]
+        for one in links:
+            assert one.entry is not None
+            assert digest_of(one.entry) == one.digest
+            before = link(before, one.number, one.digest)
+            assert one.hash == before
+        head = await stores.audit.head("acme")
+        assert head is not None
+        assert (head.number, head.chained, head.hash, head.swept) == (4, 4, before, 0)
+        page = await stores.audit.entries("acme", AuditQuery(limit=1))
+        assert page.items[0].hash == before
+        assert [one.number for one in await stores.audit.chain("acme", after=1, limit=2)] == [2, 3]
+        assert await stores.audit.head("nobody") is None
+        assert [one.tenant for one in await stores.audit.heads()] == ["acme", "umbrella"]
+        assert [one.tenant for one in await stores.audit.heads(after="acme")] == ["umbrella"]
+
+    async def test_writers_at_the_same_time_keep_one_chain(self, stores: Stores, other_stores: Stores) -> None:
+        groups = [[entry(tenant=tenant) for tenant in ("acme", "umbrella", "acme")] for _ in range(20)]
+        await asyncio.gather(
+            *(stores.audit.append(group) for group in groups),
+            *(other_stores.audit.append([entry(), *reversed(group)]) for group in groups),
+        )
+        for tenant in ("acme", "umbrella"):
+            before = BEGINNING
+            for one in await stores.audit.chain(tenant, after=0):
+                before = link(before, one.number, one.digest)
+                assert one.hash == before
+
+    async def test_a_checkpoint_is_kept_once_for_its_number(self, stores: Stores, other_stores: Stores) -> None:
+        first, later, stub = word(number=3), word(number=7), word(number=3, kind="swept")
+        assert await stores.audit.keep(first)
+        assert not await other_stores.audit.keep(word(number=3, signature=b"another"))
+        assert await other_stores.audit.keep(later)
+        assert await stores.audit.keep(stub)
+        assert await stores.audit.checkpoints("acme") == [first, stub, later]
+        assert await stores.audit.checkpoints("acme", after=3) == [later]
+        assert await stores.audit.checkpoints("acme", limit=1) == [first]
+        assert await stores.audit.checkpoints("umbrella") == []
+        await stores.audit.append([entry()])
+        head = await stores.audit.head("acme")
+        assert head is not None
+        assert (head.signed, head.signed_at) == (7, NOON)
+
+    async def test_what_is_swept_leaves_a_word_that_the_rest_holds(self, stores: Stores) -> None:
+        await stores.audit.append([entry(at=NOON + n) for n in (0, 1, 9, 2, 3)])
+        links = await stores.audit.chain("acme", after=0)
+        await stores.audit.keep(word(number=1, hash=links[0].hash))
+        (prefix,) = await stores.audit.expired(before=NOON + 5)
+        assert prefix == AuditPrefix(
+            tenant="acme", number=2, hash=links[1].hash
+        )  # the third is not old, and those behind it stay
+        wrong = word(number=2, hash=b"another", kind="swept")
+        assert await stores.audit.sweep(prefix, wrong) == 0
+        stub = word(number=2, hash=prefix.hash, kind="swept")
+        assert await stores.audit.sweep(prefix, stub) == 2
+        assert await stores.audit.sweep(prefix, stub) == 0
+        assert await stores.audit.checkpoints("acme") == [stub]
+        head = await stores.audit.head("acme")
+        assert head is not None
+        assert (head.swept, head.swept_hash, head.number) == (2, links[1].hash, 5)
+        assert await stores.audit.chain("acme", after=0) == links[2:]
+
+    async def test_there_is_nothing_to_seal_where_all_is_in_the_chain(self, stores: Stores) -> None:
+        assert await stores.audit.seal() == 0
+        await stores.audit.append([entry()])
+        assert await stores.audit.seal() == 0

@@ -38,6 +38,7 @@ DELETE FROM corral.semantic_routes;
 DELETE FROM corral.semantic_labels;
 DELETE FROM corral.audit;
 DELETE FROM corral.audit_heads;
+DELETE FROM corral.audit_checkpoints;
 DELETE FROM corral.key_head;
 DELETE FROM corral.api_keys;
 DELETE FROM corral.spent_tokens;
