@@ -41,6 +41,7 @@ Prompt = str | Message | Sequence[Message | Mapping[str, Any]]
 
 _FIELDS: Final = frozenset(ModelCall.__struct_fields__) - {"messages", "caller", "notes", "stream", "deadline"}
 _STEP = "llm"
+_USUAL: Final = Caller().priority
 
 
 class LLM:
@@ -250,6 +251,7 @@ def caller_of(context: Context | None, said: Caller) -> Caller:
         said,
         tenant=context.tenant,
         tier=context.tier,
+        priority=said.priority if context.priority is None or said.priority != _USUAL else context.priority,
         user_id=context.user_id or said.user_id,
         agent=context.agent,
         session_id=context.session_id or "",

@@ -1,6 +1,6 @@
 """The road every invocation takes, top to bottom. A stage that is off is not in the list: it costs nothing.
 
-    validated → idempotent → ended → admitted → in_turn → run
+    validated → idempotent → ended → admitted → worth_waiting → in_turn → in_line → run
 
 Each stage is a function of the call and of what comes after it. What a stage must do at the end of the call it hands to
 `call.at_end`: a stream ends long after the stages returned.
@@ -14,6 +14,8 @@ from typing import Protocol
 
 from corral.clock import Clock
 from corral.errors import Draining, Interrupted, Overloaded, TurnLost
+from corral.limits.overload import Overload
+from corral.limits.priorities import Rank
 from corral.runtime.invocation import Invocation, Invocations
 from corral.runtime.payload import check_limits
 from corral.runtime.reply import Reply
@@ -72,8 +74,11 @@ class Door:
         self.draining = False
 
 
-def admitted(invocations: Invocations, door: Door, settings: RuntimeSettings, clock: Clock) -> Stage:
-    """Refuse while draining or full; else count the call in and set its deadline."""
+def admitted(
+    invocations: Invocations, door: Door, settings: RuntimeSettings, clock: Clock, *, waiting_max: int = 0
+) -> Stage:
+    """Refuse while draining or full; else count the call in and set its deadline. `waiting_max` may wait in line beside."""
+    most = settings.concurrency_max + waiting_max
 
     async def count_out(call: Invocation) -> None:
         invocations.remove(call)
@@ -81,7 +86,7 @@ def admitted(invocations: Invocations, door: Door, settings: RuntimeSettings, cl
     async def stage(call: Invocation, proceed: Proceed) -> Reply:
         if door.draining:
             raise Draining(retry_after_s=1)
-        if len(invocations) >= settings.concurrency_max:
+        if len(invocations) >= most:
             raise Overloaded(retry_after_s=1)
         latest = call.started_at + settings.timeout_s
         asked = call.context.deadline
@@ -133,6 +138,47 @@ def in_turn(
         return await proceed(call)
 
     return stage
+
+
+# -- in_line: by urgency, as many at once as the worker can carry ------------------------------------------------------
+
+
+def worth_waiting(overload: Overload) -> Stage:
+    """Refuse at once what would not be served in time, before it takes its session's turn."""
+
+    async def stage(call: Invocation, proceed: Proceed) -> Reply:
+        if overload.is_full:
+            overload.check(_rank_of(call, overload), call.context.tenant, call.context.deadline)
+        return await proceed(call)
+
+    return stage
+
+
+def in_line(overload: Overload) -> Stage:
+    """Hold one of the worker's places until the end, of a stream as well: its latency counts until the first piece.
+
+    After the session's turn, so that who waits for a turn takes nobody's place.
+    """
+
+    async def stage(call: Invocation, proceed: Proceed) -> Reply:
+        context = call.context
+        rank = _rank_of(call, overload)
+        place = await overload.enter(call.agent.name, rank, context.tenant, context.deadline)
+
+        async def leave(call: Invocation) -> None:
+            place.leave(call.error, first_at=call.first_at)
+
+        call.at_end(leave)
+        overload.priorities.met(context.tenant, context.session_id, context.user_id)
+        context.priority = rank.of_calls
+        return await proceed(call)
+
+    return stage
+
+
+def _rank_of(call: Invocation, overload: Overload) -> Rank:
+    context = call.context
+    return overload.priorities.rank(context.tenant, context.tier, context.session_id, context.user_id, context.priority)
 
 
 def with_session(sessions: SessionStore) -> Stage:

@@ -16,6 +16,7 @@ from corral.settings.budget_sections import BudgetSettings
 from corral.settings.memory_sections import MemorySettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
 from corral.settings.section import Count, Pause, Seconds, Section
+from corral.settings.priority_sections import PrioritySettings
 from corral.settings.tier_sections import TierSettings
 from corral.settings.tool_sections import ToolSettings
 from corral.settings.workflow_sections import WorkflowSettings
@@ -251,6 +252,9 @@ class Settings(Section, frozen=True):
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()
     observability: ObservabilitySettings = ObservabilitySettings()
+    budgets: dict[str, BudgetSettings] = {}
+    """How much may be spent, by name."""
+    priorities: PrioritySettings = PrioritySettings()
     agentcore: AgentCoreSettings = AgentCoreSettings()
 
     @property
