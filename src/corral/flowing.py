@@ -51,6 +51,7 @@ from corral.workflows.distributed.place import Place
 from corral.workflows.distributed.runner import MapRunner
 from corral.workflows.distributed.storage import Storage
 from corral.workflows.engine import Engine
+from corral.workflows.escalating import NOTICE, Escalations
 from corral.workflows.execution import ExecutionInfo, StartRequest
 from corral.workflows.failing import DATA_MAX_BYTES, TASK_FAILED
 from corral.workflows.functions import Functions
@@ -123,6 +124,24 @@ class Flowing:
         self._storage = Storage(own, self._buckets)
         place = self._place()
         self.map_runs = MapRunner(place)
+        enqueue = functools.partial(stores.jobs.enqueue, depth_max=settings.jobs.depth_max)
+        self.topics = Topics(
+            stores.topics,
+            desk.check,
+            enqueue,
+            region=own.region,
+            account=own.account,
+            clock=clock,
+        )
+        self.escalations = Escalations(
+            self.topics,
+            enqueue,
+            own,
+            secret=settings.jobs.callback_secret,
+            allow=settings.jobs.callback_allow,
+            for_s=settings.jobs.callback_for_s,
+            clock=clock,
+        )
         self.engine = self._new_engine(metrics)
         self._runs.engine = self.engine
         self.map_runs.attach(self.engine)
@@ -134,14 +153,6 @@ class Flowing:
         desk.on_cancelled = self._job_cancelled
         self.desk = WorkflowDesk(self.catalog, publishing, self.engine, audit=audit, clock=clock)
         self.links = Links(stores.resources, secret=own.link_secret, clock=clock)
-        self.topics = Topics(
-            stores.topics,
-            desk.check,
-            functools.partial(stores.jobs.enqueue, depth_max=settings.jobs.depth_max),
-            region=own.region,
-            account=own.account,
-            clock=clock,
-        )
         self.step_functions = StepFunctionsRoutes(
             self.engine,
             self.catalog,
@@ -156,6 +167,7 @@ class Flowing:
             TASK: self._runs.run,
             FUNCTION: self._function,
             STARTER: Starter(self.desk.begin_once).run,
+            NOTICE: self.escalations.run,
         }
         """The house's own jobs."""
         self.receivers = {TASK_CALLBACK: self._job_ended}
@@ -195,6 +207,7 @@ class Flowing:
             map_runs=self.map_runs,
             doers=self._queue,
             call_task=self._runs.call,
+            escalated=self.escalations.tell,
             settings=self._settings.workflows,
             counting=Counting(metrics),
             clock=clock,
@@ -288,6 +301,7 @@ class Flowing:
         self.engine.following.close()
         self._storage.close()
         await self._outbound.stop()
+        await self.escalations.stop()
 
     # -- what tasks and executions ask for
 

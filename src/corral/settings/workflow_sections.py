@@ -50,6 +50,8 @@ class WorkflowSettings(Section, frozen=True):
     """Signs the links with which people answer questions; write `${VAR}` here. None: one is made and kept in the store."""
     link_s: Pause = 604_800.0
     """How long such a link may be opened where its question has no deadline."""
+    approvals_webhook: str = ""
+    """Called when a question is put to somebody else, for nobody has answered; signed as callbacks of jobs are (`jobs.callback_secret`)."""
     map_concurrency_max: Count = 1000
     """Children of one distributed Map that run at once, where it does not say or says more."""
     map_children_max: Count = 1_000_000

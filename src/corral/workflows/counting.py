@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from corral.observability.metrics import Metrics
 from corral.workflows.moving import Moved
+from corral.workflows.store import ESCALATION
 
 FIRST_TASK_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
 
@@ -26,6 +27,9 @@ class Counting:
             "outcome",
         )
         self._tasks = m.counter("corral_workflows_tasks_total", "Tasks that were given out, by who does them.", "kind")
+        self._escalations = m.counter(
+            "corral_workflows_escalations_total", "Questions that were put to somebody else, for nobody had answered."
+        )
         self._unheard = m.counter(
             "corral_workflows_answers_unheard_total", "Ends of executions that nobody waited for any more."
         )
@@ -50,7 +54,10 @@ class Counting:
         self._moves.value("written").value += 1
         self._transitions.value("STANDARD").value += moved.entered
         for task in move.opened:
-            self._tasks.value(task.kind).value += 1
+            if task.resource == ESCALATION and task.kind == "answer":
+                self._escalations.value().value += 1
+            else:
+                self._tasks.value(task.kind).value += 1
 
     def refused(self) -> None:
         """Somebody else was quicker."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from corral.workflows.execution import ExecutionInfo, Work
+from corral.workflows.execution import Escalated, ExecutionInfo, Work
 from corral.workflows.machine.happening import Message
 from corral.workflows.machine.order import StartTask
 from corral.workflows.machine.run import Facts
@@ -18,6 +18,10 @@ Definitions: TypeAlias = Callable[[str, str], Awaitable[str]]
 
 CallTask: TypeAlias = Callable[[StartTask, Facts], Awaitable[Message]]
 """Does a task of an express execution here and now, and says how it ended."""
+
+
+TellEscalated: TypeAlias = Callable[[Escalated], Awaitable[None]]
+"""Tells whom a question is put to now, durably. Told twice, it is told once."""
 
 
 class Doers(Protocol):
@@ -71,4 +75,4 @@ class Nobody:
         """Nobody waits for it."""
 
 
-__all__ = ["CallTask", "Definitions", "Doers", "MapRuns", "Nobody", "Tell"]
+__all__ = ["CallTask", "Definitions", "Doers", "MapRuns", "Nobody", "Tell", "TellEscalated"]

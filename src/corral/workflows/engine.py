@@ -14,8 +14,9 @@ from corral.settings.workflow_sections import WorkflowSettings
 from corral.workflows.answering import answer_of
 from corral.workflows.carrying import Carrier
 from corral.workflows.counting import Counting
-from corral.workflows.doing import CallTask, Definitions, Doers, MapRuns, Nobody, Tell
+from corral.workflows.doing import CallTask, Definitions, Doers, MapRuns, Nobody, Tell, TellEscalated
 from corral.workflows.execution import (
+    Escalated,
     ExecutionInfo,
     HistoryPage,
     Progress,
@@ -40,12 +41,14 @@ from corral.workflows.moving import Moved, Mover
 from corral.workflows.questioning import Questions
 from corral.workflows.room import Room
 from corral.workflows.store import (
+    ESCALATION,
     ExecutionExists,
     ExecutionNotFound,
     ExecutionQuery,
     ExecutionRow,
     Executions,
     NotRedrivable,
+    QuestionNotFound,
     TaskGone,
     TaskQuery,
     TaskRow,
@@ -72,6 +75,7 @@ class Engine:
         doers: Doers | None = None,
         map_runs: MapRuns | None = None,
         call_task: CallTask | None = None,
+        escalated: TellEscalated | None = None,
         settings: WorkflowSettings | None = None,
         counting: Counting | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -79,7 +83,10 @@ class Engine:
         new_secret: Callable[[], str] = lambda: secrets.token_urlsafe(16),
         tell: Tell | None = None,
     ) -> None:
-        """`doers`, `map_runs` and `call_task` do what executions want done; none: this process only looks, or others do it."""
+        """`doers`, `map_runs` and `call_task` do what executions want done; none: this process only looks, or others do it.
+
+        `escalated` tells people of questions that are put to them after a while.
+        """
         nobody = Nobody()
         self.settings = settings or WorkflowSettings()
         self.counting = counting or Counting()
@@ -91,7 +98,8 @@ class Engine:
         self._map_runs: MapRuns = map_runs or nobody
         self._machines = Machines(definitions, _stored)
         self._handing = Handing(store, keeping=self._keeping, doers=self._doers, map_runs=self._map_runs)
-        self._handing.answer = self._answer_parent
+        self._handing.answer = self._tell_news
+        self._escalated = escalated
         self._mover = Mover(
             store,
             keeping=self._keeping,
@@ -333,8 +341,32 @@ class Engine:
         self.carrier.planned(moved.move.wake_at)
         self.following.moved([execution_key(*moved.key), *opened(moved.move)])
 
+    async def _tell_news(self, row: TaskRow) -> None:
+        """Tell what is news to somebody outside; told again after a crash."""
+        await (self._tell_escalated if row.resource == ESCALATION else self._answer_parent)(row)
+        await self._store.drop([row.token])
+
+    async def _tell_escalated(self, row: TaskRow) -> None:
+        """Tell of a question that is put to somebody else; one that was answered meanwhile is no news."""
+        news = self._keeping.escalation(row)
+        try:
+            question = await self._questions.get(row.tenant, news.question)
+        except QuestionNotFound:
+            return
+        if question.is_open and self._escalated is not None:
+            await self._escalated(
+                Escalated(
+                    tenant=row.tenant,
+                    id=row.token,
+                    question=question,
+                    assignee=news.assignee,
+                    step=news.step,
+                    at=row.created_at,
+                )
+            )
+
     async def _answer_parent(self, row: TaskRow) -> None:
-        """Tell whoever began this execution that it is over; told again after a crash."""
+        """Tell whoever began this execution that it is over."""
         found = await self._store.get(row.tenant, row.execution_id)
         if found is not None:
             info = await self._keeping.info(found)
@@ -346,7 +378,6 @@ class Engine:
                     await self.answer(row.tenant, kept.answers, answer_of(info, kept))
                 except (TaskGone, TaskTokenInvalid):
                     self.counting.unheard()
-        await self._store.drop([row.token])
 
 
 def _stored(text: str) -> Machine:

@@ -136,9 +136,23 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     answer: Any = UNSET
 
 
+class Escalated(msgspec.Struct, frozen=True, kw_only=True):
+    """A question that nobody answered in time, and to whom it is put now."""
+
+    tenant: str
+    id: str
+    """The same each time it is told."""
+    question: Question
+    assignee: str
+    step: int
+    """1 for the first of its escalations."""
+    at: float
+
+
 __all__ = [
     "UNSET",
     "AnswerForm",
+    "Escalated",
     "ExecutionInfo",
     "HistoryPage",
     "Progress",

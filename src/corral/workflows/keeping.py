@@ -64,6 +64,14 @@ class AnswerBody(msgspec.Struct, frozen=True, kw_only=True):
     form: AnswerForm
 
 
+class EscalationBody(msgspec.Struct, frozen=True, kw_only=True):
+    """News for whom a question was put to."""
+
+    question: str
+    step: int
+    assignee: str
+
+
 class ApartEvents(msgspec.Struct, frozen=True):
     """Events without their large values."""
 
@@ -78,6 +86,7 @@ _events = msgspec.json.Decoder(list[HistoryEvent])
 _apart_events = msgspec.json.Decoder(ApartEvents)
 _order = msgspec.json.Decoder(StartTask | StartMapRun)
 _answer = msgspec.json.Decoder(AnswerBody)
+_escalation = msgspec.json.Decoder(EscalationBody)
 _apart_order = msgspec.json.Decoder(tuple[StartTask | StartMapRun, Refs])
 _apart = msgspec.json.Decoder(tuple[Any, Refs])
 
@@ -343,6 +352,10 @@ class Keeping:
             elif part == "spec":
                 order = msgspec.structs.replace(order, spec=order.spec | {name: value})
         return order
+
+    def escalation(self, row: TaskRow) -> EscalationBody:
+        """News of a question."""
+        return _escalation.decode(row.body)
 
     async def work(self, row: TaskRow, execution: ExecutionRow) -> Work:
         """A task, for whoever does it."""

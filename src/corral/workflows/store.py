@@ -20,7 +20,10 @@ from corral.workflows.machine.run import ExecutionStatus
 
 TaskKind = Literal["job", "activity", "callback", "approval", "map", "answer"]
 """Who does it: a worker of ours, somebody who asks for work, somebody who was told the token, a person, a distributed Map;
-`answer` is the news of an execution's end for whoever began it."""
+`answer` is news: of an execution's end for whoever began it, or of a question for whom it was put to."""
+
+ESCALATION = "escalation"
+"""The resource of news of a question."""
 
 HANDED: tuple[TaskKind, ...] = ("job", "map", "answer")
 """Kinds that are handed on by whoever wrote them down; the others wait to be fetched."""

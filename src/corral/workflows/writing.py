@@ -8,11 +8,11 @@ import msgspec
 
 from corral.workflows import failing
 from corral.workflows.execution import AnswerForm, Work
-from corral.workflows.keeping import AnswerBody, Pocket, encode
+from corral.workflows.keeping import AnswerBody, EscalationBody, Pocket, encode
 from corral.workflows.machine import tokens
-from corral.workflows.machine.order import CancelMapRun, CancelTask, StartMapRun, StartTask
+from corral.workflows.machine.order import CancelMapRun, CancelTask, Escalate, StartMapRun, StartTask
 from corral.workflows.machine.run import Ended, Facts, HistoryEvent, Run
-from corral.workflows.store import HANDED, TaskKind, TaskRow
+from corral.workflows.store import ESCALATION, HANDED, TaskKind, TaskRow
 
 UNFINISHED_S = 5.0
 """After so long somebody else goes on with an execution that could go on at once."""
@@ -77,6 +77,10 @@ def tasks_of(run: Run, pocket: Pocket, at: float) -> Tasks:
             tasks.close(order.token)
         elif isinstance(order, CancelMapRun):
             tasks.close(map_token(facts.id, order.frame))
+        elif isinstance(order, Escalate):
+            body = encode(EscalationBody(question=order.token, step=order.step, assignee=order.assignee))
+            news = f"news:{order.token}:{order.step}"
+            tasks.opened[news] = _row(facts, news, "answer", ESCALATION, "", body, order.at)
     return tasks
 
 

@@ -50,4 +50,14 @@ class CancelMapRun(msgspec.Struct, frozen=True, tag=True):
     frame: str
 
 
-Order: TypeAlias = StartTask | CancelTask | StartMapRun | CancelMapRun
+class Escalate(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A question has waited for so long that it is put to somebody else, who is to be told."""
+
+    token: str
+    step: int
+    """1 for the first of its escalations."""
+    assignee: str
+    at: float
+
+
+Order: TypeAlias = StartTask | CancelTask | StartMapRun | CancelMapRun | Escalate

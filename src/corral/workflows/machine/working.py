@@ -14,7 +14,7 @@ from corral.workflows.language.definition import Language, Task
 from corral.workflows.language.resource import Resource, resource_of
 from corral.workflows.machine import flow, recording, tokens, waiting
 from corral.workflows.machine.happening import TaskBeat, TaskFailed, TaskStarted, TaskSubmitted, TaskSucceeded
-from corral.workflows.machine.order import CancelTask, StartTask
+from corral.workflows.machine.order import CancelTask, Escalate, StartTask
 from corral.workflows.machine.run import Frame
 from corral.workflows.machine.turn import TASK, Turn
 from corral.workflows.tasks.approvals import asked_of, unanswered
@@ -42,7 +42,7 @@ def begin(turn: Turn, frame: Frame, state: Task) -> None:
     timeout_s, heartbeat_s = _limits(turn, frame, state, data, language)
     given = flow.payload(turn, frame, state, language, data)
     if resource.service == "approval":
-        timeout_s = _asked(frame, given, timeout_s)
+        timeout_s = _asked(turn, frame, given, timeout_s)
     text = recording.bounded_text_of(given, frame.state)
     order = StartTask(
         token=token,
@@ -61,12 +61,14 @@ def begin(turn: Turn, frame: Frame, state: Task) -> None:
     _rest(turn, frame)
 
 
-def _asked(frame: Frame, given: Any, timeout_s: float | None) -> float | None:
+def _asked(turn: Turn, frame: Frame, given: Any, timeout_s: float | None) -> float | None:
     """How long a person may take over a question. Raises `StateFailed` for what cannot be asked."""
     try:
         asked = asked_of(given)
     except ValidationFailed as error:
         raise StateFailed(RUNTIME, error.message, prefixed=True) from error
+    frame.place["escalated"] = 0
+    frame.place["escalate"] = [[turn.now + step.after_s, step.assignee] for step in asked.escalate]
     if asked.deadline_s is None or (timeout_s is not None and timeout_s <= asked.deadline_s):
         return timeout_s
     frame.place["otherwise"] = asked.otherwise
@@ -92,9 +94,27 @@ def _credentials(turn: Turn, frame: Frame, state: Task, data: Any, language: Lan
 
 def _rest(turn: Turn, frame: Frame) -> None:
     """Until somebody tells something of the task, or it is late."""
-    due = [at for at in (frame.place["until"], frame.place["beat"]) if at is not None]
+    place = frame.place
+    due = [at for at in (place["until"], place["beat"], *_escalations(place)) if at is not None]
     turn.wake(frame, min(due, default=None))
     turn.frames.touch(frame)
+
+
+def _escalations(place: dict[str, Any]) -> list[float]:
+    """When the question of this place is put to the next one."""
+    return [at for at, _ in place.get("escalate", ())[place.get("escalated", 0) :]]
+
+
+def _escalate(turn: Turn, frame: Frame) -> None:
+    """Put a question that has waited long enough to whoever is next, and have them told."""
+    place = frame.place
+    for at in _escalations(place):
+        if at > turn.now:
+            return
+        _, assignee = place["escalate"][place["escalated"]]
+        place["escalated"] += 1
+        turn.record(frame, "ApprovalEscalated", {"name": frame.state, "assignee": assignee})
+        turn.run.orders.append(Escalate(token=place["token"], step=place["escalated"], assignee=assignee, at=turn.now))
 
 
 def _beats(turn: Turn, frame: Frame) -> None:
@@ -193,6 +213,7 @@ def late(turn: Turn, frame: Frame, state: Task) -> None:
     place = frame.place
     due = [at for at in (place["until"], place["beat"]) if at is not None and at <= turn.now]
     if not due:
+        _escalate(turn, frame)
         _rest(turn, frame)
         return
     if place.get("otherwise") is not None:
