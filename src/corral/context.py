@@ -120,10 +120,6 @@ class Context:
         """Which key the caller showed; empty where none was asked for."""
         self.session_id: str | None = None
         self.trace_id = ""
-        self.agents_allowed: tuple[str, ...] = ()
-        """Patterns of the agents that the key may run; none: all."""
-        self.models_allowed: tuple[str, ...] = ()
-        """Patterns of the models that the key may ask for; none: all."""
         self.priority: int | None = None
         """How urgent this is, from 0 to 9 as calls to models have it; none: nobody said."""
         self.span_id = ""
