@@ -5,7 +5,10 @@ from __future__ import annotations
 from corral.backends.stores import Stores
 from corral.observability.metrics import Metrics
 from corral.security.book import AuditBook
+from corral.server.asgi import Watcher
 from corral.server.audit import AuditRoutes
+from corral.server.audit_proof import AuditProofRoutes
+from corral.server.audited import RequestAudit, Watching
 from corral.server.routes import Route
 from corral.settings.sections import Settings
 
@@ -19,10 +22,19 @@ class Guarding:
         self._stores = stores
         self.book = AuditBook(settings, stores.audit, metrics)
         self.audit = self.book.writer
+        self._requests: RequestAudit | None = None
 
     def routes(self) -> list[Route]:
         """What is asked and changed over HTTP."""
-        return AuditRoutes(self._stores.audit).routes()
+        proof = AuditProofRoutes(self._stores.audit, self.book.keeper, self.book.keys)
+        return [*AuditRoutes(self._stores.audit).routes(), *proof.routes()]
+
+    def watching(self, watcher: Watcher, routes: list[Route]) -> Watcher:
+        """Who is told of requests: also who writes down what was refused and changed."""
+        if self.audit is None:
+            return watcher
+        self._requests = RequestAudit(self.audit, routes)
+        return Watching(watcher, self._requests)
 
     async def start(self) -> None:
         """Begin to write."""
@@ -30,4 +42,6 @@ class Guarding:
 
     async def stop(self) -> None:
         """Write what is left."""
+        if self._requests is not None:
+            self._requests.stop()
         await self.book.stop()

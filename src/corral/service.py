@@ -355,7 +355,7 @@ class Service:
             WebSocketEndpoint(self._sockets(), identity, self.observing.unexpected),
             body_max_bytes=settings.server.body_max_bytes,
             json_depth_max=settings.server.json_depth_max,
-            watcher=self.observing,
+            watcher=self.guarding.watching(self.observing, self.routes),
         )
 
     def _sockets(self) -> dict[str, WebSocketHandler | None]:

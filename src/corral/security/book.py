@@ -8,7 +8,7 @@ from corral.observability.metrics import Metrics
 from corral.security.anchoring import Anchoring
 from corral.security.audit import AuditWriter
 from corral.security.keeping import Keeper
-from corral.security.signing import KeyRing
+from corral.security.signing import AuditKeys
 from corral.security.store import AuditLog
 from corral.settings.sections import Settings
 
@@ -25,7 +25,7 @@ class AuditBook:
         security = settings.security
         chain = security.audit_chain
         self.anchor = Anchoring(chain.anchor, allow=chain.anchor_allow) if chain.anchor else None
-        self.keys = key_ring(settings)
+        self.keys = audit_keys(settings)
         self.keeper = Keeper(log, self.keys, chain, keep_s=security.audit_keep_s, metrics=metrics, anchor=self.anchor)
         self.writer = AuditWriter(log, metrics, written=self.keeper.written) if security.audit else None
 
@@ -51,10 +51,10 @@ class AuditBook:
             await self.anchor.stop()
 
 
-def key_ring(settings: Settings) -> KeyRing:
+def audit_keys(settings: Settings) -> AuditKeys:
     """The keys of a service's audit."""
     chain = settings.security.audit_chain
-    return KeyRing(key=chain.key, file=key_file(settings), trusted=chain.trusted)
+    return AuditKeys(key=chain.key, file=key_file(settings), trusted=chain.trusted)
 
 
 def key_file(settings: Settings) -> Path:

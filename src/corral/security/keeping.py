@@ -15,7 +15,7 @@ from corral.messages import AuditEntry
 from corral.observability.metrics import Metrics
 from corral.security.chain import BEGINNING
 from corral.security.counting import ChainCounting
-from corral.security.signing import KeyRing
+from corral.security.signing import AuditKeys
 from corral.security.store import AuditHead, AuditLog, AuditPrefix, Checkpoint
 from corral.security.verifying import Broken, Verdict, Verifier
 from corral.settings.audit_sections import AuditChainSettings
@@ -44,7 +44,7 @@ class Keeper:
     def __init__(
         self,
         log: AuditLog,
-        keys: KeyRing,
+        keys: AuditKeys,
         settings: AuditChainSettings,
         *,
         keep_s: float,

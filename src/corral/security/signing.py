@@ -99,7 +99,7 @@ def _open_key(kind: str, raw: bytes) -> AuditKey:
     )
 
 
-class KeyRing:
+class AuditKeys:
     """The key that signs, and all that are believed. `read` comes before the rest: who never signs needs no file."""
 
     def __init__(self, *, key: str = "", file: Path | None = None, trusted: Iterable[str] = ()) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from corral.errors import ConfigError
 from corral.security.chain import BEGINNING, link
-from corral.security.signing import KeyRing
+from corral.security.signing import AuditKeys
 from corral.security.store import AuditHead, AuditLog, Checkpoint
 
 _PAGE = 200
@@ -58,7 +58,7 @@ class Broken(Exception):
 class Marks:
     """What checkpoints say: signatures are looked at when they come, hashes when their entries come by."""
 
-    def __init__(self, keys: KeyRing, tenant: str) -> None:
+    def __init__(self, keys: AuditKeys, tenant: str) -> None:
         """Of one tenant."""
         self._keys = keys
         self._tenant = tenant
@@ -134,7 +134,7 @@ class Walk:
 class Verifier:
     """Reads the audit of tenants, and checks it with the keys that are believed here."""
 
-    def __init__(self, log: AuditLog, keys: KeyRing) -> None:
+    def __init__(self, log: AuditLog, keys: AuditKeys) -> None:
         """Of what is in `log`."""
         self._log = log
         self.keys = keys
