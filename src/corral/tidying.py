@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.settings.sections import Settings
+from corral.workflows.forgetting import Forgetting
 
 _HOUR_S = 3600.0
 
@@ -44,5 +45,6 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
         "costs": older(stores.ledger.forget, settings.limits.ledger_keep_s),
         "limits": hourly(stores.limits.forget),
         "memory": stores.memory.sweep,
+        "definitions": hourly(Forgetting(stores.definitions, clock=clock).sweep),
         "runs": older(stores.agent_runs.expire, settings.agents.kept_s),
     }

@@ -29,6 +29,13 @@ class Definitions(Protocol):
         """What was kept, to the letter; none for what this tenant never kept."""
         ...
 
-    async def forget(self, tenant: str, digest: str) -> bool:
-        """Remove one that nothing names any more. False: it was not there."""
+    async def unnamed(self, *, before: float, limit: int) -> list[tuple[str, str]]:
+        """Tenants and digests that no machine, no version and no execution names, and that were last kept before that time.
+
+        An execution names one, or a part of it (`DIGEST#…`). Looks at every execution: ask it seldom.
+        """
+        ...
+
+    async def forget(self, tenant: str, digest: str, *, before: float | None = None) -> bool:
+        """Remove one that nothing names any more. False: it was not there, or was kept again since `before`."""
         ...

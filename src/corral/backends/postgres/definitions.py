@@ -37,9 +37,14 @@ class PostgresDefinitions:
         row = await self._engine.fetch_one(_SQL["body"], tenant, digest)
         return unpacked(row[0]) if row else None
 
-    async def forget(self, tenant: str, digest: str) -> bool:
+    async def unnamed(self, *, before: float, limit: int) -> list[tuple[str, str]]:
+        """Which nobody needs."""
+        rows = await self._engine.fetch(_SQL["unnamed"], before, limit)
+        return [(tenant, digest) for tenant, digest in rows]
+
+    async def forget(self, tenant: str, digest: str, *, before: float | None = None) -> bool:
         """Remove."""
         if not findable(tenant, digest):
             return False
-        (gone,) = await self._engine.fetch_one(_SQL["forget"], tenant, digest)
+        (gone,) = await self._engine.fetch_one(_SQL["forget"], tenant, digest, before)
         return bool(gone)

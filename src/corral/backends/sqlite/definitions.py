@@ -42,10 +42,14 @@ class SqliteDefinitions:
         row = await self._engine.read(lambda view: view.execute(_SQL["body"], (tenant, digest)).fetchone())
         return unpacked(row[0]) if row else None
 
-    async def forget(self, tenant: str, digest: str) -> bool:
+    async def unnamed(self, *, before: float, limit: int) -> list[tuple[str, str]]:
+        """Which nobody needs."""
+        return await self._engine.read(lambda view: view.execute(_SQL["unnamed"], (before, limit)).fetchall())
+
+    async def forget(self, tenant: str, digest: str, *, before: float | None = None) -> bool:
         """Remove."""
         if not findable(tenant, digest):
             return False
         return await self._engine.write(
-            lambda transaction: transaction.execute(_SQL["forget"], (tenant, digest)).rowcount > 0
+            lambda transaction: transaction.execute(_SQL["forget"], (tenant, digest, before)).rowcount > 0
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from corral.errors import ValidationFailed
+from corral.memory.resource_store import ResourceDraft
 from corral.testing.contracts.setting import Contract
 from corral.workflows.catalog_store import digest_of
+from corral.workflows.store import ExecutionRow, Move
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
@@ -42,6 +45,47 @@ class DefinitionContract(Contract):
         await stores.definitions.keep("other", "{}")
         assert await stores.definitions.forget("other", digest)
         assert await stores.definitions.text("acme", digest) == "{}"
+
+    async def test_what_nothing_names_is_found_and_goes(self, stores: Stores, other_stores: Stores) -> None:
+        names = ("machine", "version", "execution", "part", "nothing")
+        digests = {name: await stores.definitions.keep("acme", name) for name in names}
+        elsewhere = await stores.definitions.keep("other", "machine")
+        far = await stores.executions.now() + 60
+        setup = {"setup": {"digest": digests["machine"]}, "description": "nul \0"}
+        await stores.resources.create("acme", [ResourceDraft(kind="workflow", id="workflow:a", body=setup)])
+        setup = {"setup": {"digest": digests["version"]}}
+        await stores.resources.create("acme", [ResourceDraft(kind="workflow-version", id="workflow:a:1", body=setup)])
+        stranger = {"setup": {"digest": digests["nothing"]}}
+        await stores.resources.create("acme", [ResourceDraft(kind="memory", id="m", body=stranger)])
+        for name, digest in (("execution", digests["execution"]), ("part", f"{digests['part']}#/States/Each")):
+            row = ExecutionRow(
+                tenant="acme",
+                id=name,
+                arn=name,
+                name=name,
+                machine_arn="m",
+                facts=msgspec.json.encode({"machine_name": "a", "digest": digest}),
+                input=b"[null,{}]",
+            )
+            await stores.executions.begin(row, Move(tenant="acme", id=name, revision=0, mark=name, at=1.0))
+        unnamed = sorted([("acme", digests["nothing"]), ("other", elsewhere)])
+        assert sorted(await other_stores.definitions.unnamed(before=far, limit=10)) == unnamed
+        assert len(await other_stores.definitions.unnamed(before=far, limit=1)) == 1
+        assert await other_stores.definitions.unnamed(before=far - 120, limit=10) == []
+        assert await stores.executions.remove([("acme", "execution")]) == 1
+        assert ("acme", digests["execution"]) in await stores.definitions.unnamed(before=far, limit=10)
+        assert not await stores.definitions.forget("acme", digests["nothing"], before=far - 120), "it was wanted since"
+        assert await stores.definitions.forget("acme", digests["nothing"], before=far)
+        assert await other_stores.definitions.text("acme", digests["nothing"]) is None
+
+    async def test_what_is_kept_again_is_wanted_again(self, stores: Stores) -> None:
+        digest = await stores.definitions.keep("acme", "again")
+        between = await stores.executions.now()
+        while await stores.executions.now() <= between:
+            continue
+        await stores.definitions.keep("acme", "again")
+        assert await stores.definitions.unnamed(before=between, limit=10) == []
+        assert not await stores.definitions.forget("acme", digest, before=between)
 
     async def test_what_no_engine_can_keep_is_refused(self, stores: Stores) -> None:
         for tenant, text in (("acme", "half \ud800"), ("", "{}"), ("nul\0", "{}")):
