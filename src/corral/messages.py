@@ -202,6 +202,8 @@ class ModelReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the answer came from if the provider was not asked for it; `shared`: another call at the same time asked."""
     created_at: float = 0.0
     logprobs: Any = None
+    degraded: tuple[str, ...] = ()
+    """What a budget near its end made smaller about it: `smaller_model`, `shorter_context`, `cached_only`."""
 
     @property
     def text(self) -> str:

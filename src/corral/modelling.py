@@ -20,9 +20,15 @@ from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import ConfigError, CorralError
+from corral.limits.budget import Budgeted, Estimate
+from corral.limits.budgets import Budgets
 from corral.limits.counting import LimitCounting
+from corral.limits.ladder import Laddered
+from corral.limits.learning import OutputSizes
 from corral.limits.ledger import ledger_on
 from corral.limits.pace import Pace, rules_of
+from corral.limits.rated_models import RatedModels
+from corral.limits.rates import Rates
 from corral.limits.store import LedgerEntry, Spend, SpendBy, SpendQuery
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, Usage
 from corral.models.bare_names import BareNames
@@ -41,7 +47,7 @@ from corral.models.providers import SIM, build_providers, first_model
 from corral.models.retrying import Retried
 from corral.models.routing import AUTO, Router, Surroundings, abilities_of
 from corral.models.sim.catalog import MODELS
-from corral.models.stack import ModelLayer, wrap
+from corral.models.stack import EmbedLayer, ModelLayer, wrap
 from corral.models.tokens import Tokens, estimate_usage
 from corral.models.traced import Traced
 from corral.observability.metrics import Metrics
@@ -69,9 +75,11 @@ class Modelling:
         metrics: Metrics,
         *,
         own: OwnFunctions | None = None,
+        budgets: Budgets | None = None,
+        rates: Rates | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`own` goes before the settings. Raises `ConfigError` for what cannot work; nothing is opened yet."""
+        """`own` goes before the settings; `budgets` are kept to, where there are any. Raises `ConfigError` for what cannot work; nothing is opened yet."""
         own = own or OwnFunctions()
         models = settings.models
         self._settings = models
@@ -108,6 +116,11 @@ class Modelling:
         self._key = own.cache_key_generator or _key_generator(settings.cache)
         self.cached = Cached(self._shelf, generate=self._key)
         self._gathered = MicroBatching(size_max=models.embed_batch_max, wait_s=models.embed_wait_s)
+        self._sizes = OutputSizes()
+        self._rated = [] if rates is None else [RatedModels(rates, self.tokens.input_tokens)]
+        self._budgets = budgets
+        self._laddered = Laddered(budgets) if budgets is not None and budgets.has_ladders else None
+        self._budgeted = Budgeted(budgets, self._estimate) if budgets is not None and budgets.rules else None
         self.ledger = ledger_on(stores.ledger) if settings.limits.ledger else None
         self._ledger_store = stores.ledger
         self.call, self.embed = self._stack()
@@ -122,20 +135,25 @@ class Modelling:
         shared = Coalesced(self._shelf, cached=self.cached, sharing=self._sharing(), generate=self._key)
         vectors = CachedEmbeddings(self._shelf)
         billed = Billed(self._over, cost_of=self._cost_of, estimate=estimate_usage)
+        budgeted: list[Budgeted] = [] if self._budgeted is None else [self._budgeted]
         layers: list[ModelLayer] = [
+            *([] if self._laddered is None else [self._laddered]),
             named,
             traced,
             self.cached,
             shared,
             *([] if self.semantic is None else [self.semantic]),
             self.router,
+            *self._rated,
             self.deployed,
             retried,
+            *budgeted,
             self.pace,
             billed,
         ]
         embed = dispatch_embedding(self.providers)
-        for layer in (billed, self.pace, retried, self.deployed, self._gathered, vectors, traced, named):
+        inner: list[EmbedLayer] = [billed, self.pace, *budgeted, retried]
+        for layer in (*inner, self.deployed, self._gathered, *self._rated, vectors, traced, named):
             embed = functools.partial(layer.embed, proceed=embed)
         return wrap(dispatch(self.providers), layers), embed
 
@@ -183,11 +201,27 @@ class Modelling:
 
     def _over(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """A question is over, or was answered with what was kept."""
+        if self._budgeted is not None:
+            self._settle(self._budgeted, call, exchange)
         if not exchange.cached:
             self._counting.ended(call, exchange)
             self._learn(call, exchange)
         if self.ledger is not None:
             self.ledger.add(_entry(call, exchange, self.prices.version))
+
+    def _settle(self, budgeted: Budgeted, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
+        cancelled = exchange.outcome == "cancelled"
+        budgeted.billed(call, exchange.usage, exchange.cost_usd, cancelled=cancelled)
+        if exchange.usage.output_tokens and not cancelled:
+            self._sizes.learn(exchange.model, exchange.usage.output_tokens)
+
+    def _estimate(self, call: ModelCall | EmbedCall) -> Estimate:
+        """What a call will probably take: what it may write, or what its model usually does."""
+        read, written = int(self.tokens.input_tokens(call)), 0
+        if isinstance(call, ModelCall):
+            written = call.max_tokens or int(self._sizes.of(call.model))
+        usage = Usage(input=read, output=written)
+        return Estimate(self.prices.cost_of(call.model, usage), usage.total)
 
     def _learn(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """What providers count sets our estimates right; a sample is enough."""
@@ -261,6 +295,8 @@ class Modelling:
     def gauge(self) -> None:
         """Set the gauges of limits and deployments: they are looked at, not told."""
         self.pace.status()
+        if self._budgets is not None:
+            self._budgets.gauge()
         self._counting.stand(self.deployed.status(), self.deployed.hedges)
 
     async def models(self, *, ask: bool = False) -> list[ModelInfo]:

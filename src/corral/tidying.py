@@ -10,6 +10,8 @@ from corral.settings.sections import Settings
 from corral.workflows.forgetting import Forgetting
 
 _HOUR_S = 3600.0
+_KEYS_KEPT_S = 90 * 86_400.0
+"""Keys that are over are listed for so long."""
 
 Sweep = Callable[[], Awaitable[int]]
 
@@ -43,7 +45,9 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
         "effects": stores.tool_effects.expire,
         "artefacts": stores.tool_artefacts.expire,
         "costs": older(stores.ledger.forget, settings.limits.ledger_keep_s),
+        "keys": older(stores.keys.expire, _KEYS_KEPT_S),
         "limits": hourly(stores.limits.forget),
+        "budgets": stores.budgets.forget,
         "memory": stores.memory.sweep,
         "definitions": hourly(Forgetting(stores.definitions, clock=clock).sweep),
         "runs": older(stores.agent_runs.expire, settings.agents.kept_s),

@@ -9,14 +9,15 @@ if TYPE_CHECKING:
     from corral.cache.semantic_store import SemanticStore
     from corral.cache.store import CacheStore
     from corral.jobs.store import BlobStore, JobRecords, JobStore, OutboxStore, ScheduleStore
+    from corral.limits.budget_store import BudgetStore
     from corral.limits.store import LedgerStore, LimitStore
     from corral.memory.resource_store import ResourceStore
     from corral.memory.store import MemoryStore
     from corral.memory.summary_store import SummaryStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
-    from corral.security.store import AuditLog
     from corral.security.key_store import KeyStore
+    from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
     from corral.workflows.bucket_store import BucketStore
@@ -88,6 +89,11 @@ class Stores(Protocol):
         ...
 
     @property
+    def budgets(self) -> BudgetStore:
+        """What may be spent, and what was."""
+        ...
+
+    @property
     def cache(self) -> CacheStore:
         """Values that may be lost."""
         ...
@@ -103,16 +109,16 @@ class Stores(Protocol):
         ...
 
     @property
+    def keys(self) -> KeyStore:
+        """Who is let in."""
+        ...
+
+    @property
     def agent_runs(self) -> AgentRuns:
         """Agents' runs, and what they ask people."""
         ...
 
     @property
-    @property
-    def keys(self) -> KeyStore:
-        """Who is let in."""
-        ...
-
     def resources(self) -> ResourceStore:
         """What is declared: memories, runtimes, endpoints."""
         ...

@@ -16,13 +16,30 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from corral.errors import ModelStreamBroken
-from corral.messages import CallModel, ModelCall, ModelEvent, ModelReply, closing
+from corral.messages import (
+    CallEmbedder,
+    CallModel,
+    EmbedCall,
+    EmbedReply,
+    ModelCall,
+    ModelEvent,
+    ModelReply,
+    closing,
+)
 
 
 class ModelLayer(Protocol):
     """One layer: does its part, and calls `proceed` for all that comes after it."""
 
     def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        """Answer, or go on."""
+        ...
+
+
+class EmbedLayer(Protocol):
+    """A layer around texts to be placed."""
+
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """Answer, or go on."""
         ...
 

@@ -24,7 +24,10 @@ from corral.models.exchange import Exchange, Record
 from corral.observability import semconv
 from corral.observability.traces import current_span_id, finished_span, span
 
-_NOTED = ("route.class", "route.to", "route.reason", "fallback", "cache.kind", "cache.result", "cache.score")
+_NOTED = (
+    "route.class", "route.to", "route.reason", "fallback", "cache.kind", "cache.result", "cache.score", "degraded",
+    "budget.step", "budget.reserved_usd",
+)  # fmt: skip
 
 
 class Traced:

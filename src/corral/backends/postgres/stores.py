@@ -15,6 +15,7 @@ from corral.backends.postgres.agent_runs import PostgresAgentRuns
 from corral.backends.postgres.audit import PostgresAudit
 from corral.backends.postgres.blobs import PostgresBlobs
 from corral.backends.postgres.buckets import PostgresBuckets
+from corral.backends.postgres.budgets import PostgresBudgets
 from corral.backends.postgres.cache import PostgresCache
 from corral.backends.postgres.definitions import PostgresDefinitions
 from corral.backends.postgres.executions import PostgresExecutions
@@ -23,8 +24,8 @@ from corral.backends.postgres.job_days import make_days
 from corral.backends.postgres.job_depth import Depths
 from corral.backends.postgres.job_records import PostgresJobRecords
 from corral.backends.postgres.jobs import PostgresJobs
-from corral.backends.postgres.ledger import PostgresLedger
 from corral.backends.postgres.keys import PostgresKeys
+from corral.backends.postgres.ledger import PostgresLedger
 from corral.backends.postgres.limits import PostgresLimits
 from corral.backends.postgres.map_runs import PostgresMapRuns
 from corral.backends.postgres.memory import PostgresMemory
@@ -69,14 +70,15 @@ class PostgresStores:
         self.semantic = PostgresSemantic(engine)
         self.limits = PostgresLimits(engine)
         self.ledger = PostgresLedger(engine)
+        self.budgets = PostgresBudgets(engine)
         self.memory = PostgresMemory(engine)
         self.resources = PostgresResources(engine)
         self.definitions = PostgresDefinitions(engine)
         self.executions = PostgresExecutions(engine)
         self.audit = PostgresAudit(engine)
+        self.keys = PostgresKeys(engine)
         self.agent_runs = PostgresAgentRuns(engine)
         self.map_runs = PostgresMapRuns(engine)
-        self.keys = PostgresKeys(engine)
         self.buckets = PostgresBuckets(engine)
         self.topics = PostgresTopics(engine)
 

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from corral.backends.stores import Stores
     from corral.cache.semantic_store import SemanticStore
     from corral.jobs.store import BlobStore, JobRecords, OutboxStore, ScheduleStore
+    from corral.limits.budget_store import BudgetStore
     from corral.limits.store import LedgerStore
     from corral.memory.resource_store import ResourceStore
     from corral.memory.store import MemoryStore
     from corral.memory.summary_store import SummaryStore
     from corral.observability.store import SpanStore
     from corral.runtime.store import InvocationStore
-    from corral.security.store import AuditLog
     from corral.security.key_store import KeyStore
+    from corral.security.store import AuditLog
     from corral.sessions.store import SessionStore, TierStore, TurnStore
     from corral.tools.store import ToolArtefacts, ToolEffects
     from corral.workflows.bucket_store import BucketStore
@@ -90,6 +91,11 @@ class HotStores:
         return self._behind.ledger
 
     @property
+    def budgets(self) -> BudgetStore:
+        """What may be spent, and what was."""
+        return self._behind.budgets
+
+    @property
     def map_runs(self) -> MapRunStore:
         """In the other engine."""
         return self._behind.map_runs
@@ -105,16 +111,16 @@ class HotStores:
         return self._behind.agent_runs
 
     @property
+    def keys(self) -> KeyStore:
+        """In the store behind."""
+        return self._behind.keys
+
+    @property
     def audit(self) -> AuditLog:
         """In the store behind."""
         return self._behind.audit
 
     @property
-    @property
-    def keys(self) -> KeyStore:
-        """In the store behind."""
-        return self._behind.keys
-
     def semantic(self) -> SemanticStore:
         """In the store behind."""
         return self._behind.semantic

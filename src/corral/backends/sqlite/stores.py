@@ -8,6 +8,7 @@ from corral.backends.sqlite.agent_runs import SqliteAgentRuns
 from corral.backends.sqlite.audit import SqliteAudit
 from corral.backends.sqlite.blobs import SqliteBlobs
 from corral.backends.sqlite.buckets import SqliteBuckets
+from corral.backends.sqlite.budgets import SqliteBudgets
 from corral.backends.sqlite.cache import SqliteCache
 from corral.backends.sqlite.definitions import SqliteDefinitions
 from corral.backends.sqlite.engine import Engine
@@ -15,8 +16,8 @@ from corral.backends.sqlite.executions import SqliteExecutions
 from corral.backends.sqlite.invocations import SqliteInvocations
 from corral.backends.sqlite.job_records import SqliteJobRecords
 from corral.backends.sqlite.jobs import SqliteJobs
-from corral.backends.sqlite.ledger import SqliteLedger
 from corral.backends.sqlite.keys import SqliteKeys
+from corral.backends.sqlite.ledger import SqliteLedger
 from corral.backends.sqlite.limits import SqliteLimits
 from corral.backends.sqlite.map_runs import SqliteMapRuns
 from corral.backends.sqlite.memory import SqliteMemory
@@ -64,14 +65,15 @@ class SqliteStores:
         self.semantic = SqliteSemantic(engine)
         self.limits = SqliteLimits(engine)
         self.ledger = SqliteLedger(engine)
+        self.budgets = SqliteBudgets(engine)
         self.memory = SqliteMemory(engine)
         self.resources = SqliteResources(engine)
         self.definitions = SqliteDefinitions(engine)
         self.executions = SqliteExecutions(engine)
         self.audit = SqliteAudit(engine)
+        self.keys = SqliteKeys(engine)
         self.agent_runs = SqliteAgentRuns(engine)
         self.map_runs = SqliteMapRuns(engine)
-        self.keys = SqliteKeys(engine)
         self.buckets = SqliteBuckets(engine)
         self.topics = SqliteTopics(engine)
 

@@ -1,0 +1,214 @@
+"""The budgets of a service: built out of its settings, counted, written into the audit, and told to who wants to know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from corral.behind import Behind
+from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.errors import ConfigError, OutboundFailed, OutboundRefused
+from corral.jobs.signing import keys_of, sign
+from corral.limits.budget_counting import BudgetCounting
+from corral.limits.budget_news import BudgetNews, BudgetObserver
+from corral.limits.budget_rules import BudgetRule, rules_of
+from corral.limits.budget_store import BudgetStore, Place
+from corral.limits.budgets import Budgets
+from corral.messages import Audit, AuditEntry
+from corral.observability.metrics import Metrics
+from corral.outbound.client import Outbound
+from corral.settings.sections import Settings
+
+_log = logging.getLogger("corral.limits")
+
+_PENDING_MAX = 10_000
+_TELL_EVERY_S = 0.1
+_FINE, _GONE = range(200, 300), 410
+
+
+class Spending:
+    """Budgets and their news. Each step of its life may come twice."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: BudgetStore,
+        metrics: Metrics,
+        audit: Audit | None,
+        *,
+        outbound: Outbound | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Nothing is opened yet. Raises `ConfigError` for budgets that cannot be kept."""
+        rules = rules_of(settings.budgets)
+        self._counting = BudgetCounting(metrics)
+        self._webhooks: Webhooks | None = None
+        if any(rule.settings.webhook for rule in rules):
+            self._webhooks = Webhooks(rules, settings, outbound=outbound, clock=clock)
+        observer = _Observer(self._counting, audit, self._webhooks, clock)
+        self.budgets = Budgets(rules, store, observer=observer, clock=clock, chance=random.random)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody has a budget."""
+        return bool(self.budgets.rules)
+
+    async def start(self) -> None:
+        """Begin, where anybody has a budget."""
+        if self.is_on:
+            await self.budgets.start()
+        if self._webhooks is not None:
+            await self._webhooks.start()
+
+    async def stop(self) -> None:
+        """Tell what was spent, and what was reached."""
+        await self.budgets.stop()
+        if self._webhooks is not None:
+            await self._webhooks.stop()
+
+
+class _Observer(BudgetObserver):
+    def __init__(self, counting: BudgetCounting, audit: Audit | None, webhooks: Webhooks | None, clock: Clock) -> None:
+        self._counting = counting
+        self._audit = audit
+        self._webhooks = webhooks
+        self._clock = clock
+
+    def reached(self, news: BudgetNews) -> None:
+        """Counted, logged, written down and told."""
+        place = news.place
+        self._counting.reached(place.budget, news.step)
+        _log.warning(
+            "The budget %s%s has reached %g of itself: %s from now on.",
+            *(place.budget, f" of {place.who}" if place.who else "", news.step, ", ".join(news.does)),
+        )
+        if self._audit is not None:
+            details: dict[str, Any] = {
+                "step": news.step,
+                "spent_usd": news.spent.usd,
+                "spent_tokens": news.spent.tokens,
+            }
+            self._write(place, "budget.step", ",".join(news.does), details)
+        if self._webhooks is not None and news.webhook:
+            self._webhooks.tell(news)
+
+    def refused(self, rule: BudgetRule, place: Place) -> None:
+        """Counted and written down."""
+        self._counting.refused(rule.name)
+        self._write(place, "budget.refuse", "denied", {})
+
+    def degraded(self, rule: BudgetRule, step: str) -> None:
+        """Counted; the reply, the trace and the header say it as well."""
+        self._counting.degraded(rule.name, step)
+
+    def stands(self, budget: str, level: float) -> None:
+        """A gauge."""
+        self._counting.stands(budget, level)
+
+    def _write(self, place: Place, action: str, decision: str, details: dict[str, Any]) -> None:
+        if self._audit is not None:
+            self._audit(
+                AuditEntry(
+                    id=new_id(),
+                    at=self._clock.now(),
+                    tenant=place.tenant,
+                    action=action,
+                    subject=place.budget,
+                    decision=decision,
+                    rule=f"budgets.{place.budget}",
+                    actor=place.who,
+                    details=details,
+                )
+            )
+
+
+class Webhooks:
+    """Tells addresses of steps that were reached: signed, tried again while this worker lives, and never in anybody's way."""
+
+    def __init__(
+        self,
+        rules: Sequence[BudgetRule],
+        settings: Settings,
+        *,
+        outbound: Outbound | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Raises `ConfigError` where there is no secret to sign with, or an address that may not be called."""
+        self._keys = keys_of(settings.jobs.callback_secret)
+        self._clock = clock
+        self._outbound = outbound or Outbound(settings.jobs.callback_allow)
+        for rule in rules:
+            url = rule.settings.webhook
+            if url and not self._keys:
+                raise ConfigError(
+                    f"budgets.{rule.name}.webhook needs a secret to sign with: set `jobs.callback_secret`."
+                )
+            if url:
+                try:
+                    self._outbound.check(url, {})
+                except OutboundRefused as error:
+                    raise ConfigError(f"budgets.{rule.name}.webhook: {error.message}") from None
+        self._line: Behind[tuple[str, str, bytes]] = Behind(
+            self._send, name="News of budgets", log=_log, every_s=_TELL_EVERY_S, pending_max=_PENDING_MAX
+        )
+
+    async def start(self) -> None:
+        """Begin."""
+        await self._line.start()
+
+    async def stop(self) -> None:
+        """Tell what is left."""
+        await self._line.stop()
+        await self._outbound.stop()
+
+    def tell(self, news: BudgetNews) -> None:
+        """Send it soon."""
+        self._line.add((news.webhook, new_id(), body_of(news)))
+
+    async def _send(self, group: list[tuple[str, str, bytes]]) -> None:
+        """All of a group, or it comes again: receivers know a message by its id."""
+        await asyncio.gather(*(self._post(*one) for one in group))
+
+    async def _post(self, url: str, message_id: str, body: bytes) -> None:
+        headers = {
+            "content-type": "application/json",
+            **sign(self._keys, message_id, int(self._clock.now()), body),
+        }
+        try:
+            answer = await self._outbound.post(url, body, headers)
+        except OutboundRefused as error:
+            _log.warning("News of a budget may not be sent to %s: %s", url, error.message)
+            return
+        if answer.status not in _FINE and answer.status != _GONE:
+            raise OutboundFailed(f"{url} answered {answer.status}.")
+
+
+def body_of(news: BudgetNews) -> bytes:
+    """What a receiver gets."""
+    at = datetime.fromtimestamp(news.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    place = news.place
+    return msgspec.json.encode(
+        {
+            "type": "budget.reached",
+            "timestamp": at,
+            "data": {
+                "tenant": place.tenant,
+                "budget": place.budget,
+                "who": place.who,
+                "period": place.period,
+                "step": news.step,
+                "does": news.does,
+                "spent_usd": news.spent.usd,
+                "spent_tokens": news.spent.tokens,
+                "limit_usd": news.limit_usd,
+                "limit_tokens": news.limit_tokens,
+                "resets_at": news.resets_at,
+            },
+        }
+    )
