@@ -20,7 +20,7 @@ from corral.security.verifying import shown_checkpoint
 _log = logging.getLogger("corral.security")
 
 _PENDING_MAX = 1000
-_EVERY_S = 1.0
+_EVERY_S = 0.2
 _FINE = range(200, 300)
 _encode = msgspec.json.Encoder().encode
 

@@ -179,6 +179,7 @@ class Verifier:
         await self._walked(tenant, walk, head.chained)
         if head.chained:
             walk.end(head.chained, head.hash or head.swept_hash)
+        await self._all_there(tenant, head.chained, head.number)
         await self._nothing_behind(tenant, head.number)
         return Verdict(
             tenant=tenant,
@@ -233,6 +234,17 @@ class Verifier:
                     found = one
             after = page[-1].number
         return found
+
+    async def _all_there(self, tenant: str, after: int, until: int) -> None:
+        """Raises `Broken` unless entries from before the chain have their numbers: more cannot be said of them yet."""
+        while after < until:
+            links = await self._log.chain(tenant, after=after, limit=min(_PAGE, until - after))
+            for one in links:
+                after += 1
+                if one.number != after:
+                    raise Broken(after, "it is missing")
+            if not links:
+                raise Broken(after + 1, "it is missing")
 
     async def _nothing_behind(self, tenant: str, number: int) -> None:
         """Raises `Broken` for entries behind the last that was given a number."""
