@@ -31,6 +31,7 @@ from corral.server.agentcore.once import Once
 from corral.server.approval_links import ApprovalLinkRoutes
 from corral.server.approvals import ApprovalRoutes
 from corral.server.buckets import BucketRoutes
+from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.events import EventRoutes
 from corral.server.executions import ExecutionRoutes
 from corral.server.routes import Route
@@ -105,6 +106,7 @@ class Flowing:
         plain_answers: Answers,
         begin: Callable[[Context], None],
         audit: Audit | None = None,
+        counted: Counted = NOT_COUNTED,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`answers` is the road of agents, `plain_answers` that of functions; `begin` is told of each context. Nothing is opened yet."""
@@ -116,6 +118,7 @@ class Flowing:
         self._jobs = desk
         self._stores = stores
         self._begin = begin
+        self._counted = counted
         self._started = False
         self._runs = self._task_runs(tooling, plain_answers)
         self._buckets = Buckets(
@@ -162,6 +165,7 @@ class Flowing:
             Once(stores.invocations),
             call_task=self._runs.call,
             others=[MapRuns(MapRunDesk(place), self.engine)],
+            counted=counted,
         )
         self.handlers: dict[str, Handler] = {
             TASK: self._runs.run,
@@ -241,7 +245,7 @@ class Flowing:
         own = self._settings.workflows
         return [
             *self.step_functions.routes(),
-            *WorkflowRoutes(self.desk).routes(),
+            *WorkflowRoutes(self.desk, self._counted).routes(),
             *ExecutionRoutes(self.desk).routes(),
             *ApprovalRoutes(runs, self.desk).routes(),
             *ApprovalLinkRoutes(

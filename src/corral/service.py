@@ -6,9 +6,9 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
 from corral.flowing import Flowing
 from corral.guarding import Guarding
+from corral.hosted import Hosted
 from corral.jobs.callbacks import Callbacks
 from corral.jobs.desk import JobDesk
 from corral.jobs.hub import JobHub
@@ -30,15 +31,12 @@ from corral.jobs.schedules import STARTER
 from corral.jobs.worker import Worker
 from corral.learning import LEARNER, Learning
 from corral.modelling import Modelling
-from corral.models.own import OwnFunctions
 from corral.observing import Observing
 from corral.remembering import KEEPER, Remembering
 from corral.runtime.ending import Ended
-from corral.runtime.health import Health
 from corral.runtime.idempotency import Idempotency
 from corral.runtime.invocation import Invocations
-from corral.runtime.pipeline import Door, Proceed, Stage, admitted, compose, in_turn, validated, with_session
-from corral.runtime.registry import Agents
+from corral.runtime.pipeline import Door, Proceed, Stage, admitted, compose, in_turn, in_turns, validated, with_session
 from corral.runtime.run import Runner
 from corral.runtime.threads import AgentThreads
 from corral.runtime.warmup import Warmups, run_hook
@@ -52,7 +50,6 @@ from corral.server.costs import CostRoutes
 from corral.server.gateway.routes import GatewayRoutes
 from corral.server.health import HealthRoutes
 from corral.server.http import Receive, Scope, Send
-from corral.server.identity import Identity
 from corral.server.invocations import InvocationRoutes
 from corral.server.job_check import AgentCheck
 from corral.server.jobs import JobRoutes
@@ -69,41 +66,12 @@ from corral.tidying import what_expires
 from corral.tiering import tiered_stores
 from corral.tooling import Tooling
 from corral.tools.permitted import Permitted
-from corral.tools.policy import Rule, policy_of
-from corral.tools.toolbox import Toolbox
+from corral.tools.policy import policy_of
 from corral.version import VERSION
-from corral.workflows.functions import Functions
 from corral.workflows.starting import Starter
 from corral.working import Answers, JobRuns, Part, Working
 
-if TYPE_CHECKING:
-    from corral.workflows.builder import Workflow
-
 _log = logging.getLogger("corral")
-
-
-class Hosted(Protocol):
-    """What a service knows of the user's `App`."""
-
-    name: str
-    debug: bool
-    rules: list[Rule]
-    compatible: bool
-    agents: Agents
-    tools: Toolbox
-    functions: Functions
-    workflows: list[Workflow]
-    models: OwnFunctions
-    health: Health
-    on_error_hook: Callable[..., Any] | None
-    websocket_handler: Callable[..., Any] | None
-    warmups: list[Callable[[], Any]]
-    shutdowns: list[Callable[[], Any]]
-    lifespan_context: Callable[[Any], AbstractAsyncContextManager[Any]] | None
-
-    def wrapped(self, asgi: Any) -> Any:
-        """The service inside of the app's middleware."""
-        ...
 
 
 class Service:
@@ -128,7 +96,7 @@ class Service:
             stream_chunk_size=settings.runtime.stream_chunk_size,
             on_error=app.on_error_hook,
         )
-        sweeps = {**what_expires(settings, self.stores), "audit": self._expire_audit, "clock": lambda: self.flowing.read_clock()}
+        sweeps = {**what_expires(settings, self.stores), "audit": self._expire_audit, "clock": self._read_clock}
         self.sweeper = Sweeper(sweeps, period_s=settings.sessions.sweep_s)
         observability = settings.observability
         if settings.agentcore.disable_otel:
@@ -156,6 +124,7 @@ class Service:
             self.stores.job_records,
             self.hub,
             settings.jobs,
+            priority_of=self.guarding.priority_of,
             check_input=AgentCheck(app.agents, {KEEPER: self.remembering.check, STARTER: Starter.check}),
         )
         self.flowing = self._workflows()
@@ -166,6 +135,7 @@ class Service:
             self.stores.outbox,
             batch_max=settings.jobs.batch_max,
             schedule_saved=self._wake_scheduler,
+            counted=self.guarding.limiting.counted,
         )
         self.working = self._working()
         self._http = self._http_app()
@@ -175,9 +145,16 @@ class Service:
     def _furnish(self) -> None:
         """The rooms that agents work with, in the order in which they need each other."""
         app, settings = self.app, self.settings
-        self.modelling = Modelling(settings, self.stores, self.observing.metrics, own=app.models)
         self.guarding = Guarding(settings, self.stores, self.observing.metrics)
-        self.audit = self.guarding.audit
+        self.audit, budgets = self.guarding.audit, self.guarding.spending.budgets
+        self.modelling = Modelling(
+            settings,
+            self.stores,
+            self.observing.metrics,
+            own=app.models,
+            budgets=budgets,
+            rates=self.guarding.limiting.rates,
+        )
         self.remembering = Remembering(settings, self.stores, self.observing.metrics, self.modelling.embed)
         self.tooling = Tooling(
             settings,
@@ -206,8 +183,11 @@ class Service:
                 validated(settings.runtime),
                 self.idempotency.stage,
                 Ended(runner, [self.observing.invocation]).stage,
-                admitted(self.invocations, self.door, settings.runtime, SYSTEM_CLOCK),
-                self._session_stage(record=record),
+                *self.guarding.limiting.stages(),
+                admitted(
+                    self.invocations, self.door, settings.runtime, SYSTEM_CLOCK, waiting_max=self.guarding.waiting_max
+                ),
+                *in_turns(self._session_stage(record=record), self.guarding.overload),
             ],
             runner.run,
         )
@@ -252,6 +232,7 @@ class Service:
             plain_answers=Answers(functions, result_max_bytes=most),
             begin=self.observing.begin,
             audit=self.audit,
+            counted=self.guarding.limiting.counted,
         )
 
     def _working(self) -> Working:
@@ -276,7 +257,9 @@ class Service:
                 records=stores.job_records,
                 observer=counting,
                 in_thread=self.threads.call,
+                slots=self.guarding.jobs_at_once,
             )
+            self.guarding.on_calm(worker.made_room)
             counting.slots(jobs.concurrency)
         parts: list[Part] = [self.flowing]
         if settings.keeps_house:
@@ -343,16 +326,18 @@ class Service:
         models, settings = self.modelling, self.settings.models
         if not settings.gateway:
             return []
-        return GatewayRoutes(models.call, models.embed, models.models, default_model=settings.default).routes()
+        call, embed = self.guarding.in_line(models.call, models.embed)
+        counted = self.guarding.limiting.counted_models
+        return GatewayRoutes(call, embed, models.models, default_model=settings.default, counted=counted).routes()
 
     def _http_app(self) -> HttpApp:
         settings = self.settings
         self.routes = self._routes()
-        identity = Identity(settings.security)
+        identity = self.guarding.identity
         return HttpApp(
             Router(self.routes),
             identity,
-            WebSocketEndpoint(self._sockets(), identity, self.observing.unexpected),
+            WebSocketEndpoint(self._sockets(), identity, self.observing.unexpected, self.guarding.limiting.counted),
             body_max_bytes=settings.server.body_max_bytes,
             json_depth_max=settings.server.json_depth_max,
             watcher=self.guarding.watching(self.observing, self.routes),
@@ -404,6 +389,9 @@ class Service:
             raise
         self._state = "started"
         self.warmups.start()
+
+    def _read_clock(self) -> Awaitable[int]:
+        return self.flowing.read_clock()
 
     def _expire_audit(self) -> Awaitable[int]:
         return self.guarding.book.keeper.expire()
@@ -493,6 +481,7 @@ class Service:
             "version": VERSION,
             "uptime_s": round(SYSTEM_CLOCK.monotonic() - self._started_at, 1),
             "in_flight": self.in_flight,
+            **self.guarding.shown(),
             "store": self.stores.url,
             "functions": [function.name for function in self.app.functions],
         }

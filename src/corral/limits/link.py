@@ -72,4 +72,6 @@ class Link:
         self._again_at = self._clock.monotonic() + RETRY_S
         if not self._failing:
             self._failing = True
-            _log.warning("Limits are not shared for now, each does as it says in `when_down`: %s", str(error) or "too slow")
+            _log.warning(
+                "Limits are not shared for now, each does as it says in `when_down`: %s", str(error) or "too slow"
+            )

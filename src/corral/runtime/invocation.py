@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from corral.clock import SYSTEM_CLOCK, Clock
@@ -52,6 +52,7 @@ class Invocation:
         "started_at",
         "strict",
         "task",
+        "told",
         "transcript",
     )
 
@@ -76,6 +77,8 @@ class Invocation:
         self.sent: Any = None
         """The payload as it was sent, where it was converted to a type of the agent's."""
         self.transcript: Transcript | None = None
+        self.told: Sequence[tuple[bytes, bytes]] = ()
+        """Headers that say how the caller's limits stand."""
         self._endings: list[Ending] = []
 
     def at_end(self, ending: Ending) -> None:

@@ -1,6 +1,6 @@
 """The road every invocation takes, top to bottom. A stage that is off is not in the list: it costs nothing.
 
-    validated → idempotent → ended → admitted → worth_waiting → in_turn → in_line → run
+    validated → idempotent → ended → rated → admitted → worth_waiting → in_turn → in_line → run
 
 Each stage is a function of the call and of what comes after it. What a stage must do at the end of the call it hands to
 `call.at_end`: a stream ends long after the stages returned.
@@ -174,6 +174,11 @@ def in_line(overload: Overload) -> Stage:
         return await proceed(call)
 
     return stage
+
+
+def in_turns(turn: Stage, overload: Overload | None) -> list[Stage]:
+    """The session's turn, and around it the line, where there is one."""
+    return [turn] if overload is None else [worth_waiting(overload), turn, in_line(overload)]
 
 
 def _rank_of(call: Invocation, overload: Overload) -> Rank:

@@ -14,11 +14,13 @@ from corral.runtime.payload import is_id
 from corral.runtime.pipeline import Proceed
 from corral.runtime.registry import Agent
 from corral.runtime.reply import Reply
+from corral.security.roles import check_scope
 from corral.server.dialects import Dialect
 from corral.server.disconnect import ClientWatch
 from corral.server.http import EVENT_STREAM, JSON, Request
 
 _CONFLICT_HEADER = b"x-on-conflict"
+_PRIORITY_HEADER = b"x-corral-priority"
 _POLICIES = frozenset({"enqueue", "reject", "interrupt", "rollback"})
 _FLUSH_S = 0.002
 """Pieces that come faster than this are sent together."""
@@ -58,6 +60,8 @@ class Answerer:
                 await write_error(request, request.failure, dialect)
         except CorralError as error:
             request.failure = error
+            if not getattr(error, "stands", ()):  # one of a limit says itself how it stands
+                request.response_headers += call.told
             if watch is None or not watch.gone:
                 await write_error(request, error, dialect)
         finally:
@@ -74,11 +78,17 @@ class Answerer:
         """What the request says about the call, beyond its context."""
         context, payload = call.context, call.payload
         context.agent = call.agent.name
+        check_scope("agent", context.agent, context.agents_allowed)
         policy = request.header(_CONFLICT_HEADER) or request.query.get("on_conflict")
         if policy is not None:
             if policy not in _POLICIES:
                 raise ValidationFailed(f"on_conflict is one of {', '.join(sorted(_POLICIES))}, not {policy[:40]!r}.")
             call.on_conflict = policy  # type: ignore[assignment]  # just checked
+        asked = request.headers.get(_PRIORITY_HEADER)
+        if asked is not None:
+            if len(asked) != 1 or not asked.isdigit():
+                raise ValidationFailed("The header x-corral-priority is a whole number from 0 (last) to 9 (first).")
+            context.priority = int(asked)
         if call.strict and type(payload) is dict:
             if context.session_id is None and is_id(payload.get("session_id"), self._id_chars_max):
                 context.session_id = payload["session_id"]
@@ -86,6 +96,7 @@ class Answerer:
                 context.user_id = payload["user_id"]
 
     async def _write(self, request: Request, reply: Reply, dialect: Dialect) -> None:
+        request.response_headers += request.call.told
         if reply.degraded:
             request.response_headers.append((b"x-degraded", b"on_error"))
         if reply.replayed:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
 from corral.errors import AgentFailed, CorralError, InvalidEncoding, InvalidJson, ValidationFailed
+from corral.limits.rate_headers import headers_of
+from corral.limits.rates import RateExceeded
 from corral.runtime.encoding import to_compact_json, to_json
 from corral.server.http import JSON, PROBLEM, Header, Request
 
@@ -46,9 +49,12 @@ class Dialect(Protocol):
 
 
 def retry_headers(error: BaseException) -> list[Header]:
-    """`Retry-After` where waiting helps, in whole seconds and never 0."""
+    """`Retry-After` where waiting helps, in whole seconds and never 0; of a limit, how it stands."""
     wait_s = getattr(error, "retry_after_s", None)
-    return [] if wait_s is None else [(b"retry-after", b"%d" % max(1, round(wait_s)))]
+    headers: list[Header] = [] if wait_s is None else [(b"retry-after", b"%d" % max(1, math.ceil(wait_s)))]
+    if isinstance(error, RateExceeded):
+        headers += headers_of(error.stands)
+    return headers
 
 
 def status_of(error: BaseException) -> int:

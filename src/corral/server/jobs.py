@@ -10,9 +10,12 @@ import msgspec
 from corral.errors import NotFound
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobInfo, signal_of
-from corral.jobs.request import check_fields, fault, read_batch, read_request
+from corral.jobs.request import JobRequest, check_fields, fault, read_batch, read_request
 from corral.jobs.states import TERMINAL
 from corral.jobs.store import OutboxStore, ScheduleStore
+from corral.limits.rules import Visitor, visitor_of
+from corral.security.roles import check_scope
+from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.described import described_routes
 from corral.server.http import Header, Request, parse_json
 from corral.server.job_api import DESCRIPTIONS
@@ -48,12 +51,14 @@ class JobRoutes:
         *,
         batch_max: int,
         heartbeat_s: float = 15.0,
+        counted: Counted = NOT_COUNTED,
         schedule_saved: Callable[[], None] = lambda: None,
     ) -> None:
         """At most `batch_max` jobs in one request; `heartbeat_s`: a stream says so often at least that it is there.
 
-        `schedule_saved` is called when there is a new schedule.
+        `schedule_saved` is called when there is a new schedule. Jobs are `counted` when they are handed in.
         """
+        self._counted = counted
         self._desk = desk
         self._outbox = outbox
         self._batch_max = batch_max
@@ -100,12 +105,16 @@ class JobRoutes:
         if isinstance(body, dict) and "inputs" in body:
             await self._submit_batch(request, body)
             return
-        desk, caller = self._desk, caller_of(request)
+        desk, caller, asked = self._desk, caller_of(request), read_request(body)
+        check_scope("agent", asked.agent, request.context.agents_allowed)
         info: JobInfo | None = None
-        if wait_s > 0:
-            job, info = await desk.run(caller, read_request(body), wait_s)
-        else:
-            job = await desk.submit(caller, read_request(body))
+        async with self._counted(request, _visitor(request, asked)) as counting:
+            if wait_s > 0:
+                job, info = await desk.run(caller, asked, wait_s)
+            else:
+                job = await desk.submit(caller, asked)
+            if not job.is_new:
+                counting.undo()
         headers: list[Header] = [location(f"/v1/jobs/{job.id}"), *applied]
         if not job.is_new:
             headers.append(_REPLAYED)
@@ -120,7 +129,12 @@ class JobRoutes:
         await self._submit_batch(request, await request.json())
 
     async def _submit_batch(self, request: Request, body: Any) -> None:
-        batch = await self._desk.submit_batch(caller_of(request), read_batch(body, batch_max=self._batch_max))
+        asked = read_batch(body, batch_max=self._batch_max)
+        check_scope("agent", asked.agent, request.context.agents_allowed)
+        async with self._counted(request, _visitor(request, asked), times=len(asked.inputs)) as counting:
+            batch = await self._desk.submit_batch(caller_of(request), asked)
+            if not batch.is_new:
+                counting.undo()
         headers = [location(f"/v1/jobs/batches/{batch.id}"), *([] if batch.is_new else [_REPLAYED])]
         await request.respond_json(submitted_batch(batch), 202, headers)
 
@@ -244,6 +258,17 @@ class JobRoutes:
         if not known or not await self._outbox.replay(request.context.tenant, delivery_id):
             raise NotFound(f"There is no callback {delivery_id[:100]!r}.")
         await request.respond_json({"id": delivery_id, "status": "pending"}, 202)
+
+
+def _visitor(request: Request, asked: JobRequest) -> Visitor:
+    """Who asks: the body may name user and session."""
+    context = request.context
+    return msgspec.structs.replace(
+        visitor_of(context),
+        user=asked.user_id or context.user_id or "",
+        session=asked.session_id or context.session_id or "",
+        agent=asked.agent,
+    )
 
 
 async def _body(request: Request, default: Any) -> Any:

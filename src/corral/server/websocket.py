@@ -7,6 +7,8 @@ from typing import Any
 
 from corral.context import Context, enter_context
 from corral.errors import CorralError
+from corral.security.roles import check_role
+from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.http import Receive, Request, Scope, Send
 from corral.server.identity import HttpView, Identity, context_of, session_in_query
 
@@ -26,8 +28,10 @@ class WebSocketEndpoint:
         handlers: Mapping[str, WebSocketHandler | None],
         identity: Identity,
         failed: Callable[[BaseException], None],
+        counted: Counted = NOT_COUNTED,
     ) -> None:
-        """`handlers` by path; `failed` is told of an error in one of them."""
+        """`handlers` by path; `failed` is told of an error in one of them. Messages to the app's own are `counted`."""
+        self._counted = counted
         self._handlers = {path.encode(): handler for path, handler in handlers.items()}
         self._identity = identity
         self._failed = failed
@@ -40,16 +44,20 @@ class WebSocketEndpoint:
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         try:
             context = context_of(request)
-            self._identity.identify(request, context, public=False)
+            await self._identity.identify(request, context, public=False)
+            check_role(context.roles, "invoker")
             # A presigned URL cannot carry headers: the session then travels in the query.
             context.session_id = context.session_id or session_in_query(request.query)
         except CorralError:
             await send({"type": "websocket.close", "code": 1008})
             return
-        handler = self._handlers.get(path.partition(b"?")[0])
+        path = path.partition(b"?")[0]
+        handler = self._handlers.get(path)
         if handler is None:
             await send({"type": "websocket.close", "code": _FAILED})
             return
+        if path == APP_PATH.encode():
+            receive = self._counted.receiving(context, receive, send)
         websocket = WebSocket(scope, receive, send)
         context.attach_http(WebSocketView(scope, receive, websocket))
         enter_context(context)

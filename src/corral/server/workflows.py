@@ -10,6 +10,7 @@ import msgspec
 from corral.errors import Overloaded, StoreUnavailable, ValidationFailed
 from corral.jobs.request import check_fields, fault
 from corral.observability.traces import traceparent
+from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.described import described_routes
 from corral.server.http import Header, Request
 from corral.server.job_query import wait_of, whole_number, word
@@ -38,9 +39,10 @@ _REPLAYED: Header = (b"idempotent-replayed", b"true")
 class WorkflowRoutes:
     """Handlers of `/v1/workflows`."""
 
-    def __init__(self, desk: WorkflowDesk) -> None:
-        """`desk` knows definitions and executions."""
+    def __init__(self, desk: WorkflowDesk, counted: Counted = NOT_COUNTED) -> None:
+        """`desk` knows definitions and executions; those that begin are `counted`."""
         self._desk = desk
+        self._counted = counted
 
     def routes(self) -> list[Route]:
         """All of them; what each one says of itself stands in `workflow_api.py`."""
@@ -156,15 +158,18 @@ class WorkflowRoutes:
         name, key = name_asked(body, required=False), context.idempotency_key
         if name and key is not None:
             raise ValidationFailed("Give the execution a `name`, or send an `Idempotency-Key`: not both.")
-        info = await desk.begin(
-            context.tenant,
-            request.params["name"],
-            body.get("input", {}),
-            name=name,
-            key=key,
-            traceparent=traceparent(context),
-            behalf=Behalf(user_id=context.user_id or "", tier=context.tier, roles=context.roles),
-        )
+        async with self._counted(request) as counting:
+            info = await desk.begin(
+                context.tenant,
+                request.params["name"],
+                body.get("input", {}),
+                name=name,
+                key=key,
+                traceparent=traceparent(context),
+                behalf=Behalf(user_id=context.user_id or "", tier=context.tier, roles=context.roles),
+            )
+            if not info.is_new:
+                counting.undo()
         headers: list[Header] = [(b"location", f"/v1/executions/{info.id}".encode()), *applied]
         if not info.is_new:
             headers.append(_REPLAYED)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from corral.errors import CorralError, ModelFailed
+from corral.limits.rate_headers import openai_headers_of
+from corral.limits.rates import RateExceeded
 from corral.server.dialects import ErrorBody, retry_headers, said_outside, status_of
 from corral.server.http import Header, Request
 
@@ -48,6 +50,8 @@ class OpenAiDialect:
         """`{"error": {"message", "type", "param", "code"}}`; a header tells clients whether to try again."""
         del request
         headers: list[Header] = retry_headers(error)
+        if isinstance(error, RateExceeded):
+            headers += openai_headers_of(error.stands)
         if isinstance(error, CorralError) and not error.retryable:
             headers.append((b"x-should-retry", b"false"))
         return ErrorBody(status_of(error), msgspec.json.encode({"error": openai_error(error)}), headers=headers)

@@ -12,10 +12,13 @@ import msgspec
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import enter_context
 from corral.errors import CorralError, ModelNotFound, ModelStreamBroken
-from corral.messages import CallEmbedder, CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
+from corral.limits.rules import Visitor, visitor_of
+from corral.messages import CallEmbedder, CallModel, Delta, EmbedCall, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.provider import ModelInfo
 from corral.models.stack import reply_of
+from corral.security.roles import check_scope
 from corral.server.answer import write_error
+from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.disconnect import ClientWatch
 from corral.server.gateway import schemas
 from corral.server.gateway.chat_reading import ChatRequest, read_chat
@@ -34,6 +37,7 @@ _SHOWN = {
     "deployment": b"x-corral-model",
     "route.class": b"x-corral-route",
     "route.reason": b"x-corral-route-reason",
+    "degraded": b"x-corral-degraded",
 }
 _TURN_S = 0.002
 """What is at hand is written together, for no longer than that."""
@@ -68,9 +72,11 @@ class GatewayRoutes:
         list_models: Callable[[], Awaitable[list[ModelInfo]]],
         *,
         default_model: str,
+        counted: Counted = NOT_COUNTED,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`default_model` answers requests that name none."""
+        """`default_model` answers requests that name none; questions are `counted`."""
+        self._counted = counted
         self._call_model = call_model
         self._call_embedder = call_embedder
         self._list_models = list_models
@@ -103,7 +109,8 @@ class GatewayRoutes:
                 wants_usage=asked.wants_usage,
             )
 
-        await self._answer(request, call, lambda reply: completion(reply, self._clock.now()), writer)
+        async with self._counted(request, _visitor(request, call)):
+            await self._answer(request, call, lambda reply: completion(reply, self._clock.now()), writer)
 
     async def respond(self, request: Request) -> None:
         """`POST /v1/responses`."""
@@ -113,11 +120,13 @@ class GatewayRoutes:
         def writer(model: str) -> Writer:
             return EventWriter(call, reply_id="", model=model, created=self._clock.now())
 
-        await self._answer(request, call, lambda reply: response(call, reply, self._clock.now()), writer)
+        async with self._counted(request, _visitor(request, call)):
+            await self._answer(request, call, lambda reply: response(call, reply, self._clock.now()), writer)
 
     async def embed(self, request: Request) -> None:
         """`POST /v1/embeddings`."""
         asked = read_embeddings(await request.json())
+        check_scope("model", asked.call.model, request.context.models_allowed)
         caller = caller_of(request, user=asked.user, tags=None)
         call = msgspec.structs.replace(
             asked.call,
@@ -125,11 +134,15 @@ class GatewayRoutes:
             deadline=request.context.deadline,
             policy=policy_of(request) if has_policy(request.headers) else NO_POLICY,
         )
+        async with self._counted(request, _visitor(request, call)):
+            await self._embed(request, call, as_base64=asked.as_base64)
+
+    async def _embed(self, request: Request, call: EmbedCall, *, as_base64: bool) -> None:
         with _Leaving(request) as leaving:
             reply = await leaving.unless_left(self._call_embedder(call))
             if reply is not None:
                 headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
-                await request.respond_json(embedding_list(reply, as_base64=asked.as_base64), headers=headers)
+                await request.respond_json(embedding_list(reply, as_base64=as_base64), headers=headers)
 
     async def models(self, request: Request) -> None:
         """`GET /v1/models`."""
@@ -147,6 +160,7 @@ class GatewayRoutes:
 
     def _completed(self, request: Request, asked: ChatRequest) -> ModelCall:
         """The call, with who asks and until when."""
+        check_scope("model", asked.call.model, request.context.models_allowed)
         return msgspec.structs.replace(
             asked.call,
             caller=caller_of(request, user=asked.user, tags=asked.tags),
@@ -251,6 +265,12 @@ class _Leaving:
     def __exit__(self, *_: object) -> None:
         if self._watch is not None:
             self._watch.close()
+
+
+def _visitor(request: Request, call: ModelCall | EmbedCall) -> Visitor:
+    """Who asks: the body may name the user."""
+    visitor = visitor_of(request.context)
+    return msgspec.structs.replace(visitor, user=call.caller.user_id, agent="", model=call.model)
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from corral.errors import CursorNotFound, ValidationFailed
 from corral.server.agentcore.once import Once
+from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.stepfunctions.dialect import ExecutionInputInvalid
 from corral.server.stepfunctions.history import shown_event
 from corral.server.stepfunctions.operations import Asked, Work, page_size, paged, without_nothing
@@ -31,8 +32,14 @@ _BILLED_MB = 64
 class Executions:
     """Executions of state machines."""
 
-    def __init__(self, engine: Engine, catalog: Catalog, describe: Describe, once: Once) -> None:
-        """`engine` carries them on, `catalog` knows what they begin with, `once` what was asked before."""
+    def __init__(
+        self, engine: Engine, catalog: Catalog, describe: Describe, once: Once, counted: Counted = NOT_COUNTED
+    ) -> None:
+        """`engine` carries them on, `catalog` knows what they begin with, `once` what was asked before.
+
+        Those that begin are `counted`.
+        """
+        self._counted = counted
         self._engine = engine
         self._catalog = catalog
         self._describe = describe
@@ -53,12 +60,18 @@ class Executions:
 
     async def start(self, asked: Asked) -> dict[str, Any]:
         """Begin one."""
-        info = await self._engine.start(await self._request(asked))
+        request = await self._request(asked)
+        async with self._counted(asked.request) as counting:
+            info = await self._engine.start(request)
+            if not info.is_new:
+                counting.undo()
         return {"executionArn": info.arn, "startDate": info.started_at}
 
     async def start_sync(self, asked: Asked) -> dict[str, Any]:
         """Run an express one from start to end."""
-        result = await self._engine.start_sync(await self._request(asked, only="EXPRESS"))
+        request = await self._request(asked, only="EXPRESS")
+        async with self._counted(asked.request):
+            result = await self._engine.start_sync(request)
         info = result.info
         took_ms = ((info.stopped_at or info.started_at) - info.started_at) * 1000
         billed_ms = max(_BILLED_MS, math.ceil(took_ms / _BILLED_MS) * _BILLED_MS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from corral.server.agentcore.once import Once
+from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.routes import Route
 from corral.server.stepfunctions.activities import Activities
 from corral.server.stepfunctions.aliases import Aliases
@@ -27,7 +28,7 @@ from corral.workflows.tagging import Tagging
 class StepFunctionsRoutes:
     """One address, and every operation that is known."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the one place where all parts of the API come together
         self,
         engine: Engine,
         catalog: Catalog,
@@ -38,15 +39,19 @@ class StepFunctionsRoutes:
         *,
         call_task: CallTask | None = None,
         others: Iterable[Api] = (),
+        counted: Counted = NOT_COUNTED,
     ) -> None:
-        """`call_task` does a task that is tried by itself; `others` are parts of the API that other rooms have."""
+        """`call_task` does a task that is tried by itself; `others` are parts of the API that other rooms have.
+
+        Executions that begin are `counted`.
+        """
         definitions = Definitions(catalog)
         self._activities = Activities(activities, engine, wait_s=settings.activity_wait_s)
         self._api = StepFunctions(
             [
                 Machines(catalog, publishing, definitions.described),
                 Aliases(publishing, catalog.arns),
-                Executions(engine, catalog, definitions.described, once),
+                Executions(engine, catalog, definitions.described, once, counted),
                 self._activities,
                 Tags(Tagging(catalog, activities)),
                 Checking(),
