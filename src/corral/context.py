@@ -87,10 +87,12 @@ class Context:
         "agent",
         "agent_runs",
         "agent_span_id",
+        "agents_allowed",
         "cancelled",
         "deadline",
         "idempotency_key",
         "key_id",
+        "models_allowed",
         "oauth2_callback_url",
         "parent_span_id",
         "request_id",
@@ -118,8 +120,10 @@ class Context:
         """What the caller may do, as the credential says."""
         self.key_id = ""
         """Which key the caller showed; empty where none was asked for."""
-        self.session_id: str | None = None
-        self.trace_id = ""
+        self.agents_allowed: tuple[str, ...] = ()
+        """Patterns of the agents that the key may run; none: all."""
+        self.models_allowed: tuple[str, ...] = ()
+        """Patterns of the models that the key may ask for; none: all."""
         self.priority: int | None = None
         """How urgent this is, from 0 to 9 as calls to models have it; none: nobody said."""
         self.span_id = ""

@@ -68,8 +68,8 @@ def signed(
     canonical = "\n".join(
         (
             method.upper(),
-            _path(parts.path),
-            _query(parts.query),
+            canonical_path(parts.path),
+            canonical_query(parts.query),
             *(f"{name}:{named[name]}" for name in sorted(named)),
             "",
             names,
@@ -78,14 +78,14 @@ def signed(
     )
     scope = f"{moment[:8]}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    signature = _hmac(_key(keys.secret_key, moment[:8], region, service), text).hex()
+    signature = _hmac(signing_key(keys.secret_key, moment[:8], region, service), text).hex()
     sent["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return sent
 
 
-def _path(path: str) -> str:
+def canonical_path(path: str) -> str:
     """Without `.` and `..`, and encoded once more: what was encoded for the wire is encoded twice here."""
     steps: list[str] = []
     for step in path.split("/"):
@@ -97,13 +97,14 @@ def _path(path: str) -> str:
     return quote(f"/{'/'.join(steps)}{end}", safe="/~")
 
 
-def _query(query: str) -> str:
+def canonical_query(query: str) -> str:
+    """By name and value, encoded as it came."""
     pairs = sorted(pair.partition("=")[::2] for pair in query.split("&") if pair)
     return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 @functools.lru_cache(maxsize=32)
-def _key(secret: str, day: str, region: str, service: str) -> bytes:
+def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
     """Good for a day, and four hashes cheaper than made anew."""
     key = f"AWS4{secret}".encode()
     for each in (day, region, service, "aws4_request"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
 from corral.errors import Forbidden
@@ -35,3 +37,9 @@ def check_role(roles: tuple[str, ...], needs: Role) -> None:
         raise Forbidden(
             f"This needs the role `{needs}`, which your key does not have: ask whoever manages the keys (`corral keys`)."
         )
+
+
+def check_scope(what: str, name: str, allowed: Sequence[str]) -> None:
+    """Raise `Forbidden` unless a key may use the agent or the model of this name."""
+    if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
+        raise Forbidden(f"Your key may not use the {what} {name[:100]!r}: it is for {', '.join(allowed)[:200]}.")

@@ -98,14 +98,14 @@ class HttpApp:
         if self.closing:
             headers.append((b"connection", b"close"))
         if missing is not None:
-            self._identity.identify(request, context, public=False)
+            await self._identity.identify(request, context, public=False)
             if isinstance(missing, MethodNotAllowed):
                 headers.append((b"allow", self._router.allowed(path).encode()))
             raise missing
         if not route.quiet:
             self._watcher.begin(context)
             headers.append((b"traceparent", traceparent(context).encode()))
-        self._identity.identify(request, context, public=route.public)
+        await self._identity.identify(request, context, public=route.public)
         if not route.public:
             check_role(context.roles, route.needs)
         await route.handler(request)

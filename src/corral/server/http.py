@@ -107,7 +107,10 @@ class Request:
         return self._query
 
     async def body(self) -> bytes:
-        """The whole body, or `PayloadTooLarge` as soon as it is known to be too large."""
+        """The whole body, or `PayloadTooLarge` as soon as it is known to be too large. It may be asked for again."""
+        read: bytes | None = self.scope.get("corral.body")
+        if read is not None:
+            return read
         limit = self.body_max_bytes
         announced = self.headers.get(b"content-length", b"0")
         if len(announced) > 9 and int(announced) > limit:  # noqa: PLR2004 - shorter ones are cheaper to count as they come

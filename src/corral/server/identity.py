@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from corral.clock import new_id
+from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.context import Context
 from corral.errors import CorralError, Unauthenticated, ValidationFailed
 from corral.observability.traces import join_trace
 from corral.runtime.payload import is_id
+from corral.security.issuing import SECRET_CHARS_MIN
+from corral.security.keyring import KeyRing, Known
+from corral.security.keys import PREFIX, aws_secret, digest_of
+from corral.security.sigv4 import (
+    SignatureRefused,
+    SignedRequest,
+    announced_payload,
+    check_time,
+    is_digest,
+    is_good,
+    signature_of,
+)
+from corral.security.tokens import Tokens, looks_signed
 from corral.server.headers import forwardable_headers
 from corral.server.http import Message, Receive, Request, Scope
 from corral.settings.sections import ApiKey, SecuritySettings
@@ -34,40 +46,91 @@ class ForbiddenOrigin(CorralError):
 
 
 class Identity:
-    """Knows the keys. With none configured everybody is the default tenant, which only loopback may be."""
+    """Knows who is let in: keys of the settings and of the store, tokens of issuers, signatures made with our pairs.
 
-    def __init__(self, settings: SecuritySettings) -> None:
-        """Keys are kept as digests, compared in constant time."""
-        self._keys: list[tuple[bytes, ApiKey]] = [(_digest(key.key), key) for key in settings.api_keys]
+    Where there is none of these, everybody is the default tenant, which only loopback may be.
+    """
+
+    def __init__(
+        self,
+        settings: SecuritySettings,
+        ring: KeyRing | None = None,
+        tokens: Tokens | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Without `ring` there are no keys but those of the settings, which are kept as digests."""
+        self._keys = {digest_of(key.key): _known(key) for key in settings.api_keys}
         self._open = settings.allow_unauthenticated
+        self._ring = ring
+        self._tokens = tokens
+        self._secret = settings.secret
+        self._now = clock.now
+        self._always = bool(settings.api_keys or settings.jwt or settings.require_key)
 
-    @property
-    def required(self) -> bool:
-        """Whether a key is asked for."""
-        return bool(self._keys)
-
-    def identify(self, request: Request, context: Context, *, public: bool) -> None:
-        """Set tenant, tier and roles, or raise `Unauthenticated`, `ForbiddenOrigin`."""
+    async def identify(self, request: Request, context: Context, *, public: bool) -> None:
+        """Say in `context` who calls, or raise `Unauthenticated`, `ForbiddenOrigin`, or that nobody can tell now."""
         headers = request.headers
-        if b"origin" in headers:
-            self._check_origin(headers)
-        if not self._keys or public:
+        if public and b"origin" not in headers:
             return
-        digest = _digest(_credential(headers))
-        found: ApiKey | None = None
-        for known, key in self._keys:  # all of them, so that the time taken tells nothing
-            if hmac.compare_digest(known, digest):
-                found = key
+        required = self._always or (self._ring is not None and await self._ring.in_use())
+        if not required and b"origin" in headers:
+            self._check_origin(headers)
+        if public or not required:
+            return
+        try:
+            found = await self._find(request)
+        except Unauthenticated:
+            _challenge(request)
+            raise
         if found is None:
-            request.response_headers.append((b"www-authenticate", b'Bearer realm="corral"'))
+            _challenge(request)
             raise Unauthenticated
-        context.tenant, context.tier = found.tenant, found.tier
-        context.roles = tuple(found.roles)
+        context.tenant, context.tier, context.roles = found.tenant, found.tier, found.roles
+        context.key_id = found.key_id
+        context.agents_allowed, context.models_allowed = found.agents, found.models
+        if found.user_id:
+            context.user_id = found.user_id
+
+    async def _find(self, request: Request) -> Known | None:
+        shown = _credential(request.headers)
+        if not shown:
+            return await self._signed(request)
+        found = self._keys.get(digest_of(shown))
+        if found is None and self._ring is not None and shown.startswith(PREFIX):
+            return await self._ring.find(shown)
+        if found is None and self._tokens is not None and looks_signed(shown):
+            return await self._tokens.find(shown)
+        return found
+
+    async def _signed(self, request: Request) -> Known | None:
+        """Who signed the request, for clients of AWS. Its body is read once all else is as it should be."""
+        if self._ring is None or len(self._secret) < SECRET_CHARS_MIN:
+            return None
+        headers = request.headers
+        signature = signature_of(headers, request.query)
+        if signature is None:
+            return None
+        check_time(signature, self._now())
+        pair = await self._ring.find_pair(signature.access_key)
+        if pair is None:
+            raise SignatureRefused("The access key is not one that is let in.")
+        record, known = pair
+        payload = announced_payload(signature, headers)
+        if is_digest(payload) and request.scope["type"] == "http":
+            body = hashlib.sha256(await request.body()).hexdigest()
+            if payload and payload != body:
+                raise SignatureRefused("The body is not the one that was signed.")
+            payload = body
+        sent = _sent(request)
+        turns = [record.turn] + [record.turn - 1] * (record.old_until > self._now())
+        if not any(is_good(signature, aws_secret(self._secret, record.id, turn), sent, payload) for turn in turns):
+            raise SignatureRefused("The signature is not good: another secret, or the request was changed on its way.")
+        self._ring.used(record.id)
+        return known
 
     def _check_origin(self, headers: Mapping[bytes, bytes]) -> None:
         """Browsers name the page that calls. Where no key is asked for, only a page of this machine or host may."""
-        if self._keys:
-            return
         try:
             origin = urlsplit(headers[b"origin"].decode("latin-1"))
             host = origin.hostname
@@ -86,8 +149,21 @@ def _credential(headers: Mapping[bytes, bytes]) -> str:
     return headers.get(b"x-api-key", b"").decode("latin-1")
 
 
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+def _challenge(request: Request) -> None:
+    request.response_headers.append((b"www-authenticate", b'Bearer realm="corral"'))
+
+
+def _known(key: ApiKey) -> Known:
+    """Who a key of the settings says is calling; its id tells it from others, and tells nothing of it."""
+    return Known(key.tenant, key.tier, tuple(key.roles), f"settings-{digest_of(key.key).hex()[:12]}")
+
+
+def _sent(request: Request) -> SignedRequest:
+    scope = request.scope
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope.get("query_string", b"")
+    method: str = scope.get("method", "GET")
+    return SignedRequest(method, path.partition(b"?")[0].decode("latin-1"), query.decode("latin-1"), scope["headers"])
 
 
 def context_of(request: Request, agent: str = "main") -> Context:

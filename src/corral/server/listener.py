@@ -25,13 +25,13 @@ _PAUSE_S = 0.5
 def check_exposure(settings: Settings) -> str | None:
     """Refuse to listen beyond loopback without keys; returns a warning when the operator insists."""
     host, security = settings.server.host, settings.security
-    if security.api_keys or is_loopback(host):
+    if security.api_keys or security.jwt or security.require_key or is_loopback(host):
         return None
     if security.allow_unauthenticated:
         return f"Anybody who can reach {host}:{settings.server.port} can run your agents: no keys are configured."
     raise ConfigError(
         f"Listening on {host} lets other machines in, and no keys are configured. Set `security.api_keys` in corral.yaml "
-        "(CORRAL_SECURITY_API_KEYS), listen on 127.0.0.1, or say `security.allow_unauthenticated: true` "
+        "(CORRAL_SECURITY_API_KEYS), or `security.require_key: true` with keys of `corral keys create`, listen on 127.0.0.1, or say `security.allow_unauthenticated: true` "
         "(`--allow-unauthenticated`) if something in front of Corral asks who is there."
     )
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 from corral.settings.agent_sections import AgentSettings
 from corral.settings.audit_sections import AuditChainSettings
 from corral.settings.budget_sections import BudgetSettings
+from corral.settings.identity_sections import JwtIssuer
 from corral.settings.memory_sections import MemorySettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
 from corral.settings.section import Count, Pause, Seconds, Section
@@ -173,14 +174,20 @@ class ApiKey(Section, frozen=True):
     tier: str = ""
     """The caller's tier, for the agent and later for limits."""
     roles: list[str] = []
-    """What the caller may do: what tools ask for (`permissions`) and rules name (`tools.policy.rules`). Jobs have none."""
+    """What the caller may do: `admin`, `operator`, `developer`, `invoker` or `auditor`; with none of these, all but managing keys. Other words are what tools ask for (`permissions`) and rules name (`tools.policy.rules`). Jobs have none."""
 
 
 class SecuritySettings(Section, frozen=True):
     """Who may call, and what is written down about it."""
 
     api_keys: list[ApiKey] = []
-    """Keys that are let in; with none, only loopback may listen."""
+    """Keys that are let in, beside those of `corral keys`; with none, only loopback may listen."""
+    require_key: bool = False
+    """Ask everybody for a key although none is set here: those of `corral keys` are enough to listen beyond loopback."""
+    secret: str = ""
+    """Secrets for AWS's signatures are derived from this, at least 32 characters: `${VAR}`. Another one makes them all void."""
+    jwt: list[JwtIssuer] = []
+    """Whose tokens (JWT, OpenID Connect) are let in as well."""
     allow_unauthenticated: bool = False
     """Listen beyond loopback without any key. Only behind something else that asks who is there."""
     audit: bool = True
