@@ -95,9 +95,9 @@ class Context:
         "models_allowed",
         "oauth2_callback_url",
         "parent_span_id",
+        "priority",
         "request_id",
         "roles",
-        "priority",
         "sampled",
         "session_id",
         "span_id",
@@ -126,6 +126,8 @@ class Context:
         """Patterns of the models that the key may ask for; none: all."""
         self.priority: int | None = None
         """How urgent this is, from 0 to 9 as calls to models have it; none: nobody said."""
+        self.session_id: str | None = None
+        self.trace_id = ""
         self.span_id = ""
         self.agent_span_id = ""
         """The span of the agent's own run, below which its spans stand."""
