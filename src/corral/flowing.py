@@ -71,7 +71,7 @@ from corral.workflows.tasks.queue import FUNCTION, TASK, FunctionJob, TaskJob, T
 from corral.workflows.tasks.running import TaskRuns
 from corral.workflows.tasks.task import Task
 from corral.workflows.tasks.tools import Tools
-from corral.workflows.topics import Topics
+from corral.workflows.topics import TopicCounting, Topics
 from corral.working import Answers, context_of
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ if TYPE_CHECKING:
 DEFAULT_TENANT = Context("").tenant
 """Whose workflows those are that come with the app."""
 _ANSWER_MORE = 1
+_WAITING_MAX = 100_000
+"""Where counting approvals stops."""
 
 
 class Flows(Protocol):
@@ -114,6 +116,12 @@ class Flowing:
         self._settings = settings
         self._app = app
         self._answers = answers
+        self._waiting = metrics.gauge(
+            "corral_approvals_waiting",
+            "Approvals that wait for an answer, asked before a `tool` is called or by a `workflow`.",
+            "kind",
+            of_workers="highest",
+        )
         self._clock = clock = StoreClock(stores.executions.now, clock)
         self._jobs = desk
         self._stores = stores
@@ -134,6 +142,7 @@ class Flowing:
             enqueue,
             region=own.region,
             account=own.account,
+            counting=TopicCounting(metrics),
             clock=clock,
         )
         self.escalations = Escalations(
@@ -274,6 +283,13 @@ class Flowing:
         """Set the clock by which executions are due by the store's, as is done now and then; 0: nothing went by it."""
         await self._clock.read()
         return 0
+
+    async def keep_house(self) -> int:
+        """What is done now and then: the clock is set, and what waits for people is counted; 0: nothing went by it."""
+        gone = await self.read_clock()
+        for kind, store in (("tool", self._stores.agent_runs), ("workflow", self._stores.executions)):
+            self._waiting.value(kind).set(await store.waiting(limit=_WAITING_MAX))
+        return gone
 
     async def _declare(self) -> None:
         """What lies in files, or was built, is there for the default tenant; what says the same as before stays as it is."""

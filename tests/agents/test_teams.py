@@ -13,11 +13,14 @@ from team_scene import Member, all_of, looked_up, scripted, written
 
 from corral import LLM, Agent, Team, tool
 from corral.agents.board import scratchpad, working_memory
+from corral.agents.connected import House, using
+from corral.agents.counting import AgentCounting
 from corral.agents.event import Failed, Finished, HandOff, Reasoning, Text, ToolFinished
 from corral.agents.roles import Expert, HandTo, Presenter, Result
 from corral.errors import AgentFailed, ConfigError, ModelUnavailable
 from corral.memory.working import Origin
 from corral.messages import Message, ToolCall, Usage, as_parts
+from corral.observability.metrics import Metrics
 
 
 def woken(events: list[Any], team: str = "desk") -> list[str]:
@@ -57,6 +60,20 @@ async def test_a_member_that_fails_ends_it() -> None:
     assert isinstance(end, Failed)
     assert (end.agent, end.code, end.message) == ("desk", "tool_failed", "broken: No.")
     assert end.usage.input == 13
+
+
+async def test_runs_of_teams_are_counted_by_how_they_work_and_end() -> None:
+    metrics = Metrics()
+    broken = Member("broken", Failed(agent="broken", code="tool_failed", message="No."))
+    with using(House(counting=AgentCounting(metrics))):
+        await all_of(Team("desk", members=[Member("first")]).stream("?"))
+        await all_of(Team("desk", members=[broken]).stream("?"))
+        async for _ in Team("desk", pattern="parallel", members=[Member("first")]).stream("?"):
+            break
+        await asyncio.get_running_loop().shutdown_asyncgens()
+    shown = metrics.render().decode()
+    for pattern, outcome in (("sequential", "done"), ("sequential", "tool_failed"), ("parallel", "cancelled")):
+        assert f'corral_agents_team_runs_total{{pattern="{pattern}",outcome="{outcome}"}} 1' in shown
 
 
 async def test_a_member_that_waits_for_a_person_pauses_the_team() -> None:

@@ -195,6 +195,17 @@ async def test_rules_and_the_webhook_hear_of_it(build, monkeypatch):
         assert event["detail"] == said["data"]
 
 
+async def test_approvals_that_wait_are_counted(build):
+    app = App()
+    app.function(name="echo")(lambda event: event)
+    service = await build(app)
+    await begun(service, task("corral:approval", {"message": "May I?"}))
+    await service.flowing.keep_house()
+    shown = service.observing.metrics.render()
+    assert b'corral_approvals_waiting{kind="workflow"} 1' in shown
+    assert b'corral_approvals_waiting{kind="tool"} 0' in shown
+
+
 @pytest.mark.parametrize(
     ("jobs", "said"),
     [

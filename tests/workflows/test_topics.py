@@ -12,6 +12,7 @@ from corral.errors import IdempotencyKeyReused, NotFound, PayloadTooLarge, Queue
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobQuery
 from corral.jobs.schedules import STARTER
+from corral.observability.metrics import Metrics
 from corral.runtime.registry import Agents
 from corral.server.job_check import AgentCheck
 from corral.settings.sections import JobSettings
@@ -19,7 +20,7 @@ from corral.workflows.execution import ExecutionInfo
 from corral.workflows.machine.run import Behalf
 from corral.workflows.starting import Starter
 from corral.workflows.topic_store import EventRule, Target
-from corral.workflows.topics import RULES_MAX, Event, Topics
+from corral.workflows.topics import RULES_MAX, Event, TopicCounting, Topics
 
 ORDER = Event(detail_type="Order created", source="shop", detail={"total": 120, "id": "o-1"}, id="e-1")
 
@@ -36,7 +37,7 @@ def rule(name="big", targets=TRIAGE, tenant="acme", **more):
 
 
 @contextlib.asynccontextmanager
-async def topics_in(tmp_path, *, depth_max=1000):
+async def topics_in(tmp_path, *, depth_max=1000, metrics=None):
     stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
     await stores.start()
     agents = Agents()
@@ -54,7 +55,7 @@ async def topics_in(tmp_path, *, depth_max=1000):
         return await stores.jobs.enqueue(drafts, depth_max=depth_max)
 
     try:
-        yield stores, Topics(stores.topics, desk.check, enqueue)
+        yield stores, Topics(stores.topics, desk.check, enqueue, counting=TopicCounting(metrics))
     finally:
         await stores.stop()
 
@@ -68,6 +69,21 @@ async def place(tmp_path):
 async def jobs_of(stores, tenant="acme"):
     page = await stores.job_records.find(tenant, JobQuery(limit=100))
     return [await stores.job_records.get(tenant, job.id) for job in page.items]
+
+
+async def test_events_and_what_they_begin_are_counted(tmp_path):
+    metrics = Metrics()
+    async with topics_in(tmp_path, metrics=metrics) as (_, topics):
+        await topics.save(rule(targets=(*TRIAGE, Target(job={"agent": "mailer"}, input_path="$.nowhere"))))
+        await topics.save(rule("mail", (Target(job={"agent": "mailer"}),)))
+        for _again in range(2):
+            await topics.publish("acme", [ORDER])
+        await topics.publish("umbrella", [ORDER])
+    shown = metrics.render().decode()
+    assert "corral_events_published_total 3" in shown
+    assert "corral_events_matched_total 6" in shown
+    for what, count in (("workflow", 1), ("job", 1), ("again", 2), ("refused", 2)):
+        assert f'corral_events_begun_total{{what="{what}"}} {count}' in shown
 
 
 async def test_every_subscriber_of_an_event_gets_a_job(place):

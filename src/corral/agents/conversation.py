@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 
@@ -46,6 +46,22 @@ class Conversation:
         # A later attempt of the same job answers in the same turn, which is appended once.
         run_id = f"{context.job_id}/{self._name}" if context is not None and context.job_id else new_id()
         await self._history.record(run_id, state, with_tools=False)
+
+
+@contextmanager
+def counted(pattern: str) -> Iterator[list[Ending]]:
+    """Count a run of several by how they work together, and by how it ends: what is put into the list, else it was cancelled."""
+    ends: list[Ending] = []
+    counting = connected().counting
+    try:
+        yield ends
+    finally:
+        if counting is not None:
+            counting.team(pattern, _outcome(ends[-1]) if ends else "cancelled")
+
+
+def _outcome(end: Ending) -> str:
+    return end.reason if isinstance(end, Finished) else end.code
 
 
 @asynccontextmanager

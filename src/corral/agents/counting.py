@@ -25,6 +25,12 @@ class AgentCounting:
         self._steps = m.histogram("corral_agents_steps", "Steps of runs that ended.", "agent", bounds=STEPS)
         self._calls = m.counter("corral_agents_tool_calls_total", "Calls of tools by runs that ended.", "agent")
         self._running = m.gauge("corral_agents_running", "Runs that work now.", "agent")
+        self._teams = m.counter(
+            "corral_agents_team_runs_total",
+            "Runs of teams and planners, by how they work together and how it ended.",
+            "pattern",
+            "outcome",
+        )
         self._by_agent: dict[str, tuple[Distribution, Distribution, Value, Value]] = {}
         self._ends: dict[tuple[str, str], Value] = {}
 
@@ -45,6 +51,10 @@ class AgentCounting:
         if count is None:
             count = self._ends[key] = self._runs.value(*key)
         count.value += 1
+
+    def team(self, pattern: str, outcome: str) -> None:
+        """Several worked on a request together, and are done with it or wait."""
+        self._teams.value(pattern, outcome).value += 1
 
     def _of(self, agent: str) -> tuple[Distribution, Distribution, Value, Value]:
         found = self._by_agent.get(agent)

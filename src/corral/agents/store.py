@@ -310,6 +310,10 @@ class AgentRuns(Protocol):
         """List what people were asked, newest first. One that waits longer than it may is `expired`."""
         ...
 
+    async def waiting(self, *, limit: int) -> int:
+        """How many approvals wait for an answer, of all tenants; counting stops at `limit`."""
+        ...
+
     async def decide(self, tenant: str, approval_id: str, decision: Decision) -> Approval:
         """Answer, once and for all. The same answer again is answering once.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
-from corral.agents.conversation import in_session
+from corral.agents.conversation import counted, in_session
 from corral.agents.event import AgentEvent, Asked, Works
 from corral.agents.handing import hand_off_tool
 from corral.agents.patterns import HandedOn, Parallel, Pattern, Sequential, Supervised, Turn
@@ -91,7 +91,10 @@ class Team(Working):
         With a `session`, all members read what was said in it, and what the team answers is appended as one turn.
         """
         tally = Tally(self.name)
-        with span(f"invoke_team {self.name}", **{"corral.team.pattern": self.pattern}) as attributes:
+        with (
+            counted(self.pattern) as ends,
+            span(f"invoke_team {self.name}", **{"corral.team.pattern": self.pattern}) as attributes,
+        ):
             try:
                 async with in_session(self.name, prompt, session) as conversation:
                     shift = self._shift(tally, conversation.messages, variables)
@@ -99,13 +102,15 @@ class Team(Working):
                         async with closing(self._work(shift)) as events:
                             async for event in events:
                                 if is_end(event):
+                                    ends.append(event)
                                     await conversation.ended(event)
                                 yield event
                     finally:
                         shift.board.end()
                         attributes["corral.team.woken"] = shift.awake.count
             except CorralError as error:
-                yield tally.failed(error)
+                ends.append(tally.failed(error))
+                yield ends[-1]
 
     def _shift(self, tally: Tally, asked: list[Message], variables: Mapping[str, Any]) -> Shift:
         return Shift(

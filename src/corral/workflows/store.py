@@ -291,6 +291,10 @@ class Executions(Protocol):
         """How many executions of a tenant run, or of all tenants together; counting stops at `limit`."""
         ...
 
+    async def waiting(self, *, limit: int) -> int:
+        """How many approvals wait for an answer, of all tenants; counting stops at `limit`."""
+        ...
+
     async def counts(self, tenant: str, map_run_arn: str) -> dict[ExecutionStatus, int]:
         """How many children of a map run have which status."""
         ...

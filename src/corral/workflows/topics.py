@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ from corral.errors import CorralError, NotFound, PayloadTooLarge, ValidationFail
 from corral.jobs.job import Enqueued, JobDraft
 from corral.jobs.request import fault
 from corral.jobs.schedules import STARTER
+from corral.observability.metrics import Metrics
 from corral.workflows.failing import DATA_MAX_BYTES, StateFailed
 from corral.workflows.language.paths import find, is_path
 from corral.workflows.language.scope import Scope
@@ -77,6 +78,29 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     """Why nothing began: what the rule names is not there any more, or does not take such an event."""
 
 
+class TopicCounting:
+    """The numbers of events: `corral_events_*`."""
+
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        """Declare them. Without `metrics` nobody looks. Topics and rules are no labels: tenants name them."""
+        m = metrics or Metrics()
+        self._published = m.counter("corral_events_published_total", "Events that were published.")
+        self._matched = m.counter("corral_events_matched_total", "Subscribers that events were meant for.")
+        self._begun = m.counter(
+            "corral_events_begun_total",
+            "What events began: a `workflow` or a `job`; `again` for what they had begun before, `refused` for what cannot be begun.",
+            "what",
+        )
+
+    def published(self, events: int, begun: Iterable[Begun]) -> None:
+        """So many events were published together, and this is what came of them."""
+        self._published.value().value += events
+        for one in begun:
+            self._matched.value().value += 1
+            what = ("workflow" if one.workflow else "job") if one.is_new else "refused" if one.error else "again"
+            self._begun.value(what).value += 1
+
+
 class Published(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an event."""
 
@@ -95,6 +119,7 @@ class Topics:
         *,
         region: str = "us-east-1",
         account: str = "000000000000",
+        counting: TopicCounting | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`region` and `account` are what events say of themselves."""
@@ -102,6 +127,7 @@ class Topics:
         self._make_job = make_job
         self._enqueue = enqueue
         self._place = {"account": account, "region": region}
+        self._counting = counting or TopicCounting()
         self._now = clock.now
 
     # -- rules
@@ -185,9 +211,11 @@ class Topics:
             await asyncio.sleep(0)  # others are being served meanwhile
         drafts = [plan.draft for _, wanted in plans for plan in wanted if plan.draft is not None]
         enqueued = iter(await self._enqueue(drafts) if drafts else [])
-        return [
+        published = [
             Published(id=event_id, begun=tuple(plan.begun(enqueued) for plan in wanted)) for event_id, wanted in plans
         ]
+        self._counting.published(len(published), (begun for one in published for begun in one.begun))
+        return published
 
     def _plan(self, tenant: str, rule: EventRule, at: int, shown: dict[str, Any], mark: str, traceparent: str) -> _Plan:
         """What an event begins for one subscriber. One that cannot be begun is no reason to leave out the others."""

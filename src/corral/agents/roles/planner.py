@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from corral.agents.conversation import in_session
+from corral.agents.conversation import counted, in_session
 from corral.agents.event import AgentEvent, Asked, Failed, Finished, HandOff, Works
 from corral.agents.failing import PlanFailed
 from corral.agents.journal import TAINTED
@@ -95,13 +95,15 @@ class Planner(Working):
 
         With a `session`, what was said in it is there for who presents, and the answer is appended as one turn.
         """
-        async with in_session(self.name, prompt, session) as conversation:
-            work = _Work(conversation.messages, Tally(self.name), variables)
-            async with closing(self._worked(work)) as events:
-                async for event in events:
-                    if is_end(event):
-                        await conversation.ended(event)
-                    yield event
+        with counted("plan") as ends:
+            async with in_session(self.name, prompt, session) as conversation:
+                work = _Work(conversation.messages, Tally(self.name), variables)
+                async with closing(self._worked(work)) as events:
+                    async for event in events:
+                        if is_end(event):
+                            ends.append(event)
+                            await conversation.ended(event)
+                        yield event
 
     async def _worked(self, work: _Work) -> AsyncIterator[AgentEvent]:
         while True:

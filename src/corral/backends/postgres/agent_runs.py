@@ -202,6 +202,11 @@ class PostgresAgentRuns:
             rows = await self._engine.fetch(_SQL["approvals"], *args)
         return page_of([approval_of(row) for row in rows], lambda last: (last.asked_at, last.id), query.limit)
 
+    async def waiting(self, *, limit: int) -> int:
+        """Count what people are asked."""
+        (count,) = await self._engine.fetch_one(_SQL["waiting"], limit)
+        return int(count)
+
     async def decide(self, tenant: str, approval_id: str, decision: Decision) -> Approval:
         """Answer."""
         if not findable(tenant, approval_id):

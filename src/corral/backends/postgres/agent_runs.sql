@@ -109,3 +109,9 @@ WITH gone AS (
         ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED)
     RETURNING 1
 ) SELECT count(*) FROM gone;
+
+-- name: waiting
+-- How many questions wait for an answer, up to a bound.
+SELECT count(*) FROM (
+    SELECT 1 FROM corral.agent_approvals
+    WHERE state = 'waiting' AND (expires_at IS NULL OR expires_at > corral.now()) LIMIT $1) AS few;

@@ -126,6 +126,11 @@ class PostgresExecutions:
         (count,) = await self._engine.fetch_one(_SQL["open_count"], tenant, limit)
         return int(count)
 
+    async def waiting(self, *, limit: int) -> int:
+        """Count what people are asked."""
+        (count,) = await self._engine.fetch_one(_SQL["waiting"], limit)
+        return int(count)
+
     async def counts(self, tenant: str, map_run_arn: str) -> dict[ExecutionStatus, int]:
         """Count children."""
         if not findable(tenant, map_run_arn):

@@ -98,6 +98,11 @@ ORDER BY started_at DESC, id DESC LIMIT $13;
 SELECT count(*) FROM (
     SELECT 1 FROM corral.executions WHERE status = 'RUNNING' AND ($1::text IS NULL OR tenant = $1) LIMIT $2) AS few;
 
+-- name: waiting
+-- How many questions wait for an answer, up to a bound.
+SELECT count(*) FROM (
+    SELECT 1 FROM corral.workflow_tasks WHERE kind = 'approval' AND state = 'new' LIMIT $1) AS few;
+
 -- name: counts
 -- The children of one map run, by how they stand.
 SELECT status, count(*) FROM corral.executions WHERE tenant = $1 AND map_run_arn = $2 AND map_run_arn <> '' GROUP BY status;

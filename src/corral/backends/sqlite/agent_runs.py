@@ -225,6 +225,11 @@ class SqliteAgentRuns:
         found = [approval_of(row) for row in await self._engine.read(run)]
         return page_of(found, lambda last: (last.asked_at, last.id), query.limit)
 
+    async def waiting(self, *, limit: int) -> int:
+        """Count what people are asked."""
+        (count,) = await self._engine.read(lambda view: view.execute(_SQL["waiting"], (limit, view.now)).fetchone())
+        return int(count)
+
     async def decide(self, tenant: str, approval_id: str, decision: Decision) -> Approval:
         """Answer."""
         if not findable(tenant, approval_id):

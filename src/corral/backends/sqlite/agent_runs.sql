@@ -165,3 +165,9 @@ DELETE FROM agent_runs WHERE rowid IN (
     SELECT rowid FROM agent_runs INDEXED BY agent_runs_by_change
     WHERE updated_at < ?1 AND (state <> 'running' OR lease_until <= ?2) ORDER BY updated_at LIMIT ?3
 );
+
+-- name: waiting
+-- How many questions wait for an answer, up to a bound.
+SELECT count(*) FROM (
+    SELECT 1 FROM agent_approvals INDEXED BY agent_approvals_waiting
+    WHERE state = 'waiting' AND (expires_at IS NULL OR expires_at > ?2) LIMIT ?1);

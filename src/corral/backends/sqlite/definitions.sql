@@ -1,6 +1,6 @@
 -- name: keep
 -- Keep a definition; of one that is kept already, that it was wanted again.
-INSERT INTO workflow_definitions (tenant, digest, created_at, body) VALUES (?1, ?2, ?3, ?4) 
+INSERT INTO workflow_definitions (tenant, digest, created_at, body) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT DO UPDATE SET created_at = excluded.created_at;
 
 -- name: body

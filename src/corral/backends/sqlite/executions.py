@@ -132,6 +132,11 @@ class SqliteExecutions:
         (count,) = await self._engine.read(lambda view: view.execute(_SQL[which], bound).fetchone())
         return int(count)
 
+    async def waiting(self, *, limit: int) -> int:
+        """Count what people are asked."""
+        (count,) = await self._engine.read(lambda view: view.execute(_SQL["waiting"], (limit,)).fetchone())
+        return int(count)
+
     async def counts(self, tenant: str, map_run_arn: str) -> dict[ExecutionStatus, int]:
         """Count children."""
         if not findable(tenant, map_run_arn):

@@ -152,6 +152,11 @@ SELECT count(*) FROM (
 -- How many executions run, up to a bound.
 SELECT count(*) FROM (SELECT 1 FROM executions INDEXED BY executions_open WHERE status = 'RUNNING' LIMIT ?);
 
+-- name: waiting
+-- How many questions wait for an answer, up to a bound.
+SELECT count(*) FROM (
+    SELECT 1 FROM workflow_tasks INDEXED BY workflow_tasks_asked WHERE kind = 'approval' AND state = 'new' LIMIT ?);
+
 -- name: counts
 -- The children of one map run, by how they stand.
 SELECT status, count(*) FROM executions INDEXED BY executions_by_map_run

@@ -388,6 +388,15 @@ class ApprovalContract(Contract):
         assert (asked.message, asked.rule, asked.call_id, asked.state) == ("May I?", "dear", "call-1", "waiting")
         assert (asked.expires_at, asked.decided_at, asked.by) == (None, None, "")
 
+    async def test_open_questions_are_counted(self, stores: Stores) -> None:
+        await paused(stores, "r-1", asks("a-1"), asks("a-2", ttl_s=0.001))
+        await paused(stores, "r-2", asks("a-3"), tenant="umbrella")
+        while await stores.agent_runs.waiting(limit=9) == 3:
+            continue
+        assert [await stores.agent_runs.waiting(limit=limit) for limit in (1, 9)] == [1, 2]
+        await stores.agent_runs.decide(TENANT, "a-1", YES)
+        assert await stores.agent_runs.waiting(limit=9) == 1
+
     async def test_an_answer_counts_once_and_for_all(self, stores: Stores, other_stores: Stores) -> None:
         await paused(stores)
         changed = Decision(approve=True, by="ann", note="less", input={"amount": 5})

@@ -245,6 +245,15 @@ class ExecutionListContract(Contract):
         assert await ids(redriven=False, name="b-") == "b-3"
         assert await ids(name="a-", machine_arn=MACHINE, until=NOW) == "a-1"
 
+    async def test_open_questions_are_counted(self, stores: Stores) -> None:
+        asked = [task(str(n), kind="approval", tenant=f"tenant-{n}") for n in range(3)]
+        for one in asked:
+            given = {"tenant": one.tenant}
+            await begin(stores, given=given, opened=[one, task(f"job-{one.token}", tenant=one.tenant)])
+        assert [await stores.executions.waiting(limit=limit) for limit in (2, 9)] == [2, 3]
+        await save(stores, move(1, tenant="tenant-0", closed=[asked[0].token]))
+        assert await stores.executions.waiting(limit=9) == 2
+
     async def test_children_are_counted(self, stores: Stores) -> None:
         for number in range(5):
             await begin(stores, f"x-{number}", given={"map_run_arn": "r"})
