@@ -391,7 +391,7 @@ class Service:
         self.warmups.start()
 
     def _read_clock(self) -> Awaitable[int]:
-        return self.flowing.read_clock()
+        return self.flowing.keep_house()
 
     def _expire_audit(self) -> Awaitable[int]:
         return self.guarding.book.keeper.expire()
