@@ -43,7 +43,7 @@ class Guarding:
         self.identity = Identity(security, self.ring, self.tokens)
         self._keys = KeyRoutes(KeyDesk(stores.keys, secret=security.secret, audit=self.audit))
         self.overload = overload_of(settings, metrics)
-        self.limiting = Limiting(settings, stores, metrics, self.audit)
+        self.limiting = Limiting(settings, stores.limits, metrics, self.audit)
         self.spending = Spending(settings, stores.budgets, metrics, self.audit)
 
     # -- under load: who goes first, and how many at once
@@ -81,7 +81,13 @@ class Guarding:
     def routes(self) -> list[Route]:
         """What is asked and changed over HTTP."""
         proof = AuditProofRoutes(self._stores.audit, self.book.keeper, self.book.keys)
-        return [*AuditRoutes(self._stores.audit).routes(), *proof.routes(), *self._keys.routes(), *self.limiting.routes()]
+        return [
+            *AuditRoutes(self._stores.audit).routes(),
+            *proof.routes(),
+            *self._keys.routes(),
+            *self.limiting.routes(),
+            *self.spending.routes(),
+        ]
 
     def watching(self, watcher: Watcher, routes: list[Route]) -> Watcher:
         """Who is told of requests: also who writes down what was refused and changed."""

@@ -198,7 +198,7 @@ class Allowance:
         """Change what all know, as often as others were quicker."""
         rate, link, now = self.rate, self._link, self._clock.monotonic
         if self._known is None:
-            self._knows(await link.read(self._key))
+            self._knows(link.unknown() or await link.read(self._key))
         for attempt in range(_TRIES):
             known = self._known
             assert known is not None  # noqa: S101 - just read, or told by the last swap
@@ -206,7 +206,7 @@ class Allowance:
             ask = Ask(need=need, want=want, back=self._balance)
             changed, grant = taken(_window_of(known), ask, limit=rate.limit, window_s=rate.window_s, now=at)
             if not grant.amount and not ask.back:  # there is nothing to take, and nothing to tell
-                if attempt or now() - self._known_at <= rate.lease_s:
+                if known.version and (attempt or now() - self._known_at <= rate.lease_s):
                     return grant
                 self._knows(await link.read(self._key))
                 continue

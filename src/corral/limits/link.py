@@ -36,6 +36,14 @@ class Link:
         self._failing = False
         self._asking = False
         self._again_at = 0.0
+        self._ahead_s: float | None = None
+        """Of the store's clock, before this process's."""
+
+    def unknown(self) -> Shared | None:
+        """A key that is probably not there yet: whoever puts something there finds out. None: what time it is has to be asked."""
+        if self._ahead_s is None:
+            return None
+        return Shared(b"", 0, self._ahead_s + self._clock.monotonic())
 
     @property
     def is_down(self) -> bool:
@@ -44,11 +52,15 @@ class Link:
 
     async def read(self, key: str) -> Shared:
         """As `LimitStore.read`."""
-        return await self._asked(self._store.read, key)
+        known = await self._asked(self._store.read, key)
+        self._ahead_s = known.now - self._clock.monotonic()
+        return known
 
     async def swap(self, key: str, version: int, body: bytes) -> tuple[bool, Shared]:
         """As `LimitStore.swap`."""
-        return await self._asked(self._store.swap, key, version, body)
+        done, known = await self._asked(self._store.swap, key, version, body)
+        self._ahead_s = known.now - self._clock.monotonic()
+        return done, known
 
     async def _asked(self, ask: Callable[..., Awaitable[T]], *args: object) -> T:
         if self.is_down:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from corral.backends.stores import Stores
 from corral.limits.lent import Lent, here
 from corral.limits.places import Per, Places
 from corral.limits.rate_counting import RateCounting
 from corral.limits.rates import Rates
 from corral.limits.rules import rules_of
+from corral.limits.store import LimitStore
 from corral.messages import Audit
 from corral.observability.metrics import Metrics
 from corral.runtime.pipeline import Stage
@@ -24,21 +24,21 @@ from corral.settings.sections import Settings
 class Limiting:
     """Rates and places. Each step of its life may come twice; what is off is none."""
 
-    def __init__(self, settings: Settings, stores: Stores, metrics: Metrics, audit: Audit | None) -> None:
-        """Nothing is opened yet. Raises `ConfigError` for limits that cannot be kept."""
-        self._stores = stores
+    def __init__(self, settings: Settings, store: LimitStore, metrics: Metrics, audit: Audit | None) -> None:
+        """`store` is what all workers share. Nothing is opened yet. Raises `ConfigError` for limits that cannot be kept."""
+        self._store = store
         self._workers = settings.server.workers
         self._lent: Lent | None = None
         limits = settings.limits
         rules = rules_of({name: _said(one) for name, one in limits.rates.items()})
         most = _most(limits.concurrency)
         counting = RateCounting(metrics) if rules or most else None
-        self.rates = Rates(rules, store=stores.limits, workers=self._workers, counting=counting) if rules else None
+        self.rates = Rates(rules, store=store, workers=self._workers, counting=counting) if rules else None
         alone = self._workers == 1 and settings.server.role == "all" and settings.store.url.startswith("sqlite")
         self.places = (
             Places(
                 most,
-                store=None if alone and not settings.store.hot else stores.limits,
+                store=None if alone and not settings.store.hot else store,
                 wait_s=limits.concurrency.wait_s,
                 when_down=limits.concurrency.when_down,
                 workers=self._workers,
@@ -62,7 +62,7 @@ class Limiting:
     async def start(self) -> None:
         """Lend the store to limiters of the app's own."""
         if self._lent is None:
-            self._lent = Lent(self._stores.limits, asyncio.get_running_loop(), self._workers)
+            self._lent = Lent(self._store, asyncio.get_running_loop(), self._workers)
             here.use(self._lent)
 
     async def stop(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from corral.backends.redis.hints import TOLD, shown
 from corral.errors import StoreUnavailable
@@ -17,6 +18,9 @@ from corral.limits.store import FORGOTTEN_S, Shared
 
 _LUA = Path(__file__).with_name("limits.lua").read_text(encoding="utf-8")
 
+_SHA = hashlib.sha1(_LUA.encode(), usedforsecurity=False).hexdigest()
+"""The name that the server has for the script."""
+_Asked = tuple[tuple[str, int, bytes, int], asyncio.Future[list[Any]]]
 _LOOK = -1
 _TIMEOUT_S = 2.0
 _CONNECTIONS_MAX = 32
@@ -35,7 +39,8 @@ class RedisLimits:
         self._url = url
         self._redis: Redis | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._script: Any = None
+        self._line: list[_Asked] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Be ready, on this loop; whether a server is there is found out by asking it."""
@@ -51,12 +56,13 @@ class RedisLimits:
                 protocol=2,
                 **TOLD,
             )
-            self._script = self._redis.register_script(_LUA)
 
     async def stop(self) -> None:
         """Close. Stopping twice is stopping once."""
         redis, self._redis = self._redis, None
         if redis is not None:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
             await redis.aclose()
 
     async def read(self, key: str) -> Shared:
@@ -78,14 +84,65 @@ class RedisLimits:
         if asyncio.get_running_loop() is not self._loop:
             asked = asyncio.run_coroutine_threadsafe(self._ask(key, version, body), self._loop)
             return await asyncio.wrap_future(asked)
-        try:
-            answer = await self._script(keys=[f"corral:limits:{key}"], args=[version, body, int(FORGOTTEN_S)])
-        except ResponseError as error:
-            raise StoreUnavailable(f"The store of limits at {self._shown} (`store.hot`) refuses: {error}") from error
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(
-                f"The store of limits at {self._shown} does not answer: {error} (setting `store.hot`, environment "
-                "`CORRAL_STORE_HOT`, flag `--hot`)."
-            ) from error
-        done, kept, now_version, now = answer
+        answer: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._line.append(((f"corral:limits:{key}", version, body, int(FORGOTTEN_S)), answer))
+        if len(self._line) == 1:
+            self._loop.call_soon(self._send)
+        done, kept, now_version, now = await answer
         return bool(done), Shared(kept, now_version, float(now))
+
+    def _send(self) -> None:
+        """What was asked in one turn of the loop travels together."""
+        line, self._line = self._line, []
+        task = asyncio.get_running_loop().create_task(self._exchange(line))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _exchange(self, line: list[_Asked]) -> None:
+        try:
+            answers = await self._answers(line)
+        except BaseException as error:
+            failure = self._failure(error) if isinstance(error, RedisError | OSError) else error
+            for _, answer in line:
+                if not answer.done():
+                    answer.set_exception(failure)
+            if failure is error:
+                raise
+            return
+        for (_, answer), found in zip(line, answers, strict=True):
+            if answer.done():
+                continue  # whoever asked has gone
+            if isinstance(found, Exception):
+                answer.set_exception(self._failure(found))
+            else:
+                answer.set_result(found)
+
+    async def _answers(self, line: list[_Asked]) -> list[Any]:
+        """One for each. A server that does not know the script yet, or not any more, is told."""
+        redis = self._redis
+        if redis is None:
+            raise StoreUnavailable(f"The store of limits at {self._shown} was closed.")
+        answers = await _run(redis, line)
+        unknown = [at for at, found in enumerate(answers) if isinstance(found, NoScriptError)]
+        if unknown:
+            await redis.script_load(_LUA)
+            again = await _run(redis, [line[at] for at in unknown])
+            for at, found in zip(unknown, again, strict=True):
+                answers[at] = found
+        return answers
+
+    def _failure(self, error: BaseException) -> StoreUnavailable:
+        if isinstance(error, ResponseError):
+            return StoreUnavailable(f"The store of limits at {self._shown} (`store.hot`) refuses: {error}")
+        return StoreUnavailable(
+            f"The store of limits at {self._shown} does not answer: {error} (setting `store.hot`, environment "
+            "`CORRAL_STORE_HOT`, flag `--hot`)."
+        )
+
+
+async def _run(redis: Redis, line: list[_Asked]) -> list[Any]:
+    pipe = redis.pipeline(transaction=False)
+    for args, _ in line:
+        pipe.execute_command("EVALSHA", _SHA, 1, *args)
+    answers: list[Any] = await pipe.execute(raise_on_error=False)
+    return answers
