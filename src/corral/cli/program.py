@@ -33,6 +33,7 @@ VERBS = {
     "tools": "corral.cli.tools:app",
     "memory": "corral.cli.memory:app",
     "audit": "corral.cli.audit:app",
+    "keys": "corral.cli.keys:app",
     "bridge": "corral.cli.bridge:app",
     "models": "corral.cli.models:app",
     "sim": "corral.cli.sim:app",
