@@ -62,7 +62,7 @@ GROUPS = {
     "models": ("list", "call", "compare", "cost", "prices"),
     "tools": ("list", "show", "call"),
     "memory": ("ingest", "search", "list", "remember", "forget", "export", "refresh"),
-    "audit": ("list",),
+    "audit": ("list", "verify", "export", "checkpoints", "key"),
     "cache": ("stats", "clear", "audit"),
 }
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from corral.cli import audit_proof
 from corral.cli.client import DEFAULT_URL, Client
 from corral.cli.job_filter import Limit, moment
 from corral.cli.job_shown import when
@@ -14,14 +15,16 @@ from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show_json, show_table
 from corral.cli.project import local_url
 
-app = new_app("What was decided and done: each call of a tool, who made it, and the rule that allowed or denied it.")
+app = new_app(
+    "What was decided, refused, changed and done, by whom, and by which rule; and that it is what was written."
+)
 
 _PAGE_MAX = 1000
 
-
-@app.callback()
-def _verbs() -> None:
-    """A group, although it has one verb: others will come."""
+app.command("verify")(audit_proof.verify)
+app.command("export")(audit_proof.export)
+app.command("checkpoints")(audit_proof.checkpoints)
+app.command("key")(audit_proof.key)
 
 
 @app.command("list")
@@ -65,7 +68,9 @@ def list_entries(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         show_json(found)
         return
     if not found["items"]:
-        note("No entries. Calls of tools are written down here, with the rule that decided.")
+        note(
+            "No entries. Calls of tools are written down here with the rule that decided, and what was refused or changed."
+        )
         return
     show_table(
         ["NUMBER", "AT", "ACTION", "SUBJECT", "DECISION", "RULE", "ACTOR", "AGENT", "REASON"],
