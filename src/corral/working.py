@@ -22,6 +22,8 @@ from corral.runtime.pipeline import Proceed
 from corral.runtime.registry import Agent, Agents
 from corral.runtime.reply import Reply
 
+_MOST_OF_CALLS = 9
+
 Say = Callable[[bytes], Awaitable[None]]
 """Takes a piece of an answer, as JSON text."""
 
@@ -78,6 +80,7 @@ def context_of(job: RunningJob, begin: Callable[[Context], None]) -> Context:
     context = Context(claimed.id, claimed.agent)
     context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
     context.session_id, context.roles = claimed.session_id, claimed.roles
+    context.priority = min(claimed.priority, _MOST_OF_CALLS)
     join_trace(context, claimed.traceparent or None)
     begin(context)
     job.attach_to(context)

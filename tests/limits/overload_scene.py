@@ -19,14 +19,16 @@ from corral.settings.priority_sections import PrioritySettings
 
 def an_overload(*, concurrency_max: int = 1000, **said: Any) -> Overload:
     settings = PrioritySettings(**said)
-    clock = LoopClock()
-    return Overload(
+    clock, metrics = LoopClock(), Metrics()
+    made = Overload(
         settings,
         Priorities(settings, clock),
         concurrency_max=concurrency_max,
-        counting=LineCounting(Metrics()),
+        counting=LineCounting(metrics),
         clock=clock,
     )
+    made.metrics = metrics  # type: ignore[attr-defined]  # for tests to look at
+    return made
 
 
 class SlowingServer:

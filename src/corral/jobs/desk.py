@@ -19,7 +19,7 @@ from corral.errors import (
     StoreUnavailable,
     ValidationFailed,
 )
-from corral.jobs.drafting import Caller, CheckInput, Drafting, fingerprint_of
+from corral.jobs.drafting import Caller, CheckInput, Drafting, PriorityOf, as_asked, fingerprint_of
 from corral.jobs.follower import Follower
 from corral.jobs.hub import JobHub
 from corral.jobs.job import (
@@ -78,14 +78,18 @@ class JobDesk:
         settings: JobSettings,
         *,
         check_input: CheckInput = lambda _agent, _input: None,
+        priority_of: PriorityOf = as_asked,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`check_input` knows the agents: it raises for a name that is none, and for an input that does not fit."""
+        """`check_input` knows the agents: it raises for a name that is none, and for an input that does not fit.
+
+        `priority_of` says how urgent the jobs of each caller are.
+        """
         self._jobs = jobs
         self._records = records
         self._settings = settings
         self._queues = {QUEUE_DEFAULT, *settings.queues}
-        self._drafting = Drafting(settings, check_input, clock=clock)
+        self._drafting = Drafting(settings, check_input, priority_of=priority_of, clock=clock)
         self._submissions = Submissions(jobs, depth_max=settings.depth_max, clock=clock)
         self._now = clock.now
         self.hub = hub
@@ -139,7 +143,7 @@ class JobDesk:
 
     def check(self, tenant: str, body: object) -> JobDraft:
         """The job that a request would become. Raises `NotFound`, `ValidationFailed`."""
-        return self._drafting.draft(Caller(tenant=tenant), read_request(body))
+        return self._drafting.draft(Caller(tenant=tenant, is_nobody=True), read_request(body))
 
     # -- asking
 

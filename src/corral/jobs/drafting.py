@@ -32,15 +32,34 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None = None
     idempotency_key: str | None = None
     traceparent: str = ""
+    is_nobody: bool = False
+    """A schedule: nobody waits for it."""
+
+
+PriorityOf = Callable[[Caller, int | None], int]
+"""Of who hands a job in and the priority asked for, the job's."""
+
+
+def as_asked(_caller: Caller, asked: int | None) -> int:
+    """Whoever it is."""
+    return PRIORITY_DEFAULT if asked is None else asked
 
 
 class Drafting:
     """Makes drafts of requests."""
 
-    def __init__(self, settings: JobSettings, check_input: CheckInput, *, clock: Clock = SYSTEM_CLOCK) -> None:
-        """`check_input` knows the agents."""
+    def __init__(
+        self,
+        settings: JobSettings,
+        check_input: CheckInput,
+        *,
+        priority_of: PriorityOf = as_asked,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """`check_input` knows the agents; `priority_of` what those who ask are worth."""
         self._settings = settings
         self._check_input = check_input
+        self._priority_of = priority_of
         self._check_callback = callback_check(settings)
         self._backoff = Backoff(
             initial_s=settings.retry_initial_s,
@@ -91,7 +110,7 @@ class Drafting:
             tier=caller.tier,
             roles=caller.roles,
             queue=request.queue or QUEUE_DEFAULT,
-            priority=PRIORITY_DEFAULT if request.priority is None else request.priority,
+            priority=self._priority_of(caller, request.priority),
             # Nobody gets into another tenant's lane.
             fairness_key=f"{caller.tenant}{_SEPARATOR}{request.fairness_key}" if request.fairness_key else "",
             weight=request.weight or 1.0,

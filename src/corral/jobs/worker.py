@@ -45,18 +45,21 @@ class Worker:
         name: str | None = None,
         exclude: Callable[[], Sequence[str]] = tuple,
         in_thread: InThread = asyncio.to_thread,
+        slots: Callable[[int], int] = int,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
     ) -> None:
         """`run` runs one job and returns its result, or raises.
 
         `open_stores` opens the connection of the heartbeat's own; `exclude` names the agents whose jobs others shall take;
-        `in_thread` is where steps run that are plain functions.
+        `in_thread` is where steps run that are plain functions; `slots` says how many of so many jobs may run now, and who makes
+        it say more calls `made_room`.
         """
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{new_id()[-6:]}"
         self._handler = run
         self._settings = settings
         self._observer = observer
+        self._slots = slots
         self._clock = clock
         self._retrying = Retrying(never=settings.retry_never, always=settings.retry_always, chance=chance)
         self._outage = Outage(chance)
@@ -137,11 +140,15 @@ class Worker:
         """Look at once whether this job is to be cancelled. For whoever cancelled it in the same process."""
         self._heartbeat.ask([job.claim.token for job in self._held.values() if job.id == job_id])
 
+    def made_room(self) -> None:
+        """More jobs may run than a moment ago: look for some."""
+        self._claimer.made_room()
+
     # -- claiming ----------------------------------------------------------------------------------------------------
 
     def _free(self) -> int:
         # Results that are not written yet take room as well: an outage must not pile them up.
-        concurrency = self._settings.concurrency
+        concurrency = self._slots(self._settings.concurrency)
         return min(concurrency - self._running, 2 * concurrency - len(self._held))
 
     def _take(self, jobs: Sequence[ClaimedJob]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from corral.limits.priorities import Rank
 
@@ -95,8 +95,8 @@ class _Class:
             self._queue(tenant, passed)
         else:
             self._passed[tenant] = passed
-        if len(self._passed) > 2 * len(self.tenants) + _FORGET_AT:
-            self._passed = {name: at for name, at in self._passed.items() if at > self._reached or name in self.tenants}
+        if len(self._passed) > 2 * len(self.tenants) + _FORGET_AT:  # who is forgotten is at most one turn better off
+            self._passed = {name: at for name, at in self._passed.items() if name in self.tenants}
 
     def _queue(self, tenant: str, passed: float) -> None:
         self._number += 1
@@ -164,28 +164,34 @@ class FairLine:
                 return ticket
         return None
 
-    def ahead(self, rank: Rank, tenant: str) -> float:
-        """How many turns come before that of one more: those above, and of its own score what other tenants get meanwhile."""
-        return self._above(rank) + self._beside(rank, tenant)
+    def ahead(self, rank: Rank, tenant: str, over: Collection[str] = ()) -> float:
+        """How many turns come before that of one more: those above, and of its own score what other tenants get meanwhile.
 
-    def expected_s(self, rank: Rank, tenant: str) -> float:
+        Tenants that are `over` their share come after it, unless it is of one of them.
+        """
+        later = () if tenant in over else over
+        above = sum(
+            one.members - sum(len(one.tenants.get(name, ())) for name in later)
+            for one in self._descending
+            if one.rank.score > rank.score
+        )
+        return above + self._beside(rank, tenant, later)
+
+    def expected_s(self, rank: Rank, tenant: str, over: Collection[str] = ()) -> float:
         """In how long it would be the turn of one more, going by how its score was served lately; 0: nobody knows."""
         one = self._classes.get(rank.score)
-        if one is None or not one.members:
+        if one is None or not one.members or (over and tenant not in over):
             return 0.0
-        return (self._beside(rank, tenant) + 1) * one.gap_s
+        return (self._beside(rank, tenant, over) + 1) * one.gap_s
 
-    def _above(self, rank: Rank) -> int:
-        return sum(one.members for one in self._descending if one.rank.score > rank.score)
-
-    def _beside(self, rank: Rank, tenant: str) -> float:
+    def _beside(self, rank: Rank, tenant: str, later: Collection[str]) -> float:
         one = self._classes.get(rank.score)
         if one is None:
             return 0.0
         weight = self._weights.get(tenant, 1.0)
         turns = own = float(len(one.tenants.get(tenant, ())))
         for name, waiting in one.tenants.items():
-            if name != tenant:
+            if name != tenant and name not in later:
                 turns += min(len(waiting), (own + 1) * self._weights.get(name, 1.0) / weight)
         return turns
 

@@ -262,9 +262,11 @@ class Overload:
         return latest if deadline is None else min(latest, deadline)
 
     def _check(self, rank: Rank, tenant: str, latest: float, now: float) -> None:
-        turns = self._line.ahead(rank, tenant) + max(0, self.in_flight - self.limit) + 1
+        share = self._settings.tenant_share * self.limit
+        over = {name for name, count in self._tenants.items() if count >= share}
+        turns = self._line.ahead(rank, tenant, over) + max(0, self.in_flight - self.limit) + 1
         turns *= self._settings.elder_turn / (self._settings.elder_turn - 1)
-        expected_s = max(turns * self._hold_s / self.limit, self._line.expected_s(rank, tenant))
+        expected_s = max(turns * self._hold_s / self.limit, self._line.expected_s(rank, tenant, over))
         if now + expected_s > latest:
             self._counting.shed(rank.name, "late")
             raise Overloaded(

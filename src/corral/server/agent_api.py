@@ -127,6 +127,12 @@ _CALLER = (
         "What to do when another request has the session's turn.",
         {"type": "string", "enum": ["enqueue", "reject", "interrupt", "rollback"]},
     ),
+    Param(
+        "x-corral-priority",
+        "header",
+        "How urgent this is: 9 first, 0 last; where `priorities` are on, never more than its caller is.",
+        {"type": "integer", "minimum": 0, "maximum": 9},
+    ),
 )
 _LIMIT = Param("limit", schema={"type": "integer", "minimum": 1, "maximum": 1000}, description="Items on a page.")
 _CURSOR = Param(

@@ -26,6 +26,12 @@ _HEADERS = (
         "What to do when another request has the session's turn.",
         {"type": "string", "enum": ["enqueue", "reject", "interrupt", "rollback"]},
     ),
+    Param(
+        "x-corral-priority",
+        "header",
+        "How urgent this is: 9 first, 0 last; where `priorities` are on, never more than its caller is.",
+        {"type": "integer", "minimum": 0, "maximum": 9},
+    ),
 )
 _ID = {"type": ["string", "null"], "minLength": 1, "maxLength": 100, "pattern": ID_PATTERN}
 _PROMPT = {"minLength": 1, "maxLength": 10_000}

@@ -47,7 +47,7 @@ class PrioritySettings(Section, frozen=True):
     """Serve fewer at once when answers get slower, and more when they do not. Off: always `runtime.concurrency_max`, which is the most in any case."""
     concurrency_min: Count = 8
     """So many are served at once however slow answers are."""
-    latency_tolerance: Annotated[float, Meta(gt=1, le=100)] = 1.2
+    latency_tolerance: Annotated[float, Meta(gt=1, le=100)] = 1.15
     """So many times the latency of quiet times is accepted, at the 95th percentile."""
     waiting_max: Count = 500
     """Calls that may wait in one worker; of more, the lowest are answered 503 with `Retry-After`."""
