@@ -22,6 +22,7 @@ from corral.server.audited import RequestAudit, Watching
 from corral.server.identity import Identity
 from corral.server.keys import KeyRoutes
 from corral.server.limiting import Limiting
+from corral.server.http import Request
 from corral.server.routes import Route
 from corral.server.spending import Spending
 from corral.settings.sections import Settings
@@ -88,6 +89,11 @@ class Guarding:
             *self.limiting.routes(),
             *self.spending.routes(),
         ]
+
+    def refused(self, request: Request) -> None:
+        """A WebSocket's handshake was refused."""
+        if self._requests is not None:
+            self._requests.request(request)
 
     def watching(self, watcher: Watcher, routes: list[Route]) -> Watcher:
         """Who is told of requests: also who writes down what was refused and changed."""

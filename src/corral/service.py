@@ -33,6 +33,7 @@ from corral.learning import LEARNER, Learning
 from corral.modelling import Modelling
 from corral.observing import Observing
 from corral.remembering import KEEPER, Remembering
+from corral.runtime.board import Board
 from corral.runtime.ending import Ended
 from corral.runtime.idempotency import Idempotency
 from corral.runtime.invocation import Invocations
@@ -55,6 +56,7 @@ from corral.server.job_check import AgentCheck
 from corral.server.jobs import JobRoutes
 from corral.server.openapi import OpenApiRoute
 from corral.server.routes import Route, Router
+from corral.server.running import RunningRoutes
 from corral.server.semantic import SemanticRoutes
 from corral.server.sessions import SessionRoutes
 from corral.server.tools import ToolRoutes
@@ -86,6 +88,7 @@ class Service:
         self.stores = tiered_stores(settings, self._open_stores(settings.store.hot), lambda: self.observing.metrics)
         self.invocations = Invocations()
         self.cancel_notes = CancelNotes(run_folder if settings.server.workers > 1 else None, self.invocations)
+        self.board = Board(self.stores.boards, self.invocations)
         self.door = Door()
         self.turns = Turns(self.stores.turns, self._open_stores, settings.sessions)
         self.idempotency = Idempotency(self.stores.invocations, settings.runtime)
@@ -320,7 +323,11 @@ class Service:
         """Of agents' runs and of workflows: what both ask people is one list."""
         answerer = Answerer(self._pipeline(record=False), id_chars_max=self.settings.runtime.id_chars_max)
         desk = RunDesk(self.agentic.runs, self.stores.jobs.signal, audit=self.audit)
-        return [*AgentRunRoutes(self.app.agents, answerer, desk).routes(), *self.flowing.routes(desk)]
+        running = RunningRoutes(
+            self.board, self.desk, desk, self.flowing.engine, self.modelling.spend, audit=self.audit
+        )
+        agents = AgentRunRoutes(self.app.agents, answerer, desk)
+        return [*agents.routes(), *running.routes(), *self.flowing.routes(desk)]
 
     def _model_routes(self) -> list[Route]:
         models, settings = self.modelling, self.settings.models
@@ -337,7 +344,13 @@ class Service:
         return HttpApp(
             Router(self.routes),
             identity,
-            WebSocketEndpoint(self._sockets(), identity, self.observing.unexpected, self.guarding.limiting.counted),
+            WebSocketEndpoint(
+                self._sockets(),
+                identity,
+                self.observing.unexpected,
+                self.guarding.limiting.counted,
+                self.guarding.refused,
+            ),
             body_max_bytes=settings.server.body_max_bytes,
             json_depth_max=settings.server.json_depth_max,
             watcher=self.guarding.watching(self.observing, self.routes),
@@ -380,6 +393,7 @@ class Service:
             await self.agentic.start()
             await self.sweeper.start()
             await self.cancel_notes.start()
+            await self.board.start()
             if self.app.lifespan_context is not None:
                 await self._lifespan.enter_async_context(self.app.lifespan_context(self.app))
             await self.hub.start()
@@ -447,6 +461,7 @@ class Service:
         await self.working.stop()
         await self.hub.stop()
         await self.cancel_notes.stop()
+        await self.board.stop()
         await self.sweeper.stop()
         await self.agentic.stop()
         await self.tooling.stop()

@@ -48,6 +48,7 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
         "keys": older(stores.keys.expire, _KEYS_KEPT_S),
         "limits": hourly(stores.limits.forget),
         "budgets": stores.budgets.forget,
+        "boards": stores.boards.forget,
         "memory": stores.memory.sweep,
         "definitions": hourly(Forgetting(stores.definitions, clock=clock).sweep),
         "runs": older(stores.agent_runs.expire, settings.agents.kept_s),

@@ -28,8 +28,8 @@ class Heard(BudgetObserver):
     def reached(self, news: Any) -> None:
         self.news.append((news.place.budget, news.place.who, news.step, news.does))
 
-    def refused(self, rule: Any, place: Any) -> None:
-        self.refusals.append(place.who)
+    def refused(self, rule: Any) -> None:
+        self.refusals.append(rule.name)
 
     def degraded(self, rule: Any, step: str) -> None:
         self.steps.append((rule.name, step))

@@ -205,7 +205,7 @@ async def test_every_step_is_reached_in_order_and_seen(store):
     scene.kept = False
     with pytest.raises(BudgetExceeded):
         await scene.ask_at(0.98)
-    assert scene.heard.refusals == [""]
+    assert scene.heard.refusals == ["team"]
     assert ("team", "cached_only") in scene.heard.steps
     await scene.budgets.drain()
     assert [step for _, _, step, _ in scene.heard.news] == [0.8, 0.9, 0.95, 0.97]

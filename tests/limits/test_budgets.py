@@ -223,7 +223,7 @@ async def test_steps_are_told_once_by_one_worker(store):
         await spend(other, 2)
     await one.drain()
     assert heard.news[1:] == [("team", "", 1.0, ("reject",))]
-    assert heard.refusals == [""]
+    assert heard.refusals == ["team"]
     one.gauge()
     assert heard.levels["team"] >= 0.6
 

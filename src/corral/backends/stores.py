@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corral.memory.store import MemoryStore
     from corral.memory.summary_store import SummaryStore
     from corral.observability.store import SpanStore
+    from corral.runtime.board_store import BoardStore
     from corral.runtime.store import InvocationStore
     from corral.security.key_store import KeyStore
     from corral.security.store import AuditLog
@@ -91,6 +92,11 @@ class Stores(Protocol):
     @property
     def budgets(self) -> BudgetStore:
         """What may be spent, and what was."""
+        ...
+
+    @property
+    def boards(self) -> BoardStore:
+        """What runs in each worker."""
         ...
 
     @property

@@ -63,7 +63,7 @@ class BudgetObserver:
     def reached(self, news: BudgetNews) -> None:
         """A step is reached."""
 
-    def refused(self, rule: BudgetRule, place: Place) -> None:
+    def refused(self, rule: BudgetRule) -> None:
         """A call was not made."""
 
     def degraded(self, rule: BudgetRule, step: str) -> None:

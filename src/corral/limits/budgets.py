@@ -230,7 +230,7 @@ class Budgets:
                 raise self._refused(pocket, need)
 
     def _refused(self, pocket: Pocket, need: Amount) -> BudgetExceeded:
-        self.observer.refused(pocket.rule, pocket.place)
+        self.observer.refused(pocket.rule)
         return self.refusal(pocket, need)
 
     async def _fill(self, pockets: Sequence[Pocket], need: Amount, *, ahead: bool = True) -> Pocket | None:

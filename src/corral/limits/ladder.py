@@ -60,7 +60,7 @@ class Laddered:
             only = next((pocket for pocket, step in taken if step.do == "cached_only"), None)
             if only is None:
                 raise
-            self._budgets.observer.refused(only.rule, only.place)
+            self._budgets.observer.refused(only.rule)
             raise self._budgets.refusal(only) from None
 
 

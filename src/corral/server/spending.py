@@ -15,6 +15,7 @@ from corral.behind import Behind
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import ConfigError, OutboundFailed, OutboundRefused
 from corral.jobs.signing import keys_of, sign
+from corral.limits.budget_books import BudgetBooks
 from corral.limits.budget_counting import BudgetCounting
 from corral.limits.budget_news import BudgetNews, BudgetObserver
 from corral.limits.budget_rules import BudgetRule, rules_of
@@ -23,6 +24,8 @@ from corral.limits.budgets import Budgets
 from corral.messages import Audit, AuditEntry
 from corral.observability.metrics import Metrics
 from corral.outbound.client import Outbound
+from corral.server.budgets import BudgetRoutes
+from corral.server.routes import Route
 from corral.settings.sections import Settings
 
 _log = logging.getLogger("corral.limits")
@@ -47,12 +50,17 @@ class Spending:
     ) -> None:
         """Nothing is opened yet. Raises `ConfigError` for budgets that cannot be kept."""
         rules = rules_of(settings.budgets)
+        self._audit = audit
         self._counting = BudgetCounting(metrics)
         self._webhooks: Webhooks | None = None
         if any(rule.settings.webhook for rule in rules):
             self._webhooks = Webhooks(rules, settings, outbound=outbound, clock=clock)
         observer = _Observer(self._counting, audit, self._webhooks, clock)
         self.budgets = Budgets(rules, store, observer=observer, clock=clock, chance=random.random)
+
+    def routes(self) -> list[Route]:
+        """What is asked and changed over HTTP."""
+        return BudgetRoutes(BudgetBooks(self.budgets), self._audit).routes()
 
     @property
     def is_on(self) -> bool:
@@ -98,10 +106,9 @@ class _Observer(BudgetObserver):
         if self._webhooks is not None and news.webhook:
             self._webhooks.tell(news)
 
-    def refused(self, rule: BudgetRule, place: Place) -> None:
-        """Counted and written down."""
+    def refused(self, rule: BudgetRule) -> None:
+        """Counted; that the request was refused is written down where it was."""
         self._counting.refused(rule.name)
-        self._write(place, "budget.refuse", "denied", {})
 
     def degraded(self, rule: BudgetRule, step: str) -> None:
         """Counted; the reply, the trace and the header say it as well."""

@@ -14,6 +14,7 @@ except ModuleNotFoundError as error:
 from corral.backends.postgres.agent_runs import PostgresAgentRuns
 from corral.backends.postgres.audit import PostgresAudit
 from corral.backends.postgres.blobs import PostgresBlobs
+from corral.backends.postgres.boards import PostgresBoards
 from corral.backends.postgres.buckets import PostgresBuckets
 from corral.backends.postgres.budgets import PostgresBudgets
 from corral.backends.postgres.cache import PostgresCache
@@ -71,6 +72,7 @@ class PostgresStores:
         self.limits = PostgresLimits(engine)
         self.ledger = PostgresLedger(engine)
         self.budgets = PostgresBudgets(engine)
+        self.boards = PostgresBoards(engine)
         self.memory = PostgresMemory(engine)
         self.resources = PostgresResources(engine)
         self.definitions = PostgresDefinitions(engine)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from corral.memory.store import MemoryStore
     from corral.memory.summary_store import SummaryStore
     from corral.observability.store import SpanStore
+    from corral.runtime.board_store import BoardStore
     from corral.runtime.store import InvocationStore
     from corral.security.key_store import KeyStore
     from corral.security.store import AuditLog
@@ -94,6 +95,11 @@ class HotStores:
     def budgets(self) -> BudgetStore:
         """What may be spent, and what was."""
         return self._behind.budgets
+
+    @property
+    def boards(self) -> BoardStore:
+        """What runs in each worker."""
+        return self._behind.boards
 
     @property
     def map_runs(self) -> MapRunStore:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from corral.backends.sqlite.agent_runs import SqliteAgentRuns
 from corral.backends.sqlite.audit import SqliteAudit
 from corral.backends.sqlite.blobs import SqliteBlobs
+from corral.backends.sqlite.boards import SqliteBoards
 from corral.backends.sqlite.buckets import SqliteBuckets
 from corral.backends.sqlite.budgets import SqliteBudgets
 from corral.backends.sqlite.cache import SqliteCache
@@ -66,6 +67,7 @@ class SqliteStores:
         self.limits = SqliteLimits(engine)
         self.ledger = SqliteLedger(engine)
         self.budgets = SqliteBudgets(engine)
+        self.boards = SqliteBoards(engine)
         self.memory = SqliteMemory(engine)
         self.resources = SqliteResources(engine)
         self.definitions = SqliteDefinitions(engine)
