@@ -16,6 +16,7 @@ from corral.workflows.machine.happening import (
     Started,
     Stopped,
     TaskFailed,
+    TaskSubmitted,
     TaskSucceeded,
     Woken,
 )
@@ -185,9 +186,57 @@ def test_a_map_run_is_stopped_with_its_execution():
     scene = Scene(machine(M=distributed()), [1])
     scene.tell(Started())
     scene.tell(Stopped("No", "more"))
-    assert CancelMapRun("") in scene.orders
+    assert scene.orders.count(CancelMapRun("")) == 1
     assert scene.ended is not None
     assert (scene.ended.status, scene.ended.error, scene.ended.cause) == ("ABORTED", "No", "more")
+    assert scene.types[-2:] == ["MapRunAborted", "ExecutionAborted"]
+    assert scene.history[-1].previous_id == scene.history[-2].id
+    scene.ended = None
+    scene.tell(Redriven())
+    scene.tell(Stopped())
+    assert scene.types[-4:] == ["ExecutionRedriven", "MapRunRedriven", "MapRunAborted", "ExecutionAborted"]
+
+
+def test_a_map_run_beside_what_failed_is_aborted_once():
+    both = {"Type": "Parallel", "Branches": [machine(A=task()), machine(M=distributed())], "End": True}
+    scene = Scene(machine(P=both), [1])
+    scene.tell(Started())
+    scene.tell(TaskFailed(open_token(scene), "Bad"))
+    assert scene.ended is not None
+    assert scene.types.count("MapRunAborted") == 1
+    at = scene.types.index("MapRunAborted")
+    assert scene.types[at + 1] == "MapStateAborted"
+
+
+def test_a_map_run_that_failed_is_not_aborted():
+    scene = Scene(machine(M=distributed()), [1])
+    scene.tell(Started())
+    (order,) = [order for order in scene.orders if isinstance(order, StartMapRun)]
+    scene.tell(MapRunEnded(frame=order.frame, error="E", arn=order.arn))
+    assert scene.ended is not None
+    assert "MapRunAborted" not in scene.types
+
+
+def test_a_history_that_is_full_ends_with_the_end():
+    scene = Scene(machine(M=distributed()), [1])
+    scene.tell(Started())
+    run = Run(scene.facts, scene.frames, next_event=len(scene.history) + 1, new_secret=lambda: "s", chance=lambda: 0.0)
+    run.events_max = run.next_event
+    tell(run, scene.machine, Stopped(), now=scene.now)
+    assert [event.type for event in run.history] == ["ExecutionAborted"]
+
+
+def test_an_execution_that_a_task_waits_for_is_stopped_with_it():
+    start = "arn:aws:states:::states:startExecution.sync:2"
+    for end, more in ((Stopped(), {}), (Woken(), {"TimeoutSeconds": 10})):
+        scene = Scene(machine(A={"Type": "Task", "Resource": start, "End": True, **more}), {})
+        scene.tell(Started())
+        token = open_token(scene)
+        scene.tell(TaskSubmitted(token, {"ExecutionArn": "arn:child"}))
+        scene.now += 20
+        scene.tell(end)
+        assert scene.orders[-1] == CancelTask(token, "arn:child")
+        assert scene.ended is not None
 
 
 # -- stopping and driving again --------------------------------------------------------------------------------------

@@ -238,6 +238,7 @@ async def test_stopping_the_parent_stops_the_children(scene):
     run = await scene.map_run(info)
     assert run.status == "ABORTED"
     assert (run.children.aborted, run.children.pending) == (2, 1)
+    assert (await scene.events(info))[-2:] == ["MapRunAborted", "ExecutionAborted"]
     page = await scene.engine.find("acme", query(run.arn))
     assert [child.status for child in page.items] == ["ABORTED"] * 2
 

@@ -351,3 +351,21 @@ async def test_a_flow_of_everything(build, app, store_url):
     assert output["each"] == [1, 2, 3]
     assert output["both"][:2] == ["a b ", "c d "]
     assert output["both"][2]["Output"] == [1, 2, 3]
+
+
+async def test_an_execution_that_is_stopped_stops_the_one_it_waits_for(build, app):
+    service = await build(app)
+    engine = service.flowing.engine
+    waits = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}}}
+    idle = await begun(service, waits, name="waits")
+    info = await begun(service, task(f"{START}.sync:2", {"StateMachineArn": idle.machine_arn}))
+    child = ""
+    async with asyncio.timeout(20):
+        async for event in engine.follow("default", info.id):
+            if event.type == "TaskSubmitted":
+                child = msgspec.json.decode(event.details["output"])["ExecutionArn"]
+                break
+    await engine.stop("default", info.id)
+    async with asyncio.timeout(20):
+        assert (await engine.ended("default", child)).status == "ABORTED"
+    assert (await engine.describe("default", idle.id)).status == "RUNNING"

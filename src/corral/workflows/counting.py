@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from corral.observability.metrics import Metrics
 from corral.workflows.moving import Moved
-from corral.workflows.store import ESCALATION
+from corral.workflows.store import ESCALATION, STOPPING
 
 FIRST_TASK_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0)
 
@@ -54,9 +54,9 @@ class Counting:
         self._moves.value("written").value += 1
         self._transitions.value("STANDARD").value += moved.entered
         for task in move.opened:
-            if task.resource == ESCALATION and task.kind == "answer":
+            if task.kind == "answer" and task.resource == ESCALATION:
                 self._escalations.value().value += 1
-            else:
+            elif task.kind != "answer" or task.resource != STOPPING:
                 self._tasks.value(task.kind).value += 1
 
     def refused(self) -> None:

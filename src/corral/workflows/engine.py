@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_time_id
@@ -29,7 +30,7 @@ from corral.workflows.expressing import ExpressRuns
 from corral.workflows.fetching import Activities, opened
 from corral.workflows.following import Following, follow
 from corral.workflows.handing import Handing
-from corral.workflows.keeping import Keeping, facts_row, fingerprint_of, kept_facts
+from corral.workflows.keeping import Keeping, decode, facts_row, fingerprint_of, kept_facts
 from corral.workflows.language.definition import Machine
 from corral.workflows.language.document import document_of
 from corral.workflows.language.reading import machine_of
@@ -42,6 +43,7 @@ from corral.workflows.questioning import Questions
 from corral.workflows.room import Room
 from corral.workflows.store import (
     ESCALATION,
+    STOPPING,
     ExecutionExists,
     ExecutionNotFound,
     ExecutionQuery,
@@ -343,7 +345,8 @@ class Engine:
 
     async def _tell_news(self, row: TaskRow) -> None:
         """Tell what is news to somebody outside; told again after a crash."""
-        await (self._tell_escalated if row.resource == ESCALATION else self._answer_parent)(row)
+        tell = {ESCALATION: self._tell_escalated, STOPPING: self._stop_child}.get(row.resource, self._answer_parent)
+        await tell(row)
         await self._store.drop([row.token])
 
     async def _tell_escalated(self, row: TaskRow) -> None:
@@ -364,6 +367,11 @@ class Engine:
                     at=row.created_at,
                 )
             )
+
+    async def _stop_child(self, row: TaskRow) -> None:
+        """Stop an execution that a task had begun and waited for."""
+        with suppress(ExecutionNotFound):  # it was over long ago, or runs in another process and writes nothing
+            await self.stop(row.tenant, decode(row.body))
 
     async def _answer_parent(self, row: TaskRow) -> None:
         """Tell whoever began this execution that it is over."""

@@ -26,7 +26,7 @@ _KNOWN_BYTES_MAX = 32_000_000
 """Of large values that this process remembers, because the next state is about to ask for them."""
 
 encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+decode = msgspec.json.Decoder().decode
 
 Refs = dict[str, str]
 """Which member of something is kept apart, and under which name."""
@@ -293,7 +293,7 @@ class Keeping:
         body = await self._blobs.get(tenant, name)
         if body is None:
             raise LookupError(f"The store has lost {name!r} of the tenant {tenant!r}.")
-        value = _decode(body)
+        value = decode(body)
         self.remember(tenant, name, value, len(body))
         return value
 

@@ -24,6 +24,8 @@ TaskKind = Literal["job", "activity", "callback", "approval", "map", "answer"]
 
 ESCALATION = "escalation"
 """The resource of news of a question."""
+STOPPING = "stopping"
+"""The resource of news for an execution that nobody waits for any more: it is to be stopped. Its ARN is the body."""
 
 HANDED: tuple[TaskKind, ...] = ("job", "map", "answer")
 """Kinds that are handed on by whoever wrote them down; the others wait to be fetched."""

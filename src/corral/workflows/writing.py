@@ -12,7 +12,7 @@ from corral.workflows.keeping import AnswerBody, EscalationBody, Pocket, encode
 from corral.workflows.machine import tokens
 from corral.workflows.machine.order import CancelMapRun, CancelTask, Escalate, StartMapRun, StartTask
 from corral.workflows.machine.run import Ended, Facts, HistoryEvent, Run
-from corral.workflows.store import ESCALATION, HANDED, TaskKind, TaskRow
+from corral.workflows.store import ESCALATION, HANDED, STOPPING, TaskKind, TaskRow
 
 UNFINISHED_S = 5.0
 """After so long somebody else goes on with an execution that could go on at once."""
@@ -75,6 +75,9 @@ def tasks_of(run: Run, pocket: Pocket, at: float) -> Tasks:
             tasks.open(_row(facts, token, "map", order.arn, order.frame, pocket.order(order), at), order)
         elif isinstance(order, CancelTask):
             tasks.close(order.token)
+            if order.child:
+                news = f"stop:{order.token}"
+                tasks.opened[news] = _row(facts, news, "answer", STOPPING, "", encode(order.child), at)
         elif isinstance(order, CancelMapRun):
             tasks.close(map_token(facts.id, order.frame))
         elif isinstance(order, Escalate):

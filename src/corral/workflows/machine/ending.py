@@ -121,7 +121,7 @@ def _catch(turn: Turn, frame: Frame, state: State, failure: StateFailed) -> bool
 def _drop(turn: Turn, frame: Frame) -> None:
     """What the state had going on is over."""
     branching.clear(turn, frame)
-    for gone in ("token", "shown", "until", "beat", "started", "submitted", "run", "read"):
+    for gone in ("token", "shown", "until", "beat", "started", "submitted", "child", "run", "read", "run_over"):
         frame.place.pop(gone, None)
 
 
@@ -161,11 +161,14 @@ def cancel(turn: Turn, frame: Frame) -> None:
     """Nobody waits any more for what this frame has had done outside."""
     place = frame.place
     if "token" in place:
-        turn.run.orders.append(CancelTask(place["token"]))
+        turn.run.orders.append(CancelTask(place["token"], place.pop("child", "")))
         place.pop("token")
         place.pop("shown", None)
     if place["phase"] == MAP_RUN:
         turn.run.orders.append(CancelMapRun(frame.id))
+        if not place.get("run_over") and turn.has_room:
+            place["run_over"] = True
+            turn.record(frame, "MapRunAborted")
     frame.wake_at = None
     turn.frames.touch(frame)
 

@@ -124,7 +124,7 @@ def _plan(
 def _begin_run(turn: Turn, frame: Frame, plan: distributed.MapPlan) -> None:
     arn = distributed.map_run_arn(turn.run.facts.arn, plan.label, turn.run.new_secret())
     turn.record(frame, "MapRunStarted", {"mapRunArn": arn})
-    frame.place.update(phase=MAP_RUN, run=arn, read=False)
+    frame.place.update(phase=MAP_RUN, run=arn, read=False, run_over=False)
     _order(turn, frame, plan)
 
 
@@ -145,7 +145,7 @@ def redrive(turn: Turn, frame: Frame, state: Map) -> None:
     """Have the children that did not succeed run again."""
     arn = frame.place["run"]
     turn.record(frame, "MapRunRedriven", {"mapRunArn": arn, "redriveCount": turn.run.redrives})
-    frame.place.update(phase=MAP_RUN, read=False)
+    frame.place.update(phase=MAP_RUN, read=False, run_over=False)
     _order(turn, frame, _plan_again(turn, frame, state), redrive=True)
 
 
@@ -167,6 +167,7 @@ def items_read(turn: Turn, frame: Frame) -> None:
 def run_ended(turn: Turn, frame: Frame, state: Map, message: MapRunEnded) -> None:
     """Every child is over. Raises `StateFailed` where too many of them failed."""
     if message.error:
+        frame.place["run_over"] = True
         turn.record(frame, "MapRunFailed", recording.failed(message.error, message.cause or None))
         raise StateFailed(message.error, message.cause or None)
     frame.place["phase"] = RUN

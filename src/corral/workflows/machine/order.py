@@ -30,6 +30,8 @@ class CancelTask(msgspec.Struct, frozen=True, tag=True):
     """Nobody waits for this task any more."""
 
     token: str
+    child: str = ""
+    """The ARN of the execution that it began and waited for, which is to be stopped as well."""
 
 
 class StartMapRun(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -103,6 +103,11 @@ class Turn:
         )
         run.next_event += 1
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the history has room for more than the execution's end."""
+        return self.run.next_event < self.run.events_max or self.run.facts.kind != "STANDARD"
+
     def _append(self, kind: str, previous: int, details: dict[str, Any] | None) -> int:
         run = self.run
         number = run.next_event

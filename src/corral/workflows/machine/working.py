@@ -157,11 +157,18 @@ def submitted(turn: Turn, frame: Frame, state: Task, message: TaskSubmitted) -> 
         return
     started(turn, frame, state)
     place["submitted"] = True
+    _know_child(place, resource_for(state), message.output)
     details = {"output": recording.text_of(message.output), "outputDetails": recording.WHOLE}
     resource = resource_for(state)
     turn.record(frame, _kind(resource, "Submitted"), {**_events(resource), **details})
     _beats(turn, frame)
     _rest(turn, frame)
+
+
+def _know_child(place: dict[str, Any], resource: Resource, output: Any) -> None:
+    """Who waits for an execution stops it where nobody waits any more."""
+    if resource.service == "states" and resource.pattern.startswith("sync") and isinstance(output, dict):
+        place["child"] = str(output.get("ExecutionArn", ""))
 
 
 def beat(turn: Turn, frame: Frame, _state: Task, _message: TaskBeat) -> None:
@@ -223,7 +230,7 @@ def late(turn: Turn, frame: Frame, state: Task) -> None:
     resource = resource_for(state)
     is_silent = place["beat"] is not None and place["beat"] == min(due)
     _record_failure(turn, frame, _kind(resource, "TimedOut"), resource, TIMEOUT, None)
-    turn.run.orders.append(CancelTask(place["token"]))
+    turn.run.orders.append(CancelTask(place["token"], place.get("child", "")))
     _over(frame)
     raise StateFailed(TIMEOUT, also=(HEARTBEAT_TIMEOUT,) if is_silent else ())
 
@@ -237,3 +244,4 @@ def _record_failure(
 def _over(frame: Frame) -> None:
     """Nobody's word about it counts any more."""
     frame.place.pop("token", None)
+    frame.place.pop("child", None)
