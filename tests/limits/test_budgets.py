@@ -233,7 +233,8 @@ async def test_a_refusal_says_when_a_job_goes_on(store):
     await spend(budgets, 8.5)
     with pytest.raises(BudgetExceeded) as refused:
         await spend(budgets, 1)
-    assert refused.value.put_off_s == refused.value.retry_after_s > 0
+    assert refused.value.put_off_s == min(900.0, refused.value.retry_after_s) > 0
+    assert refused.value.code == "budget_queued"
 
 
 def test_what_goes_on_in_the_background():

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 
+import corral.limits.budgets
 from corral.agents.agent import Agent
 from corral.app import App
 from corral.jobs.signing import verify
@@ -233,3 +234,28 @@ async def test_agents_keep_to_budgets_as_well(client_of):
         pocket = next(iter(budgets._known.values()))
         assert pocket.place.who == "helper"
         assert pocket.standing().spent.nano > 0
+
+
+async def test_a_job_that_cannot_be_paid_for_goes_on_later(client_of, monkeypatch):
+    ladder = [{"at": 1.0, "do": "queue"}]
+    clients = await client_of({"all": {"usd": 5, "ladder": ladder}})
+    await spend(clients, 1.0)
+    async with clients() as client:
+        interactive = await client.post("/v1/agents/helper/runs", json={"prompt": "Hi"})
+        assert interactive.status_code == 402
+        assert interactive.json()["code"] == "budget_queued"
+        assert "A job" not in interactive.json()["detail"]
+        monkeypatch.setattr(corral.limits.budgets, "_PUT_OFF_MAX_S", 0.05)
+        job = (await client.post("/v1/jobs", json={"agent": "helper", "input": {"prompt": "Hi"}})).json()
+        seen = set()
+
+        async def is_done():
+            found = (await client.get(f"/v1/jobs/{job['id']}")).json()
+            seen.add((found["status"], found["failures"]))
+            if ("waiting", 0) in seen and found["status"] == "waiting":
+                await client.post("/v1/budgets/all/reset")
+            return found["status"] == "succeeded"
+
+        await eventually(is_done)
+        assert seen <= {("queued", 0), ("running", 0), ("waiting", 0), ("succeeded", 0)}
+        assert ("waiting", 0) in seen

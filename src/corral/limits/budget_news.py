@@ -22,14 +22,21 @@ class BudgetExceeded(CorralError):
         *,
         budget: str = "",
         resets_at: float | None = None,
-        put_off_s: float | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        """`put_off_s`: a job goes on after so long, instead of failing."""
+        """`resets_at`: when it is whole again; none: never by itself."""
         super().__init__(message, retry_after_s=retry_after_s)
         self.budget = budget
         self.resets_at = resets_at
-        self.put_off_s = put_off_s
+
+
+class BudgetQueued(BudgetExceeded):
+    """This would cost more than may be spent now. A job goes on once the budget is whole again."""
+
+    code = "budget_queued"
+    retryable = True
+    put_off_s: float = 300.0
+    """A job is put off for so long, which does not count as a failure."""
 
 
 class BudgetsUnavailable(CorralError):

@@ -18,7 +18,13 @@ from datetime import UTC, datetime
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import StoreUnavailable
 from corral.limits.accounts import NOTHING, Amount, Grant
-from corral.limits.budget_news import BudgetExceeded, BudgetNews, BudgetObserver, BudgetsUnavailable
+from corral.limits.budget_news import (
+    BudgetExceeded,
+    BudgetNews,
+    BudgetObserver,
+    BudgetQueued,
+    BudgetsUnavailable,
+)
 from corral.limits.budget_rules import BudgetRule
 from corral.limits.budget_store import BudgetStore, Change, Known, Place
 from corral.limits.pocket import Pocket, Standing
@@ -39,6 +45,8 @@ _AWAY_S = 1.0
 """After a failure the store is left alone for so long."""
 _REFUSED_S = 0.25
 """For so long who asks for as much is refused without asking, unless somebody here gives back."""
+_PUT_OFF_MAX_S = 900.0
+"""A job looks again at least so often: somebody may raise the budget meanwhile."""
 _GROUP = 16
 _STOP_S = 5.0
 
@@ -190,14 +198,16 @@ class Budgets:
         rule, standing = pocket.rule, pocket.standing()
         resets_at = standing.resets_at
         wait_s = None if resets_at is None else max(1.0, resets_at - self.now())
-        queued = rule.hard is not None and rule.hard.do == "queue" and wait_s is not None
-        return BudgetExceeded(
+        is_queued = rule.hard is not None and rule.hard.do == "queue" and wait_s is not None
+        error = (BudgetQueued if is_queued else BudgetExceeded)(
             _explained(pocket, standing, need, resets_at),
             budget=rule.name,
             resets_at=resets_at,
-            put_off_s=wait_s if queued else None,
             retry_after_s=wait_s,
         )
+        if isinstance(error, BudgetQueued) and wait_s is not None:
+            error.put_off_s = min(wait_s, _PUT_OFF_MAX_S)
+        return error
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
