@@ -19,6 +19,7 @@ _INCLUDED: dict[str, frozenset[Role]] = {
     "developer": frozenset({"developer", "invoker"}),
     "invoker": frozenset({"invoker"}),
     "auditor": frozenset({"auditor"}),
+    "none": frozenset(),
 }
 _UNSAID = _INCLUDED["operator"]
 """Of who has none of these roles: everything but the keys. So it is without any key, and with those of the settings that say nothing."""

@@ -33,6 +33,8 @@ _GOOD = 200
 _WORD_CHARS_MAX = 256
 _WORDS_MAX = 100
 _PARTS = 3
+_NOBODY = "none"
+"""Of who has no role at all: not one of ours, and not nothing, which would be all but the keys."""
 
 
 class TokenRefused(Unauthenticated):
@@ -217,7 +219,7 @@ def _known(settings: JwtIssuer, said: Mapping[str, Any]) -> Known:
     return Known(
         tenant,
         (_word(_claim(said, settings.tier_claim)) if settings.tier_claim else "") or settings.tier,
-        tuple(dict.fromkeys([*settings.roles_always, *meant])) or ("",),
+        tuple(dict.fromkeys([*settings.roles_always, *meant])) or (_NOBODY,),
         f"jwt {settings.issuer}"[:_WORD_CHARS_MAX],
         user_id=user,
     )
