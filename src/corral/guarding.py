@@ -19,10 +19,10 @@ from corral.server.asgi import Watcher
 from corral.server.audit import AuditRoutes
 from corral.server.audit_proof import AuditProofRoutes
 from corral.server.audited import RequestAudit, Watching
+from corral.server.http import Request
 from corral.server.identity import Identity
 from corral.server.keys import KeyRoutes
 from corral.server.limiting import Limiting
-from corral.server.http import Request
 from corral.server.routes import Route
 from corral.server.spending import Spending
 from corral.settings.sections import Settings
@@ -90,10 +90,14 @@ class Guarding:
             *self.spending.routes(),
         ]
 
+    async def expire(self) -> int:
+        """Sweep what of the audit is old."""
+        return await self.book.keeper.expire()
+
     def refused(self, request: Request) -> None:
         """A WebSocket's handshake was refused."""
         if self._requests is not None:
-            self._requests.request(request)
+            self._requests.refused(request)
 
     def watching(self, watcher: Watcher, routes: list[Route]) -> Watcher:
         """Who is told of requests: also who writes down what was refused and changed."""

@@ -99,8 +99,6 @@ class Service:
             stream_chunk_size=settings.runtime.stream_chunk_size,
             on_error=app.on_error_hook,
         )
-        sweeps = {**what_expires(settings, self.stores), "audit": self._expire_audit, "clock": self._read_clock}
-        self.sweeper = Sweeper(sweeps, period_s=settings.sessions.sweep_s)
         observability = settings.observability
         if settings.agentcore.disable_otel:
             observability = msgspec.structs.replace(observability, traces=False)
@@ -114,6 +112,8 @@ class Service:
             development=development,
         )
         self._furnish()
+        expiring = {**what_expires(settings, self.stores), "audit": self.guarding.expire, "clock": self._read_clock}
+        self.sweeper = Sweeper(expiring, period_s=settings.sessions.sweep_s)
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
@@ -406,9 +406,6 @@ class Service:
 
     def _read_clock(self) -> Awaitable[int]:
         return self.flowing.keep_house()
-
-    def _expire_audit(self) -> Awaitable[int]:
-        return self.guarding.book.keeper.expire()
 
     async def _queue_stats(self) -> list[QueueStats]:
         await self.stores.check()

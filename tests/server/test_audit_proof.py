@@ -147,6 +147,27 @@ async def test_refusals_are_written_once_and_then_counted(service, client_of):
     assert len(await entries(service)) == 2
 
 
+async def test_a_websocket_that_is_refused_is_written(service):
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+
+    scope = {
+        "type": "websocket",
+        "path": "/v1/jobs/stream",
+        "query_string": b"",
+        "headers": [],
+        "client": ("192.0.2.7", 1),
+    }
+    await service({**scope}, None, send)
+    await service({**scope, "path": "/anything/else"}, None, send)
+    assert sent == ["websocket.close"] * 2
+    one, other = await entries(service, "default")
+    assert (one.subject, one.details["status"]) == ("WEBSOCKET /v1/jobs/stream", 401)
+    assert other.subject == "WEBSOCKET (none)"
+
+
 async def test_what_is_changed_is_written_with_who_and_what(service, client_of):
     done = await client_of("operator").post("/v1/jobs/cancel", json={"queue": "default"})
     assert done.status_code == 200, done.text

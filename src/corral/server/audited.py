@@ -61,7 +61,7 @@ class RequestAudit:
         """A request was answered."""
         status = request.status
         if status in REFUSED:
-            self._refused(request, status)
+            self.refused(request)
         elif request.method in _CHANGES:
             at = (request.method, request.route)
             if at in self._written:
@@ -76,9 +76,11 @@ class RequestAudit:
 
     # -- refusals
 
-    def _refused(self, request: Request, status: int) -> None:
+    def refused(self, request: Request) -> None:
+        """A request or a WebSocket was refused."""
+        status = request.status
         context: Context | None = getattr(request, "context", None)
-        if context is None or (status == 503 and request.quiet):  # noqa: PLR2004 - a health check says no for other reasons
+        if context is None or status not in REFUSED or (status == 503 and request.quiet):  # noqa: PLR2004 - a health check says no for other reasons
             return
         code = str(getattr(request.failure, "code", "") or REFUSED[status])
         who = context.key_id or _client_of(request)
@@ -96,7 +98,7 @@ class RequestAudit:
             at=self._clock.now(),
             tenant=context.tenant,
             action="request.refused",
-            subject=f"{request.method} {request.route or '(none)'}",
+            subject=f"{request.scope.get('method', 'WEBSOCKET')} {request.route or '(none)'}",
             decision="denied",
             rule=code,
             reason=str(getattr(request.failure, "message", ""))[:_WORD_MAX],

@@ -29,8 +29,13 @@ class WebSocketEndpoint:
         identity: Identity,
         failed: Callable[[BaseException], None],
         counted: Counted = NOT_COUNTED,
+        refused: Callable[[Request], None] | None = None,
     ) -> None:
-        """`handlers` by path; `failed` is told of an error in one of them. Messages to the app's own are `counted`."""
+        """`handlers` by path; `failed` is told of an error in one of them. Messages to the app's own are `counted`.
+
+        `refused` is told of handshakes without the right to one.
+        """
+        self._refused = refused
         self._counted = counted
         self._handlers = {path.encode(): handler for path, handler in handlers.items()}
         self._identity = identity
@@ -48,7 +53,11 @@ class WebSocketEndpoint:
             check_role(context.roles, "invoker")
             # A presigned URL cannot carry headers: the session then travels in the query.
             context.session_id = context.session_id or session_in_query(request.query)
-        except CorralError:
+        except CorralError as error:
+            if self._refused is not None:
+                known = path.partition(b"?")[0] in self._handlers
+                request.failure, request.status, request.route = error, error.status, path.decode() if known else ""
+                self._refused(request)
             await send({"type": "websocket.close", "code": 1008})
             return
         path = path.partition(b"?")[0]
