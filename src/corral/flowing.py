@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -145,15 +145,7 @@ class Flowing:
             counting=TopicCounting(metrics),
             clock=clock,
         )
-        self.escalations = Escalations(
-            self.topics,
-            enqueue,
-            own,
-            secret=settings.jobs.callback_secret,
-            allow=settings.jobs.callback_allow,
-            for_s=settings.jobs.callback_for_s,
-            clock=clock,
-        )
+        self.escalations = self._escalations(enqueue)
         self.engine = self._new_engine(metrics)
         self._runs.engine = self.engine
         self.map_runs.attach(self.engine)
@@ -209,6 +201,18 @@ class Flowing:
             settings=self._settings.workflows,
             clock=self._clock,
             new_token=new_id,
+        )
+
+    def _escalations(self, enqueue: Callable[..., Awaitable[Any]]) -> Escalations:
+        settings = self._settings
+        return Escalations(
+            self.topics,
+            enqueue,
+            settings.workflows,
+            secret=settings.jobs.callback_secret,
+            allow=settings.jobs.callback_allow,
+            for_s=settings.jobs.callback_for_s,
+            clock=self._clock,
         )
 
     def _new_engine(self, metrics: Metrics) -> Engine:

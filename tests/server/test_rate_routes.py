@@ -170,7 +170,10 @@ async def test_tokens_count_as_they_were_used(client_of):
         (stands,) = (await ada.get("/v1/limits")).json()["items"]
         assert stands["remaining"] == 2_000 - used
         dear = {**CHAT, "max_tokens": 3_000}
-        assert await statuses(ada, "/v1/chat/completions", [dear, CHAT]) == [429, 200]
+        refused = await ada.post("/v1/chat/completions", json=dear)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert refused.headers.get_list("ratelimit-limit") == ["2000"]
+        assert await statuses(ada, "/v1/chat/completions", [CHAT]) == [200]
 
 
 async def test_models_have_limits_of_their_own(client_of):

@@ -93,7 +93,7 @@ def _visitor(call: ModelCall | EmbedCall) -> Visitor:
     context = find_context()
     return Visitor(
         tenant=caller.tenant,
-        key="" if context is None else getattr(context, "key_id", ""),
+        key="" if context is None else context.key_id,
         user=caller.user_id,
         session=caller.session_id,
         tier=caller.tier,

@@ -78,7 +78,7 @@ def visitor_of(context: Context | None) -> Visitor:
         return Visitor()
     return Visitor(
         tenant=context.tenant,
-        key=getattr(context, "key_id", ""),
+        key=context.key_id,
         user=context.user_id or "",
         session=context.session_id or "",
         tier=context.tier,

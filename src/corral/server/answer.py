@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from corral.errors import CorralError, ValidationFailed
+from corral.limits.rates import RateExceeded
 from corral.runtime.invocation import Invocation
 from corral.runtime.payload import is_id
 from corral.runtime.pipeline import Proceed
@@ -60,8 +61,7 @@ class Answerer:
                 await write_error(request, request.failure, dialect)
         except CorralError as error:
             request.failure = error
-            if not getattr(error, "stands", ()):  # one of a limit says itself how it stands
-                request.response_headers += call.told
+            request.response_headers += call.told
             if watch is None or not watch.gone:
                 await write_error(request, error, dialect)
         finally:
@@ -150,5 +150,7 @@ async def write_error(request: Request, error: BaseException, dialect: Dialect) 
     """Write an error as a complete response, unless something was written already."""
     if request.status:
         return
+    if isinstance(error, RateExceeded):  # it says itself how the limits stand, and newer
+        request.response_headers = [header for header in request.response_headers if b"ratelimit-" not in header[0]]
     answer = dialect.error(request, error)
     await request.respond(answer.status, answer.body, answer.content_type, answer.headers)

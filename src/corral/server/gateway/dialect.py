@@ -26,6 +26,7 @@ _CODES = {
     "context_too_long": "context_length_exceeded",
     "content_filtered": "content_filter",
     "auth_error": "invalid_api_key",
+    "rate_exceeded": "rate_limit_exceeded",
 }
 
 
