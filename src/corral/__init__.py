@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corral.context import Context, current_context
     from corral.errors import CorralError
     from corral.limiting import RateLimiter
+    from corral.limits.budget_manager import TokenBudgetManager
     from corral.memory.remembered import Memory
     from corral.messages import Message
     from corral.models.llm import LLM
@@ -41,6 +42,7 @@ _WHERE = {
     "ParallelToolExecutor": "corral.tools.parallel",
     "RateLimiter": "corral.limiting",
     "Team": "corral.agents.team",
+    "TokenBudgetManager": "corral.limits.budget_manager",
     "Tool": "corral.tools.tool",
     "ToolFailed": "corral.tools.failing",
     "Toolbox": "corral.tools.toolbox",
@@ -63,6 +65,7 @@ __all__ = [
     "ParallelToolExecutor",
     "RateLimiter",
     "Team",
+    "TokenBudgetManager",
     "Tool",
     "ToolFailed",
     "Toolbox",

@@ -178,6 +178,8 @@ class Loop:
         reply = asking.reply
         if asking.report is not None:
             self._notes["window"] = asking.report
+        if reply.degraded:
+            self._notes["degraded"] = list(dict.fromkeys((*self._notes.get("degraded", ()), *reply.degraded)))
         await self._append(Answered(step=step, reply=reply, at=self._clock.now()))
         self._steps.answered(reply)
         if not self.state.pending:

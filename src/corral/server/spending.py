@@ -17,6 +17,7 @@ from corral.errors import ConfigError, OutboundFailed, OutboundRefused
 from corral.jobs.signing import keys_of, sign
 from corral.limits.budget_books import BudgetBooks
 from corral.limits.budget_counting import BudgetCounting
+from corral.limits.budget_manager import here
 from corral.limits.budget_news import BudgetNews, BudgetObserver
 from corral.limits.budget_rules import BudgetRule, rules_of
 from corral.limits.budget_store import BudgetStore, Place
@@ -52,6 +53,7 @@ class Spending:
         rules = rules_of(settings.budgets)
         self._audit = audit
         self._counting = BudgetCounting(metrics)
+        self._is_lent = False
         self._webhooks: Webhooks | None = None
         if any(rule.settings.webhook for rule in rules):
             self._webhooks = Webhooks(rules, settings, outbound=outbound, clock=clock)
@@ -69,6 +71,9 @@ class Spending:
 
     async def start(self) -> None:
         """Begin, where anybody has a budget."""
+        if not self._is_lent:
+            self._is_lent = True
+            here.use(self.budgets.store)
         if self.is_on:
             await self.budgets.start()
         if self._webhooks is not None:
@@ -76,6 +81,11 @@ class Spending:
 
     async def stop(self) -> None:
         """Tell what was spent, and what was reached."""
+        if self._is_lent:
+            self._is_lent = False
+            before = here.use(None)
+            if before is not self.budgets.store:  # another service of this process has taken over
+                here.use(before)
         await self.budgets.stop()
         if self._webhooks is not None:
             await self._webhooks.stop()
