@@ -36,7 +36,8 @@ def check_role(roles: tuple[str, ...], needs: Role) -> None:
     """Raise `Forbidden`, which says the role that is missing, unless these roles include what is needed."""
     if needs not in rights_of(roles):
         raise Forbidden(
-            f"This needs the role `{needs}`, which your key does not have: ask whoever manages the keys (`corral keys`)."
+            f"This needs the role `{needs}`, which you do not have. Whoever is on the machine gives it: "
+            f"`corral keys create --role {needs}`."
         )
 
 

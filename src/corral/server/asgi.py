@@ -85,7 +85,8 @@ class HttpApp:
             self._watcher.request(request)
 
     async def _route(self, request: Request, raw_path: bytes) -> None:
-        path = bucket_path(raw_path.partition(b"?")[0], request.headers.get(b"authorization", b""))
+        signature = request.headers.get(b"authorization") or request.scope.get("query_string", b"")
+        path = bucket_path(raw_path.partition(b"?")[0], signature)
         missing: CorralError | None = None
         try:
             route, request.params = self._router.find(request.method, path)

@@ -1,7 +1,7 @@
 """Buckets over HTTP, as clients of S3 ask for them: at `/s3`, and at any address when the request is signed for S3.
 
 Only what small files need: buckets are made, listed and removed; objects are written whole, read whole or in one range, listed,
-and removed. Who asks is known by its key, as everywhere; a signature is not looked at.
+and removed. Who asks is known by its key or its signature, as everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from corral.workflows.bucket_store import BucketNotFound, StoredObject
 from corral.workflows.distributed.buckets import PIECE, BucketNotEmpty, Buckets, ObjectNotFound
 
 ROOT = b"/s3"
-_SIGNED = b"/s3/aws4_request"
+_SIGNED = (b"/s3/aws4_request", b"%2Fs3%2Faws4_request")
+"""In the header of a request for S3, and in a URL that was signed beforehand."""
 _XML = b"application/xml"
 _LISTED_MAX = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -83,10 +84,13 @@ class S3Dialect(ContractDialect):
 S3 = S3Dialect()
 
 
-def bucket_path(path: bytes, authorization: bytes) -> bytes:
-    """Where a request for a bucket is answered: below `/s3`, with a key as one segment. Other requests stay where they are."""
+def bucket_path(path: bytes, signature: bytes) -> bytes:
+    """Where a request for a bucket is answered: below `/s3`, with a key as one segment. Other requests stay where they are.
+
+    `signature` is the header `Authorization`; where there is none, the query.
+    """
     if path != ROOT and not path.startswith(ROOT + b"/"):
-        if _SIGNED not in authorization:
+        if not any(mark in signature for mark in _SIGNED):
             return path
         path = ROOT + path
     bucket, slash, key = path[len(ROOT) + 1 :].partition(b"/")
