@@ -37,7 +37,7 @@ class Server:
             while len(running) < min(int(self.limit), self.demand):
                 took = self.latency_s(len(running) + 1) * (0.9 + 0.2 * self._chance.random())
                 heapq.heappush(running, (self.now + took, self.now, len(running) + 1))
-                self.limit.began(len(running), waits=self.demand > int(self.limit))
+                self.limit.began(len(running), self.now, waits=self.demand > int(self.limit))
             ended, began, beside = heapq.heappop(running)
             self.now = ended
             self.limit.ended(self.what, ended - began, max(beside, len(running) + 1), ended)
@@ -118,7 +118,7 @@ def test_places_are_bounded(monkeypatch):
     monkeypatch.setattr(adaptive, "_PLACES_MAX", 3)
     limit = a_limit()
     for number in range(10):
-        limit.began(1, waits=False)
+        limit.began(1, 1_000.0 + number, waits=False)
         assert not limit.ended(f"model:{number}", 0.1, 1, 1_000.0 + number)
     assert len(limit._places) == 3
 
@@ -135,7 +135,7 @@ def test_whatever_it_is_told_it_stays_within_its_bounds(samples, least, most):
     for latency_s, in_flight, waits, passes in samples:
         now += passes
         before = int(limit)
-        limit.began(in_flight, waits=waits)
+        limit.began(in_flight, now, waits=waits)
         changed = limit.ended("a", latency_s, in_flight, now)
         assert changed == (int(limit) != before)
         assert min(least, most) <= int(limit) <= most

@@ -94,11 +94,12 @@ class AdaptiveLimit:
     def __int__(self) -> int:
         return int(self._limit)
 
-    def began(self, in_flight: int, *, waits: bool) -> None:
+    def began(self, in_flight: int, now: float, *, waits: bool) -> None:
         """A call was let in as one of so many; `waits`: others are not."""
-        self._peak = max(self._peak, in_flight)
-        if waits:
+        if not self._is_pressed and (waits or in_flight >= int(self._limit)):
+            self._open(now)  # what was before it got full says nothing about how it is full
             self._is_pressed = True
+        self._peak = max(self._peak, in_flight)
 
     def ended(self, place: str, latency_s: float, in_flight: int, now: float) -> bool:
         """An answer of `place` took so long, one of at most so many at its begin and end. True: the limit changed."""
@@ -106,6 +107,8 @@ class AdaptiveLimit:
             self._rested_at = self._began_at = self._changed_at = now - latency_s
         found = self._place(place)
         if found is None or not self._learnt(found, latency_s, in_flight, now):
+            return False
+        if now - latency_s < self._began_at:
             return False
         self._count += 1
         if self._before_probe is not None:
@@ -154,7 +157,7 @@ class AdaptiveLimit:
     def _adjust(self, now: float) -> None:
         limit = self._limit
         ratio = self._ratio()
-        is_full = self._is_pressed or self._peak >= int(limit)
+        is_full = self._is_pressed
         if ratio > self._tolerance:
             if self._peak >= limit / 2:  # else it is not what we let in that makes it slow
                 self._limit = max(float(self._least), limit * max(_LEAST_FACTOR, self._tolerance / ratio))

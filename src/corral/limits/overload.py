@@ -324,9 +324,10 @@ class Overload:
         self._tenants[tenant] += 1
 
     def _placed(self, what: str, tenant: str) -> Place:
+        now = self._monotonic()
         if self._adaptive is not None:
-            self._adaptive.began(self.in_flight, waits=bool(self._line))
-        return Place(self, what, tenant, self._monotonic(), self.in_flight)
+            self._adaptive.began(self.in_flight, now, waits=bool(self._line))
+        return Place(self, what, tenant, now, self.in_flight)
 
     def _give_back(self, tenant: str) -> None:
         self.in_flight -= 1

@@ -131,7 +131,7 @@ _CALLER = (
         "x-corral-priority",
         "header",
         "How urgent this is: 9 first, 0 last; where `priorities` are on, never more than its caller is.",
-        {"type": "integer", "minimum": 0, "maximum": 9},
+        {"type": "string", "pattern": "^[0-9]$"},
     ),
 )
 _LIMIT = Param("limit", schema={"type": "integer", "minimum": 1, "maximum": 1000}, description="Items on a page.")

@@ -30,7 +30,7 @@ _HEADERS = (
         "x-corral-priority",
         "header",
         "How urgent this is: 9 first, 0 last; where `priorities` are on, never more than its caller is.",
-        {"type": "integer", "minimum": 0, "maximum": 9},
+        {"type": "string", "pattern": "^[0-9]$"},
     ),
 )
 _ID = {"type": ["string", "null"], "minLength": 1, "maxLength": 100, "pattern": ID_PATTERN}
