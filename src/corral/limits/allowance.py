@@ -1,7 +1,8 @@
 """One worker's part of one limit for one of those it is counted for: most decisions are made here, without asking the store.
 
 A worker takes a little in advance, no more than a hundredth of the limit and no more than it uses in a moment, and gives back
-what it did not use with the next exchange. So workers together keep to the limit, and a worker that dies takes next to nothing along.
+what it did not use with the next exchange, or when that moment is over. So workers together keep to the limit, and a worker that dies
+takes next to nothing along.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Allowance:
 
     __slots__ = (
         "_ahead_s", "_balance", "_chance", "_clock", "_exchange", "_fetched_at", "_key", "_known", "_known_at",
-        "_left", "_link", "_local", "_refused", "_reset_at", "_used", "_waiting", "rate",
+        "_left", "_link", "_local", "_news", "_refused", "_reset_at", "_used", "_waiting", "rate",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,8 @@ class Allowance:
         self._ahead_s = 0.0
         """Of the store's clock."""
         self._local = Window()
+        self._news = False
+        """Something was given back."""
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
@@ -137,6 +140,7 @@ class Allowance:
 
     def give_back(self, amount: float) -> None:
         """It was not used after all; below zero: more was used. Others hear of it with the next exchange."""
+        self._news = True
         self._balance += amount
         self._used = max(0.0, self._used - amount)
         if amount > 0:
@@ -171,9 +175,11 @@ class Allowance:
             self._known, self._local, self._left = None, Window(), self.rate.limit
 
     @property
-    def owes(self) -> bool:
-        """Whether there is something that others do not know yet."""
-        return self._balance != 0
+    def owes_from(self) -> float | None:
+        """When there is something to tell the others, on the monotonic clock; none: there is nothing."""
+        if not self._balance:
+            return None
+        return 0.0 if self._news else self._fetched_at + self.rate.lease_s
 
     # -- with others --------------------------------------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ class Allowance:
         """One exchange: what is left goes back, and what is needed now and soon is taken. Raises `StoreUnavailable`."""
         rate, now = self.rate, self._clock.monotonic
         elapsed = max(now() - self._fetched_at, 1e-6)
-        soon = min(self._used / elapsed * rate.lease_s, rate.limit * _SHARE) if need else 0.0
+        soon = min(self._used / elapsed * rate.lease_s, rate.limit * _SHARE * self._link.part) if need else 0.0
         if rate.unit == "requests":
             soon = float(int(soon))
         if need:
@@ -211,6 +217,7 @@ class Allowance:
                 self._knows(await link.read(self._key))
                 continue
             self._balance -= ask.back
+            self._news = False
             try:
                 done, known = await link.swap(self._key, known.version, changed.encoded())
             except BaseException:

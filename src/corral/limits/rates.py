@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import heapq
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -26,6 +28,7 @@ _KNOWN_MAX = 20_000
 """Identities whose limits are remembered here."""
 _TELL_S = 0.25
 """What was given back is told to others so much later, together."""
+_TOLD_MAX = 500
 
 
 class RateExceeded(CorralError):
@@ -129,7 +132,9 @@ class Rates:
             failed=(lambda: None) if counting is None else counting.store_failed,
         )
         self._known: OrderedDict[tuple[str, ...], Allowance] = OrderedDict()
-        self._owing: set[Allowance] = set()
+        self._owing: list[tuple[float, int, Allowance]] = []
+        """A heap: when to tell others what was given back, or what was taken in advance and not used."""
+        self._owed = itertools.count()
         self._teller: asyncio.Task[None] | None = None
 
     async def admit(
@@ -149,7 +154,10 @@ class Rates:
                     continue
                 cost = times if how == "request" else 1.0 if how == "look" else max(1.0, tokens)
                 allowance = self._allowance(rule, visitor)
-                standing = allowance.take_now(cost) or await allowance.take(cost)
+                standing = allowance.take_now(cost)
+                if standing is None:
+                    standing = await allowance.take(cost)
+                    self._owe(allowance)
                 stands.append(Passed(rule, standing))
                 if not standing.passes:
                     raise self._refusal(rule, cost, stands)  # noqa: TRY301 - what was charged is undone below, as for every end
@@ -178,13 +186,10 @@ class Rates:
         return named
 
     async def drain(self) -> None:
-        """Tell others what was given back."""
-        owing, self._owing = self._owing, set()
-        for allowance in owing:
-            try:
-                await allowance.release()
-            except StoreUnavailable:
-                continue  # debts stay, and are told with its next exchange
+        """Tell others what was given back, and what was taken in advance and not used."""
+        owing, self._owing = self._owing, []
+        for at in range(0, len(owing), _TOLD_MAX):
+            await asyncio.gather(*(_release(allowance) for _, _, allowance in owing[at : at + _TOLD_MAX]))
 
     async def stop(self) -> None:
         """Give back what was taken in advance. Stopping twice is stopping once."""
@@ -193,7 +198,8 @@ class Rates:
             teller.cancel()
             await asyncio.wait([teller])
         known, self._known = self._known, OrderedDict()
-        self._owing |= {allowance for allowance in known.values() if allowance.owes}
+        for allowance in known.values():
+            self._owe(allowance, wake=False)
         await self.drain()
 
     # -- inside
@@ -208,19 +214,31 @@ class Rates:
         found = self._known[place] = Allowance(f"rates:{key}", rule.rate, self._link, self._clock)
         if len(self._known) > _KNOWN_MAX:
             _, oldest = self._known.popitem(last=False)
-            if oldest.owes:
-                self._owe(oldest)
+            self._owe(oldest)
         return found
 
-    def _owe(self, allowance: Allowance) -> None:
-        self._owing.add(allowance)
-        if self._teller is None:
+    def _owe(self, allowance: Allowance, *, wake: bool = True) -> None:
+        since = allowance.owes_from
+        if since is None:
+            return
+        due = max(since, self._clock.monotonic() + _TELL_S)
+        heapq.heappush(self._owing, (due, next(self._owed), allowance))
+        if self._teller is None and wake:
             self._teller = asyncio.get_running_loop().create_task(self._tell())
 
     async def _tell(self) -> None:
+        monotonic = self._clock.monotonic
         while self._owing:
             await asyncio.sleep(_TELL_S)
-            await self.drain()
+            due = []
+            while self._owing and self._owing[0][0] <= monotonic() and len(due) < _TOLD_MAX:
+                _, _, allowance = heapq.heappop(self._owing)
+                since = allowance.owes_from
+                if since is not None and since > monotonic():  # it has taken anew meanwhile
+                    self._owe(allowance)
+                else:
+                    due.append(_release(allowance))
+            await asyncio.gather(*due)
         self._teller = None
 
     def _refusal(self, rule: RateRule, cost: float, stands: Sequence[Passed]) -> CorralError:
@@ -238,6 +256,13 @@ class Rates:
             retry_after_s=standing.retry_after_s,
             stands=stands,
         )
+
+
+async def _release(allowance: Allowance) -> None:
+    try:
+        await allowance.release()
+    except StoreUnavailable:
+        return  # debts stay, and are told with its next exchange
 
 
 def _counts_requests(rule: RateRule) -> bool:
