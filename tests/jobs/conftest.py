@@ -39,7 +39,7 @@ async def make_worker(url, stores, seen):
     made = []
 
     async def make(run, *, store=None, records=None, **settings):
-        options = {name: settings.pop(name) for name in ("observer", "name", "in_thread") if name in settings}
+        options = {name: settings.pop(name) for name in ("observer", "name", "in_thread", "slots") if name in settings}
         options.setdefault("observer", seen)
         beats = []
 

@@ -65,7 +65,7 @@ def _health(url: str, key: str | None) -> dict[str, Any]:
                 content = answer.json()
             if answer.status in {200, 503} and isinstance(content, dict):
                 said = str(content.get("status"))
-                shown = {name: content[name] for name in ("in_flight", "functions") if name in content}
+                shown = {name: content[name] for name in ("in_flight", "load", "functions") if name in content}
                 return {"health": said, "parts": content.get("parts", {}), **shown}
     except Failure as failure:
         return {"health": "unreachable", "detail": failure.message}
@@ -93,6 +93,10 @@ def _show(found: list[dict[str, Any]]) -> None:
         for name, part in server.get("parts", {}).items():
             if part.get("status") != "ok":
                 show(dim(f"{server['url']} {name}: ") + f"{part.get('status')} {part.get('detail', '')}".rstrip())
+        if "load" in server:
+            load = server["load"]
+            served = f"{load['in_flight']} of {load['limit']} places taken, {load['waiting']} calls wait"
+            show(dim(f"{server['url']} load: ") + served)
         if server.get("functions"):
             show(dim(f"{server['url']} functions: ") + ", ".join(server["functions"]))
         if server["health"] == "unreachable":

@@ -80,6 +80,7 @@ class Claimer:
         while not self._draining:
             free = self._free()
             if free <= 0:
+                self._may_find = True  # nobody looks meanwhile: not even for what becomes due
                 await self._bell.wait()
                 continue
             if free < self._enough and await self._gather(free):
