@@ -8,7 +8,7 @@ export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check fmt bench bench-jobs bench-models bench-agents bench-workflows chaos docs dev ci test-frameworks test-reference test-all clean
+.PHONY: help demo test coverage check fmt bench bench-jobs bench-models bench-agents bench-workflows bench-rates chaos docs dev ci test-frameworks test-reference test-all clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,12 @@ bench-jobs: .venv/.synced ## Compare jobs with DBOS, pgqueuer, arq, Celery and L
 	@test -d .venv-peers || $(UV) venv --quiet .venv-peers
 	@$(UV) pip install --quiet --python .venv-peers/bin/python -r bench/peers/requirements.txt
 	@$(RUN)/python bench/jobs.py
+
+bench-rates: .venv/.synced ## Compare limits on callers with the library `limits`
+	@test -d .venv-limits || $(UV) venv --quiet .venv-limits
+	@$(UV) pip install --quiet --python .venv-limits/bin/python -r bench/peers/limits.txt
+	@$(RUN)/python bench/rates.py --cost
+	@$(RUN)/python bench/rates.py --versus
 
 bench-models: .venv/.synced ## Compare the gateway with LiteLLM, SMG and Portkey
 	@test -d .venv-gateways || $(UV) venv --quiet .venv-gateways

@@ -7,7 +7,7 @@ import hashlib
 import heapq
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -230,7 +230,7 @@ class Rates:
         monotonic = self._clock.monotonic
         while self._owing:
             await asyncio.sleep(_TELL_S)
-            due = []
+            due: list[Awaitable[None]] = []
             while self._owing and self._owing[0][0] <= monotonic() and len(due) < _TOLD_MAX:
                 _, _, allowance = heapq.heappop(self._owing)
                 since = allowance.owes_from

@@ -30,7 +30,7 @@ class Limiting:
         self._workers = settings.server.workers
         self._lent: Lent | None = None
         limits = settings.limits
-        rules = rules_of({name: _said(one) for name, one in limits.rates.items()})
+        rules = rules_of({name: said(one) for name, one in limits.rates.items()})
         most = _most(limits.concurrency)
         counting = RateCounting(metrics) if rules or most else None
         self.rates = Rates(rules, store=store, workers=self._workers, counting=counting) if rules else None
@@ -78,7 +78,7 @@ class Limiting:
             await self.rates.stop()
 
 
-def _said(settings: RateSettings) -> dict[str, object]:
+def said(settings: RateSettings) -> dict[str, object]:
     """As `rules_of` reads it."""
     said = {name: getattr(settings, name) for name in settings.__struct_fields__}
     return {name: value for name, value in said.items() if value is not None and value not in ([], {})}
