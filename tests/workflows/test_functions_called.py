@@ -276,6 +276,28 @@ async def test_retries_of_a_functions_own(build):
     assert len(calls) == 3
 
 
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+async def test_what_a_function_does_to_its_event_stays_with_it(build, kind):
+    app, seen = App(), []
+
+    @app.function(retries=1)
+    async def spoils(event):
+        seen.append(sorted(event))
+        event["spoiled"] = True
+        if len(seen) == 1:
+            raise Odd("once more")
+        return "done"
+
+    service = await build(app)
+    definition = {
+        "StartAt": "Do",
+        "States": {"Do": task("corral:function:spoils", ResultPath="$.said")["States"]["Do"]},
+    }
+    info = await done(service, definition, {"text": "x" * 20_000}, kind=kind)
+    assert seen == [["text"], ["text"]]
+    assert sorted(info.output) == ["said", "text"]
+
+
 async def test_only_so_many_calls_at_once(build):
     app = App()
     now = most = 0

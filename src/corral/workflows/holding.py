@@ -32,6 +32,14 @@ class Held(msgspec.Struct, kw_only=True):
     frames: Frames
     size: int
     """About how many bytes it takes."""
+    weights: dict[str, int] = {}
+    """How many of these each frame takes, by its id."""
+
+    def weigh(self, frame: str, weight: int) -> None:
+        """A frame takes so much now; 0: it is gone."""
+        self.size += weight - self.weights.pop(frame, 0)
+        if weight:
+            self.weights[frame] = weight
 
 
 class HeldExecutions:

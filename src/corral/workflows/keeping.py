@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from msgspec import UNSET
 
 from corral.jobs.store import BlobStore
 from corral.workflows.execution import AnswerForm, ExecutionInfo, StartRequest, Work
+from corral.workflows.known import KnownValues
 from corral.workflows.machine.order import StartMapRun, StartTask
 from corral.workflows.machine.run import Behalf, Ended, Facts, Frame, HistoryEvent, Kind
 from corral.workflows.store import EventsRow, ExecutionRow, FrameRow, TaskRow
@@ -20,16 +20,17 @@ from corral.workflows.store import EventsRow, ExecutionRow, FrameRow, TaskRow
 INLINE_MAX = 16_384
 """Bytes of JSON that a row keeps by itself; what is in larger ones is looked through for values to be kept apart."""
 VALUE_MAX = 2_048
-"""Bytes of JSON of a single value that stays in such a row."""
-_APART_BYTES = 10_000_000
-_KNOWN_BYTES_MAX = 32_000_000
-"""Of large values that this process remembers, because the next state is about to ask for them."""
+"""Bytes of JSON of a single value that stays in such a row, or in one that is written again and again."""
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder().decode
 
 Refs = dict[str, str]
 """Which member of something is kept apart, and under which name."""
+
+
+_FORGOTTEN_BYTES = 1_000_000
+"""What a value that is known no more is taken to have."""
 
 
 class KeptFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,11 +90,7 @@ _answer = msgspec.json.Decoder(AnswerBody)
 _escalation = msgspec.json.Decoder(EscalationBody)
 _apart_order = msgspec.json.Decoder(tuple[StartTask | StartMapRun, Refs])
 _apart = msgspec.json.Decoder(tuple[Any, Refs])
-
-
-def weight_of(body: bytes) -> int:
-    """About how many bytes a frame or a value takes in memory; what is partly kept apart may take any number."""
-    return _APART_BYTES if body[:1] == b"[" and not body.endswith(b",{}]") else len(body)
+_refs = msgspec.json.Decoder(tuple[msgspec.Raw, Refs])
 
 
 def folder_of(execution_id: str) -> str:
@@ -165,15 +162,22 @@ class Pocket:
 
     def _put(self, body: bytes, value: Any) -> str:
         name = self._folder + hashlib.sha256(body).hexdigest()[:40]
-        if not self._keeping.knows(self._tenant, name):
+        known = self._keeping.known
+        if (self._tenant, name) not in known:
             self._new[name] = body
-            self._keeping.remember(self._tenant, name, value, len(body))
+            known.add(self._tenant, name, value, len(body))
         return name
 
     def _lift(self, members: dict[str, Any], refs: Refs, where: str) -> dict[str, Any]:
         """The same members without the large ones."""
         light: dict[str, Any] = {}
+        names = self._keeping.known.names(self._tenant, self._folder)
         for key, value in members.items():
+            name = names.get(id(value))
+            if name is not None:
+                refs[where + key] = name
+                light[key] = None
+                continue
             body = encode(value)
             if len(body) > VALUE_MAX:
                 refs[where + key] = self._put(body, value)
@@ -188,26 +192,41 @@ class Pocket:
         return encode((None, {"": self._put(body, value)})) if len(body) > INLINE_MAX else encode((value, {}))
 
     def frame(self, frame: Frame) -> FrameRow:
-        """A frame."""
-        body = encode(frame)
-        if len(body) > INLINE_MAX:
-            refs: Refs = {}
-            whole = self._lift({"input": frame.input, "result": frame.result}, refs, "")
-            light = Frame(
-                id=frame.id,
-                parent=frame.parent,
-                index=frame.index,
-                path=frame.path,
-                state=frame.state,
-                input=whole["input"],
-                variables=self._lift(frame.variables, refs, "variables/"),
-                place=self._lift(frame.place, refs, "place/"),
-                wake_at=frame.wake_at,
-                done=frame.done,
-                result=whole["result"],
-            )
-            body = encode((light, refs))
+        """A frame. That of a Map is written with each of its items: all that is large in it lies apart from the beginning."""
+        if self._has_known(frame):
+            body = self._light(frame)
+        else:
+            body = encode(frame)
+            if len(body) > (VALUE_MAX if "items" in frame.place else INLINE_MAX):
+                body = self._light(frame)
         return FrameRow(id=frame.id, parent=frame.parent, done=frame.done, body=body)
+
+    def _has_known(self, frame: Frame) -> bool:
+        """Whether something in it lies apart already: then the rest need not be encoded as a whole to find out how large it is."""
+        names = self._keeping.known.names(self._tenant, self._folder)
+        return bool(names) and (
+            id(frame.input) in names
+            or id(frame.place.get("items")) in names
+            or any(id(value) in names for value in frame.variables.values())
+        )
+
+    def _light(self, frame: Frame) -> bytes:
+        refs: Refs = {}
+        whole = self._lift({"input": frame.input, "result": frame.result}, refs, "")
+        light = Frame(
+            id=frame.id,
+            parent=frame.parent,
+            index=frame.index,
+            path=frame.path,
+            state=frame.state,
+            input=whole["input"],
+            variables=self._lift(frame.variables, refs, "variables/"),
+            place=self._lift(frame.place, refs, "place/"),
+            wake_at=frame.wake_at,
+            done=frame.done,
+            result=whole["result"],
+        )
+        return encode((light, refs))
 
     def events(self, events: Sequence[HistoryEvent]) -> EventsRow | None:
         """Events that are written together."""
@@ -241,7 +260,7 @@ class Pocket:
             try:
                 await self._keeping.write(self._tenant, new)
             except BaseException:
-                self._keeping.forget(self._tenant, new)
+                self._keeping.known.forget(self._tenant, new)
                 raise
 
 
@@ -251,32 +270,7 @@ class Keeping:
     def __init__(self, blobs: BlobStore) -> None:
         """`blobs` is where large values lie."""
         self._blobs = blobs
-        self._known: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
-        self._size = 0
-
-    # -- what is remembered -----------------------------------------------------------------------------------------
-
-    def knows(self, tenant: str, name: str) -> bool:
-        """Whether this was written or read here not long ago."""
-        return (tenant, name) in self._known
-
-    def remember(self, tenant: str, name: str, value: Any, size: int) -> None:
-        """Keep a value at hand."""
-        key = (tenant, name)
-        if key in self._known:
-            self._known.move_to_end(key)
-            return
-        self._known[key] = (value, size)
-        self._size += size
-        while self._size > _KNOWN_BYTES_MAX and len(self._known) > 1:
-            _, (_, gone) = self._known.popitem(last=False)
-            self._size -= gone
-
-    def forget(self, tenant: str, names: Iterable[str]) -> None:
-        """These were not written."""
-        for name in names:
-            _, size = self._known.pop((tenant, name), (None, 0))
-            self._size -= size
+        self.known = KnownValues()
 
     async def write(self, tenant: str, new: dict[str, bytes]) -> None:
         """Put values where they lie."""
@@ -287,20 +281,27 @@ class Keeping:
         await self._blobs.delete(tenant, folder_of(execution_id))
 
     async def _value(self, tenant: str, name: str) -> Any:
-        known = self._known.get((tenant, name))
+        known = self.known.get(tenant, name)
         if known is not None:
             return known[0]
         body = await self._blobs.get(tenant, name)
         if body is None:
             raise LookupError(f"The store has lost {name!r} of the tenant {tenant!r}.")
         value = decode(body)
-        self.remember(tenant, name, value, len(body))
+        self.known.add(tenant, name, value, len(body))
         return value
 
     async def _values(self, tenant: str, refs: Refs) -> dict[str, Any]:
         names = dict.fromkeys(refs.values())
         values = dict(zip(names, await asyncio.gather(*(self._value(tenant, name) for name in names)), strict=True))
         return {key: values[name] for key, name in refs.items()}
+
+    def weight(self, tenant: str, body: bytes) -> int:
+        """About how many bytes a frame or a value that was just written or read takes in memory."""
+        if body[:1] != b"[" or body.endswith(b",{}]"):
+            return len(body)
+        found = (self.known.get(tenant, name) for name in set(_refs.decode(body)[1].values()))
+        return len(body) + sum(_FORGOTTEN_BYTES if one is None else one[1] for one in found)
 
     # -- what is read -----------------------------------------------------------------------------------------------
 

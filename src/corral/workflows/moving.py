@@ -20,7 +20,7 @@ from corral.errors import StoreUnavailable
 from corral.workflows.doing import Tell
 from corral.workflows.handing import Handing
 from corral.workflows.holding import Held, HeldExecutions, Key
-from corral.workflows.keeping import Keeping, Pocket, facts_of, kept_facts, outcome_of, weight_of
+from corral.workflows.keeping import Keeping, Pocket, facts_of, kept_facts, outcome_of
 from corral.workflows.language.definition import Machine
 from corral.workflows.machine.happening import (
     MapRunEnded,
@@ -154,7 +154,7 @@ class Mover:
         found = await self._store.begin(row, thought.move)
         if found.id == row.id:
             held.row = row
-            held.size = weight_of(row.input or b"")
+            held.size = self._keeping.weight(row.tenant, row.input or b"")
             self._settled((row.tenant, row.id), held, run, thought, is_new=True)
             if run.unfinished:
                 self._put((row.tenant, row.id), _Waiting(Woken(), self._clock.now()))
@@ -293,13 +293,12 @@ class Mover:
         row, frames = loaded.row, loaded.frames
         kept = kept_facts(row)
         given = await self._keeping.value(row.tenant, row.input)
-        return Held(
-            row=row,
-            kept=kept,
-            facts=facts_of(row, kept, given),
-            frames=Frames([await self._keeping.frame(row.tenant, frame) for frame in frames], complete=complete),
-            size=sum(weight_of(frame.body) for frame in frames) + weight_of(row.input or b""),
-        )
+        read = Frames([await self._keeping.frame(row.tenant, frame) for frame in frames], complete=complete)
+        size = self._keeping.weight(row.tenant, row.input or b"")
+        held = Held(row=row, kept=kept, facts=facts_of(row, kept, given), frames=read, size=size)
+        for frame in frames:
+            held.weigh(frame.id, self._keeping.weight(row.tenant, frame.body))
+        return held
 
     def _run(self, held: Held) -> Run:
         run = Run(
@@ -417,8 +416,15 @@ class Mover:
             updated_at=move.at,
         )
         held.frames = run.frames
+        for gone in (
+            *held.frames.removed,
+            *held.frames.forget_done({frame.parent for frame in move.frames if frame.done}),
+        ):
+            held.weigh(gone, 0)
         held.frames.changed, held.frames.removed = {}, {}
-        held.size += sum(weight_of(frame.body) for frame in move.frames)
+        for frame in move.frames:
+            if frame.id in held.frames:
+                held.weigh(frame.id, self._keeping.weight(key[0], frame.body))
         if move.status == "RUNNING":
             self._memory.keep(key, held)
         self._handing.hand(thought.tasks.works(held.facts))

@@ -100,6 +100,10 @@ class Frame(msgspec.Struct, kw_only=True):
     result: Any = None
 
 
+DONE_MAX = 200
+"""Children of one frame that are kept at hand, done ones among them."""
+
+
 class NotLoaded(Exception):
     """The machine needs the finished children of this frame: load them, and tell it the same again."""
 
@@ -162,6 +166,20 @@ class Frames:
     def loaded_children(self, parent: str) -> list[Frame]:
         """The children of a frame that are loaded: at least those that are not done."""
         return [self._frames[child] for child in self._below.get(parent, ())]
+
+    def forget_done(self, parents: Iterable[str | None]) -> list[str]:
+        """Keep no done children of these frames at hand where they have become many: they are loaded when they are needed."""
+        gone: list[str] = []
+        for parent in parents:
+            below = self._below.get(parent or "")
+            if parent is None or below is None or len(below) <= DONE_MAX:
+                continue
+            done = [child for child in below if self._frames[child].done]
+            self._complete.discard(parent)
+            for child in done:
+                del below[child], self._frames[child]
+            gone += done
+        return gone
 
     def remove(self, frame_id: str) -> None:
         """A frame is over and nobody needs it; a store removes all below it with it, loaded or not."""

@@ -102,7 +102,7 @@ class TaskRuns:
         job.attach_to(context)
         try:
             async with self._alive(work.tenant, facts.id, order):
-                message = await self._done(Task(work.tenant, order, facts, context, job.say))
+                message = await self._done(Task(work.tenant, _own(order), facts, context, job.say))
         except asyncio.CancelledError:
             await self._cancelled(job, token)
             raise
@@ -173,7 +173,7 @@ class TaskRuns:
         tries = 0
         while True:
             context = self._context(facts, order, request_id=new_id())
-            message = await self._done(Task(facts.tenant, order, facts, context, _nobody_listens))
+            message = await self._done(Task(facts.tenant, _own(order), facts, context, _nobody_listens))
             if not isinstance(message, TaskFailed) or tries >= retries:
                 return message
             await asyncio.sleep(min(_PAUSE_MAX_S, _PAUSE_S * 2.0**tries))
@@ -201,6 +201,13 @@ class TaskRuns:
     def _retries(self, order: StartTask) -> int:
         function = function_of(self._functions, order)
         return 0 if function is None else function.retries
+
+
+def _own(order: StartTask) -> StartTask:
+    """With a payload that whoever does the task may change: the execution still knows what it was."""
+    if not isinstance(order.payload, dict | list):
+        return order
+    return msgspec.structs.replace(order, payload=msgspec.json.decode(msgspec.json.encode(order.payload)))
 
 
 async def _nobody_listens(_piece: bytes) -> None:
