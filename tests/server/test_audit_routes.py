@@ -54,6 +54,7 @@ async def filled(service):
 async def test_the_latest_come_first(filled, client_of):
     answer = (await client_of("acme").get("/v1/audit", params={"limit": 2})).json()
     assert [one["number"] for one in answer["items"]] == [5, 4]
+    assert len(answer["items"][0].pop("hash")) == 64
     assert answer["items"][0] == {
         "number": 5,
         "id": "e-4",

@@ -183,7 +183,8 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
     elif found["ok"]:
         swept = f" Entries up to {found['swept']} were swept because they were old." if found["swept"] else ""
         unsealed = f" {found['unsealed']} are not in the chain yet." if found["unsealed"] else ""
-        signed = f"{found['checkpoints']} checkpoints agree" if found["checkpoints"] else "nothing was signed yet"
+        count = found["checkpoints"]
+        signed = f"{count} checkpoint{' agrees' if count == 1 else 's agree'}" if count else "nothing was signed yet"
         show(
             f"{found['entries']} entries up to number {found['last']} are what was written; {signed}.{swept}{unsealed}"
         )
@@ -204,11 +205,9 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _ring(settings: Settings, keys: Sequence[str]) -> AuditKeys:
-    from corral.security.book import key_file  # noqa: PLC0415 - as above
-    from corral.security.signing import AuditKeys  # noqa: PLC0415 - as above
+    from corral.security.book import audit_keys  # noqa: PLC0415 - as above
 
-    chain = settings.security.audit_chain
-    ring = AuditKeys(key=chain.key, file=key_file(settings), trusted=[*chain.trusted, *keys])
+    ring = audit_keys(settings, keys)
     ring.read()
     return ring
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from corral.observability.metrics import Metrics
@@ -33,8 +34,8 @@ class AuditBook:
         """Begin to write, and to look at what was written."""
         if self.anchor is not None:
             await self.anchor.start()
-        await self.keeper.start()
         if self.writer is not None:
+            await self.keeper.start()
             await self.writer.start()
 
     async def drain(self) -> None:
@@ -51,10 +52,10 @@ class AuditBook:
             await self.anchor.stop()
 
 
-def audit_keys(settings: Settings) -> AuditKeys:
-    """The keys of a service's audit."""
+def audit_keys(settings: Settings, more: Iterable[str] = ()) -> AuditKeys:
+    """The keys of a service's audit, and `more` that are believed."""
     chain = settings.security.audit_chain
-    return AuditKeys(key=chain.key, file=key_file(settings), trusted=chain.trusted)
+    return AuditKeys(key=chain.key, file=key_file(settings), trusted=[*chain.trusted, *more])
 
 
 def key_file(settings: Settings) -> Path:

@@ -220,11 +220,13 @@ class Keeper:
         )
 
     async def _look_around(self) -> None:
+        pause_s = self._settings.checkpoint_s  # those that were here before may have left something unsigned
         while True:
             try:
                 await self._seal()
-                await asyncio.sleep(self._settings.verify_every_s * (0.5 + self._chance() / 2))
+                await asyncio.sleep(pause_s * (0.5 + self._chance() / 2))
                 await self.look_at_the_newest()
+                pause_s = self._settings.verify_every_s
             except CorralError as error:
                 _log.warning("The audit could not be checked, will be tried again: %s", error)
                 await asyncio.sleep(_PAUSE_S)

@@ -65,7 +65,7 @@ class Marks:
         self._hashes: dict[int, set[bytes]] = {}
         self._stubs: dict[int, bytes] = {}
         self.untrusted: set[str] = set()
-        self.good = 0
+        self._good: set[tuple[int, str]] = set()
         self.highest = 0
         self.newest: Checkpoint | None = None
         """The one with the highest number."""
@@ -78,12 +78,17 @@ class Marks:
         if right is None:
             self.untrusted.add(str(checkpoint.key_id))
         else:
-            self.good += 1
+            self._good.add((checkpoint.number, checkpoint.kind))
         self._hashes.setdefault(checkpoint.number, set()).add(checkpoint.hash)
         if checkpoint.kind == "swept":
             self._stubs[checkpoint.number] = checkpoint.hash
         if checkpoint.number >= self.highest:
             self.highest, self.newest = checkpoint.number, checkpoint
+
+    @property
+    def good(self) -> int:
+        """How many are right, by a key that is believed."""
+        return len(self._good)
 
     def compare(self, number: int, own: bytes) -> None:
         """Raises `Broken` when somebody signed something else of this entry."""

@@ -39,6 +39,7 @@ _ENTRY: dict[str, Any] = {
         **dict.fromkeys(_WORDS, _TEXT),
         "reason": _TEXT,
         "details": {"type": "object"},
+        "hash": {**_TEXT, "description": "Its place in the chain, in hexadecimal digits; see `/v1/audit/verify`."},
     },
     "required": ["number", "id", "at", "action", "subject", "decision"],
 }
@@ -90,6 +91,7 @@ def shown(record: AuditRecord) -> dict[str, Any]:
     return {
         "number": record.number,
         **{name: getattr(entry, name) for name in entry.__struct_fields__ if name != "tenant"},
+        "hash": record.hash.hex(),
     }
 
 
