@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from team_scene import Member, all_of, looked_up, scripted, written
 
-from corral import LLM, Agent, Team, tool
+from corral import LLM, Agent, Limits, Team, tool
 from corral.agents.board import scratchpad, working_memory
 from corral.agents.connected import House, using
 from corral.agents.counting import AgentCounting
@@ -546,3 +546,26 @@ def test_a_team_always_ends_once_and_text_is_the_answer(pattern: Any, answers: l
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(run())
+
+
+# -- what all of them may take -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [(Limits(usd=0.7), "cost_exceeded"), (Limits(tokens=20), "tokens_exceeded"), (Limits(steps=1), "steps_exceeded")],
+)
+async def test_limits_are_of_all_members_together(limits: Limits, code: str) -> None:
+    never = Member("never")
+    team = Team("desk", members=[Member("first"), Member("second"), never], limits=limits)
+    events = await all_of(team.stream("?"))
+    assert never.asked == []
+    end = events[-1]
+    assert isinstance(end, Failed)
+    assert (end.agent, end.code) == ("desk", code)
+    assert end.message.startswith("desk ")
+
+
+async def test_a_team_within_its_limits_is_not_stopped() -> None:
+    team = Team("desk", members=[Member("first"), Member("second")], limits=Limits(usd=1.0, tokens=24, steps=2))
+    assert isinstance((await all_of(team.stream("?")))[-1], Finished)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from corral.agents.event import UsageSeen
 from corral.agents.failing import (
     CostExceeded,
     HandOffsExceeded,
@@ -109,6 +110,37 @@ class Bounds:
             raise ToolCallsExceeded(
                 f"The agent wants its {wanted}. call of a tool, and may make {self.tool_calls} in one run."
             )
+
+
+class Together:
+    """What several agents took of their common limits: of a team, whoever of its members asked."""
+
+    __slots__ = ("_limits", "_name", "_steps", "_tokens", "_usd")
+
+    def __init__(self, name: str, limits: Limits) -> None:
+        """Nothing yet."""
+        self._name = name
+        self._limits = limits
+        self._usd = 0.0
+        self._tokens = 0
+        self._steps = 0
+
+    def add(self, seen: UsageSeen) -> None:
+        """One of them asked a model. Raises if they may not go on. A price that is not known costs nothing here."""
+        limits = self._limits
+        self._steps += 1
+        self._tokens += seen.usage.total
+        self._usd += seen.cost_usd or 0.0
+        if limits.usd is not None and self._usd > limits.usd:
+            raise CostExceeded(
+                f"{self._name} spent ${self._usd:.4f} with all its members, and may spend ${limits.usd:g}."
+            )
+        if limits.tokens is not None and self._tokens > limits.tokens:
+            raise TokensExceeded(
+                f"{self._name} used {self._tokens} tokens with all its members, and may use {limits.tokens}."
+            )
+        if limits.steps is not None and self._steps > limits.steps:
+            raise StepsExceeded(f"{self._name} asked models {self._steps} times, and may ask {limits.steps} times.")
 
 
 def going_round(turns: Sequence[tuple[Hashable, ...]], repeats: int) -> str:

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 from corral.agents.conversation import counted, in_session
-from corral.agents.event import AgentEvent, Asked, Works
+from corral.agents.event import AgentEvent, Asked, UsageSeen, Works
 from corral.agents.handing import hand_off_tool
+from corral.agents.limits import Limits, Together
 from corral.agents.patterns import HandedOn, Parallel, Pattern, Sequential, Supervised, Turn
 from corral.agents.roles.mind import By, Mind
 from corral.agents.roles.presenter import Presenter
@@ -51,8 +52,11 @@ class Team(Working):
         agents_max: int = _AGENTS_MAX,
         hand_offs_max: int = 4,
         at_once: int = _AT_ONCE,
+        limits: Limits | None = None,
     ) -> None:
         """`agents_max`: how many one request may wake, teams inside of it included; `at_once`: of these at the same time.
+
+        `limits`: what all members together may take of money (`usd`), tokens and questions to models (`steps`); each of them has its own beside.
 
         `by` leads a `supervisor` team: a model's name, an `LLM`, an agent, or code. Raises `ConfigError` for what cannot work.
         """
@@ -63,6 +67,7 @@ class Team(Working):
         self.description = description or f"A team of {', '.join(self.members)}."
         self._agents_max = agents_max
         self._at_once = at_once
+        self._limits = limits or Limits()
         _check(name, pattern, by, len(self.members), agents_max)
         presenter = present if isinstance(present, Presenter) else None if present is None else Presenter(present)
         self._work = self._pattern(pattern, by, presenter, hand_offs_max)
@@ -98,9 +103,12 @@ class Team(Working):
             try:
                 async with in_session(self.name, prompt, session) as conversation:
                     shift = self._shift(tally, conversation.messages, variables)
+                    together = Together(self.name, self._limits)
                     try:
                         async with closing(self._work(shift)) as events:
                             async for event in events:
+                                if type(event) is UsageSeen:
+                                    together.add(event)
                                 if is_end(event):
                                     ends.append(event)
                                     await conversation.ended(event)
