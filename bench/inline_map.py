@@ -23,6 +23,7 @@ from corral.workflows.doing import Nobody
 from corral.workflows.engine import Engine
 from corral.workflows.execution import StartRequest, Work
 from corral.workflows.machine.happening import TaskSucceeded
+from corral.workflows.machine.order import StartTask
 from corral.workflows.store import Move
 
 _SIZES = (250, 1_000, 4_000)
@@ -48,7 +49,7 @@ class Weighed:
     def __init__(self, store: Any) -> None:
         """Nothing yet."""
         self._store = store
-        self.frames = self.events = self.apart = self.loads = 0
+        self.frames = self.history = self.apart = self.loads = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -71,7 +72,7 @@ class Weighed:
 
     def _weigh(self, move: Move) -> None:
         self.frames += sum(len(frame.body) for frame in move.frames)
-        self.events += 0 if move.events is None else len(move.events.body)
+        self.history += 0 if move.events is None else len(move.events.body)
 
 
 class Tasks(Nobody):
@@ -109,6 +110,7 @@ async def run(folder: str, items: int, item_bytes: int) -> None:
         raise SystemExit(f"{items} items of {item_bytes} bytes are too many: {info.cause}")
     for _ in range(items):
         work = await tasks.given.get()
+        assert isinstance(work.order, StartTask)
         await engine.answer("t", work.token, TaskSucceeded(work.token, work.order.payload))
     ended = await engine.describe("t", info.id)
     cpu = time.process_time() - cpu
@@ -117,7 +119,7 @@ async def run(folder: str, items: int, item_bytes: int) -> None:
     size = len(msgspec.json.encode(given))
     print(
         f"{items:>6} items of {size // items:>4} B  {ended.status}  frames {executions.frames / items:>8,.0f} B/item"
-        f"  events {executions.events / items:>6,.0f} B/item  apart {blobs.apart / items:>8,.0f} B/item"
+        f"  events {executions.history / items:>6,.0f} B/item  apart {blobs.apart / items:>8,.0f} B/item"
         f"  read again {executions.loads}  CPU {cpu / items * 1000:.2f} ms/item"
     )
 

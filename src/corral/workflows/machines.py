@@ -9,7 +9,8 @@ from corral.workflows.doing import Definitions
 from corral.workflows.language.definition import Machine
 
 _MACHINES_MAX = 512
-_SLOW = "JSONata"
+_SLOW = ("JSONata", "\\u")
+"""Signs of expressions that may take long: the name of their language, or what it may be written with."""
 
 
 def part_of(digest: str, path: tuple[str, ...]) -> str:
@@ -50,7 +51,7 @@ class Machines:
             whole, _, part = digest.partition("#")
             text = await self._definitions(tenant, whole)
             machine = self._machines[key] = _part(self._read(text), part)
-            if _SLOW in text:
+            if any(sign in text for sign in _SLOW):
                 self._slow.add(key)
             if len(self._machines) > _MACHINES_MAX:
                 gone, _ = self._machines.popitem(last=False)

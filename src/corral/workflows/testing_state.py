@@ -5,7 +5,9 @@ The state is run by the same machine as everywhere; what it would have done outs
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Literal
 
@@ -66,6 +68,8 @@ _BY_EXPRESSIONS: dict[type, frozenset[str]] = {
         }
     ),
 }
+_SELECTING_S = 10.0
+"""How long the items of a Map may be selected."""
 _NUMBERS = ("maxConcurrency", "toleratedFailureCount", "toleratedFailurePercentage")
 
 
@@ -93,7 +97,7 @@ async def try_state(
 
     Raises `DefinitionInvalid`, `StateUntriable`, `TryInputInvalid` or `ValidationFailed`.
     """
-    state, language, in_map = _state_of(request)
+    state, language, in_map = await asyncio.to_thread(_state_of, request)
     check_mock(request, state)
     if request.mock is not None and request.mock.result is not None and isinstance(state, Task):
         await check_shape(state.resource, request.mock)
@@ -183,15 +187,22 @@ class _Trial:
         """Run it."""
         turn, root, state = self._turn, self._root, self._state
         if self._request.mock is not None:
-            moves.attempt(turn, root, self._mocked)
+            await self._think(self._mocked)
             return
-        moves.attempt(turn, root, moves.step)
+        await self._think(moves.step)
         if root.place.get("until") is not None and not isinstance(state, Task):
             turn.now = root.place["until"]
             moves.attempt(turn, root, moves.due)
         orders = [order for order in self.run.orders if isinstance(order, StartTask)]
         if orders:
             await self._call(orders[0], call_task)
+
+    async def _think(self, act: moves.Act) -> None:
+        """Have the state do something: where its expressions may take long, in a thread."""
+        if self._language == "JSONata":
+            await asyncio.to_thread(moves.attempt, self._turn, self._root, act)
+        else:
+            moves.attempt(self._turn, self._root, act)
 
     async def _call(self, order: StartTask, call_task: CallTask | None) -> None:
         if call_task is None:
@@ -202,7 +213,7 @@ class _Trial:
         hear: Any = working.failed if isinstance(message, TaskFailed) else working.succeeded
         if not isinstance(message, TaskFailed | TaskSucceeded):
             raise StateUntriable(f"The resource '{order.resource.text}' did not answer.")
-        moves.attempt(self._turn, self._root, lambda turn, frame: hear(turn, frame, self._state, message))
+        await self._think(lambda turn, frame: hear(turn, frame, self._state, message))
 
     # -- mocks ------------------------------------------------------------------------------------------------------
 
@@ -238,7 +249,7 @@ class _Trial:
         turn.note("toleratedFailureCount", plan.tolerated_count)
         turn.note("toleratedFailurePercentage", plan.tolerated_percentage)
         if state.item_selector is not UNSET and isinstance(items, list):
-            turn.note("afterItemSelector", [self._selected(turn, frame, state, data, *one) for one in enumerate(items)])
+            turn.note("afterItemSelector", self._all_selected(turn, frame, state, data, items))
         failures = self._request.state_configuration.map_iteration_failure_count
         if items is not None and failures > len(items):
             raise ValidationFailed("mapIterationFailureCount cannot exceed the number of items.")
@@ -250,6 +261,19 @@ class _Trial:
         if state.item_reader is not None and text is not None:
             return json_of(text, ValidationFailed, "Invalid mapItemReaderData")
         return distributed.items_of(state, scope, self._language)
+
+    def _all_selected(self, turn: Turn, frame: Frame, state: Map, data: Any, items: list[Any]) -> list[Any]:
+        """What all items begin with. Raises `StateUntriable` where that takes too long."""
+        until = time.monotonic() + _SELECTING_S
+        found = []
+        for index, item in enumerate(items):
+            found.append(self._selected(turn, frame, state, data, index, item))
+            if time.monotonic() > until:
+                raise StateUntriable(
+                    f"The ItemSelector took more than {_SELECTING_S:g} seconds for {index + 1} of {len(items)} items: "
+                    "try it with fewer of them."
+                )
+        return found
 
     def _selected(self, turn: Turn, frame: Frame, state: Map, data: Any, index: int, item: Any) -> Any:
         scope = turn.scope(frame, data)

@@ -80,6 +80,10 @@ async def children(items: AsyncIterator[Item], plan: MapPlan) -> AsyncIterator[t
 
 
 async def _selected(items: AsyncIterator[Item], plan: MapPlan) -> AsyncIterator[tuple[Item, Any, int]]:
+    if plan.selector is not None and plan.language == "JSONata":
+        async for one in _thought(items, plan.selector, plan):
+            yield one
+        return
     seen = 0
     async for item in items:
         seen += 1
@@ -87,6 +91,26 @@ async def _selected(items: AsyncIterator[Item], plan: MapPlan) -> AsyncIterator[
             await asyncio.sleep(0)
         value = item.value if plan.selector is None else selected(plan.selector, item, plan)
         yield item, value, size_of(value)
+
+
+async def _thought(
+    items: AsyncIterator[Item], selector: Selector, plan: MapPlan
+) -> AsyncIterator[tuple[Item, Any, int]]:
+    """The same by expressions that may take long: in a thread, some at a time."""
+
+    def think(some: list[Item]) -> list[tuple[Item, Any, int]]:
+        values = [selected(selector, item, plan) for item in some]
+        return [(item, value, size_of(value)) for item, value in zip(some, values, strict=True)]
+
+    some: list[Item] = []
+    async for item in items:
+        some.append(item)
+        if len(some) == _TURN:
+            for one in await asyncio.to_thread(think, some):
+                yield one
+            some = []
+    for one in await asyncio.to_thread(think, some) if some else ():
+        yield one
 
 
 def selected(selector: Selector, item: Item, plan: MapPlan) -> Any:
