@@ -9,6 +9,7 @@ async def handler(payload, context): ...
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import threading
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import Context, find_context
 from corral.errors import ConfigError
-from corral.limits.lent import here
+from corral.limits.lent import Lent, here
+from corral.limits.meter import Meter, metered
 from corral.limits.rates import Admission, Rates
 from corral.limits.rules import RateRule, Visitor, rules_of, visitor_of
 
@@ -30,6 +32,7 @@ Who = Callable[..., Visitor]
 
 _REDIS = ("redis://", "rediss://", "unix://")
 _SYNC_S = 30.0
+_END: Any = object()
 
 
 class RateLimiter:
@@ -58,6 +61,7 @@ class RateLimiter:
         self._who = who
         self._clock = clock
         self._home: asyncio.AbstractEventLoop | None = None
+        self._lent: Lent | None = None
         self._rates: Rates | None = None
         self._close: Callable[[], Any] | None = None
         self._opening = asyncio.Lock()
@@ -78,40 +82,72 @@ class RateLimiter:
     def limit(self, handler: F) -> F:
         """Have a handler called only as often as its caller may: who that is says the request it runs in.
 
-        For `async def` and `def`, with `yield` and without: also for what `@app.entrypoint` registers.
+        For `async def` and `def`, with `yield` and without: also for what `@app.entrypoint` registers. Tokens of the models that
+        are asked in it count when it is over.
         """
         if inspect.isasyncgenfunction(handler):
 
             @functools.wraps(handler)
             async def streamed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-                await self.admit(self._visitor(args, kwargs))
-                async for piece in handler(*args, **kwargs):
-                    yield piece
+                admission, meter = await self.admit(self._visitor(args, kwargs)), Meter()
+                pieces = handler(*args, **kwargs)
+                try:
+                    while True:
+                        with metered(meter):  # piece by piece: between them others run in this context
+                            piece = await anext(pieces, _END)
+                        if piece is _END:
+                            return
+                        yield piece
+                finally:
+                    await pieces.aclose()
+                    self._settle(admission, meter)
 
             return cast("F", streamed)
         if inspect.iscoroutinefunction(handler):
 
             @functools.wraps(handler)
             async def limited(*args: Any, **kwargs: Any) -> Any:
-                await self.admit(self._visitor(args, kwargs))
-                return await handler(*args, **kwargs)
+                admission, meter = await self.admit(self._visitor(args, kwargs)), Meter()
+                try:
+                    with metered(meter):
+                        return await handler(*args, **kwargs)
+                finally:
+                    self._settle(admission, meter)
 
             return cast("F", limited)
+        return cast("F", self._limited_plain(handler))
+
+    def _limited_plain(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for functions that are called in threads."""
         if inspect.isgeneratorfunction(handler):
 
             @functools.wraps(handler)
             def iterated(*args: Any, **kwargs: Any) -> Iterator[Any]:
-                self._admit_here(self._visitor(args, kwargs))
-                yield from handler(*args, **kwargs)
+                admission, meter = self._admit_here(self._visitor(args, kwargs)), Meter()
+                pieces = handler(*args, **kwargs)
+                try:
+                    while True:
+                        with metered(meter):
+                            piece = next(pieces, _END)
+                        if piece is _END:
+                            return
+                        yield piece
+                finally:
+                    pieces.close()
+                    self._settle(admission, meter)
 
-            return cast("F", iterated)
+            return iterated
 
         @functools.wraps(handler)
         def called(*args: Any, **kwargs: Any) -> Any:
-            self._admit_here(self._visitor(args, kwargs))
-            return handler(*args, **kwargs)
+            admission, meter = self._admit_here(self._visitor(args, kwargs)), Meter()
+            try:
+                with metered(meter):
+                    return handler(*args, **kwargs)
+            finally:
+                self._settle(admission, meter)
 
-        return cast("F", called)
+        return called
 
     async def stop(self) -> None:
         """Give back what was taken in advance, and close the store if it is this limiter's own. May be called twice."""
@@ -130,7 +166,13 @@ class RateLimiter:
         given = (one for one in (*args, *kwargs.values()) if isinstance(one, Context))
         return visitor_of(find_context() or next(given, None))
 
-    def _admit_here(self, visitor: Visitor) -> None:
+    def _settle(self, admission: Admission, meter: Meter) -> None:
+        """What models took in it counts as soon as it is over; what was asked elsewhere, nobody here knows of."""
+        if meter.tokens and self._home is not None:
+            with contextlib.suppress(RuntimeError):  # a loop that is closed counts nothing any more
+                self._home.call_soon_threadsafe(admission.settle, meter.tokens)
+
+    def _admit_here(self, visitor: Visitor) -> Admission:
         """For plain functions, which run in threads."""
         with self._thread:
             home = self._at_home(in_thread=True)
@@ -141,13 +183,16 @@ class RateLimiter:
                 )
         except RuntimeError:  # no loop runs in this thread
             pass
-        asyncio.run_coroutine_threadsafe(self._admit(visitor, 1.0), home).result(_SYNC_S)
+        return asyncio.run_coroutine_threadsafe(self._admit(visitor, 1.0), home).result(_SYNC_S)
 
     def _at_home(self, *, in_thread: bool = False) -> asyncio.AbstractEventLoop:
         """The loop that counts: the service's where its store is used, else the first that asked, while it runs."""
         lent = None if self._backend else here.find()
         if lent is not None:
             home = lent.loop
+            if lent is not self._lent:  # another service has begun
+                self._home = None
+            self._lent = lent
         elif self._home is not None and self._home.is_running():
             return self._home
         elif in_thread:

@@ -26,6 +26,7 @@ from corral.limits.counting import LimitCounting
 from corral.limits.ladder import Laddered
 from corral.limits.learning import OutputSizes
 from corral.limits.ledger import ledger_on
+from corral.limits.meter import used
 from corral.limits.pace import Pace, rules_of
 from corral.limits.rated_models import RatedModels
 from corral.limits.rates import Rates
@@ -204,6 +205,7 @@ class Modelling:
         if self._budgeted is not None:
             self._settle(self._budgeted, call, exchange)
         if not exchange.cached:
+            used(exchange.usage.total)
             self._counting.ended(call, exchange)
             self._learn(call, exchange)
         if self.ledger is not None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from corral import App, RateLimiter
+from corral import LLM, App, RateLimiter
 from corral.context import Context, enter_context, leave_context
 from corral.errors import ConfigError
 from corral.limits.rates import RateExceeded
@@ -125,6 +125,34 @@ async def test_agents_with_a_limit_share_the_store_of_their_service(build, isola
             assert refused.status_code == 429
             assert refused.headers["ratelimit-limit"] == "3"
             assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_tokens_of_models_count_when_a_function_is_over(build):
+    import httpx
+
+    app, limiter = App(), RateLimiter(limits={"all": {"tokens_per_day": 100}})
+    llm = LLM("sim/small")
+
+    @app.entrypoint
+    @limiter.limit
+    async def main(payload):
+        return await llm("Hi", max_tokens=20)
+
+    @app.entrypoint(name="pieces")
+    @limiter.limit
+    async def pieces(payload):
+        yield await llm("Ho", max_tokens=20)
+        yield "end"
+
+    service = await build(app)
+    transport = httpx.ASGITransport(service)
+    async with httpx.AsyncClient(transport=transport, base_url="http://corral") as client:
+        for name in ("main", "pieces"):
+            answers = [(await client.post(f"/v1/agents/{name}/invocations", json=1)).text for _ in range(20)]
+            assert 1 <= sum("rate_exceeded" in text for text in answers) < 20
+            (stands,) = await limiter._rates.standing(Visitor())
+            assert stands.standing.remaining < 25
+            await limiter._rates.reset(Visitor())
 
 
 async def test_a_store_of_its_own(tmp_path):
