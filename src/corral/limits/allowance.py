@@ -146,16 +146,21 @@ class Allowance:
         if amount > 0:
             self._refused = None
 
-    async def look(self) -> Standing:
-        """How it stands, taking nothing. Never raises for a store that is away."""
-        try:
-            known = await self._link.read(self._key)
-        except StoreUnavailable:
-            return self._standing(self._clock.monotonic(), passes=True)
-        window = _window_of(known)
-        _, grant = taken(window, Ask(), limit=self.rate.limit, window_s=self.rate.window_s, now=known.now)
-        left = max(0.0, self.rate.limit - grant.used + self._balance)
-        return Standing(left >= 1, left, grant.reset_s)
+    async def look(self, *, within_s: float = 0.0) -> Standing:
+        """How it stands, taking nothing, as it was no longer ago than that. Never raises for a store that is away."""
+        now = self._clock.monotonic
+        known = self._known
+        if known is None or now() - self._known_at >= within_s:
+            try:
+                known = await self._link.read(self._key)
+            except StoreUnavailable:
+                return self._decide_alone(1.0, looking=True)
+            self._knows(known)
+        at = known.now + (now() - self._known_at)
+        rate = self.rate
+        _, grant = taken(_window_of(known), Ask(need=1.0), limit=rate.limit, window_s=rate.window_s, now=at)
+        left = max(0.0, rate.limit - (grant.used - grant.amount) + self._balance)
+        return Standing(left >= 1, left, grant.reset_s, None if left >= 1 else grant.wait_s or 0.0)
 
     async def release(self) -> None:
         """Give back what was taken in advance, and tell what was used beyond it. Raises `StoreUnavailable`."""
@@ -236,7 +241,7 @@ class Allowance:
         self._known, self._known_at = known, self._clock.monotonic()
         self._ahead_s = known.now - self._clock.now()
 
-    def _decide_alone(self, cost: float) -> Standing:
+    def _decide_alone(self, cost: float, *, looking: bool = False) -> Standing:
         """The store is away. What all had used before counts here as well, each worker its part of it."""
         rate, part = self.rate, self._link.part
         now = self._clock.monotonic()
@@ -248,7 +253,7 @@ class Allowance:
             cells = [(at, amount * part) for at, amount in _window_of(self._known).cells]
             self._known, self._local = None, Window(cells)
         least = 1.0 if rate.unit == "requests" else cost
-        self._local, grant = taken(
+        local, grant = taken(
             self._local,
             Ask(need=cost, want=cost),
             limit=max(rate.limit * part, least),
@@ -256,6 +261,9 @@ class Allowance:
             now=self._clock.now() + self._ahead_s,
         )
         passes = grant.amount >= cost
+        if looking:
+            return Standing(passes, max(0.0, rate.limit * part - grant.used + grant.amount), grant.reset_s, alone=True)
+        self._local = local
         self._left = max(0.0, rate.limit * part - grant.used)
         self._reset_at = now + grant.reset_s
         return Standing(passes, self._left, grant.reset_s, None if passes else grant.wait_s, alone=True)

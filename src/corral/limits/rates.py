@@ -152,18 +152,16 @@ class Rates:
             for rule, how in self._plan[where]:
                 if not rule.fits(visitor):
                     continue
-                cost = times if how == "request" else 1.0 if how == "look" else max(1.0, tokens)
+                cost = times if how == "request" else max(1.0, tokens)
                 allowance = self._allowance(rule, visitor)
-                standing = allowance.take_now(cost)
-                if standing is None:
-                    standing = await allowance.take(cost)
-                    self._owe(allowance)
+                if how == "look":
+                    standing = await allowance.look(within_s=rule.rate.lease_s)
+                else:
+                    standing = allowance.take_now(cost) or await self._taken(allowance, cost)
                 stands.append(Passed(rule, standing))
                 if not standing.passes:
                     raise self._refusal(rule, cost, stands)  # noqa: TRY301 - what was charged is undone below, as for every end
-                if how == "look":
-                    allowance.give_back(cost)
-                else:
+                if how != "look":
                     charged.append((rule, allowance, cost))
         except BaseException:
             admission.undo()
@@ -203,6 +201,11 @@ class Rates:
         await self.drain()
 
     # -- inside
+
+    async def _taken(self, allowance: Allowance, cost: float) -> Standing:
+        standing = await allowance.take(cost)
+        self._owe(allowance)
+        return standing
 
     def _allowance(self, rule: RateRule, visitor: Visitor) -> Allowance:
         place = rule.place(visitor)
