@@ -141,3 +141,15 @@ async def test_jobs_get_the_priority_of_who_hands_them_in(app, serve, as_):
 
     assert [await priority("premium"), await priority("free")] == [10, 3]
     assert [await priority("premium", priority=2), await priority("free", priority=9)] == [2, 3]
+
+    schedule = server.service.desk.check("default", {"agent": "main", "input": {}})
+    assert schedule.priority == 1  # nobody waits for it
+    assert server.service.desk.check("default", {"agent": "main", "input": {}, "priority": 7}).priority == 7
+
+
+async def test_without_priorities_jobs_are_as_urgent_as_they_say(app, serve):
+    server = await serve(app, jobs={"worker": False})
+    desk = server.service.desk
+    assert desk.check("default", {"agent": "main", "input": {}}).priority == 5
+    assert desk.check("default", {"agent": "main", "input": {}, "priority": 9}).priority == 9
+    assert "load" not in (await server.client.get("/health")).json()
