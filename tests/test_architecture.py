@@ -40,7 +40,7 @@ DOCS_OF = {"backends": "store"}
 # What a database may know of the house: the rooms' ports and types, and the shared vocabulary.
 BACKENDS_MAY_IMPORT = re.compile(
     r"corral\.(backends(\..*)?|errors|clock|messages|context|settings\.sections"
-    r"|sessions\.(store|event)|jobs\.(store|job|states)|cache\.(store|semantic_store)|(limits|tools|memory|security|agents|workflows)\.store|security\.chain|workflows\.(catalog_store|topic_store|map_run_store|bucket_store|machine\.run)|memory\.(resource_store|summary_store)|runtime\.(store|board_store)|limits\.budget_store|observability\.store)$"
+    r"|sessions\.(store|event)|jobs\.(store|job|states)|cache\.(store|semantic_store)|(limits|tools|memory|security|agents|workflows)\.store|security\.(chain|key_store)|workflows\.(catalog_store|topic_store|map_run_store|bucket_store|machine\.run)|memory\.(resource_store|summary_store)|runtime\.(store|board_store)|limits\.budget_store|observability\.store)$"
 )
 
 

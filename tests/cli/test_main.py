@@ -62,6 +62,7 @@ GROUPS = {
     "models": ("list", "call", "compare", "cost", "prices"),
     "tools": ("list", "show", "call"),
     "memory": ("ingest", "search", "list", "remember", "forget", "export", "refresh"),
+    "keys": ("create", "list", "show", "rotate", "revoke"),
     "audit": ("list", "verify", "export", "checkpoints", "key"),
     "cache": ("stats", "clear", "audit"),
 }
