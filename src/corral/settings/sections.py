@@ -16,8 +16,8 @@ from corral.settings.budget_sections import BudgetSettings
 from corral.settings.identity_sections import JwtIssuer
 from corral.settings.memory_sections import MemorySettings
 from corral.settings.model_sections import CacheSettings, LimitSettings, ModelSettings
-from corral.settings.section import Count, Pause, Seconds, Section
 from corral.settings.priority_sections import PrioritySettings
+from corral.settings.section import Count, Pause, Seconds, Section
 from corral.settings.tier_sections import TierSettings
 from corral.settings.tool_sections import ToolSettings
 from corral.settings.workflow_sections import WorkflowSettings
@@ -194,9 +194,9 @@ class SecuritySettings(Section, frozen=True):
     """Write down what tools were allowed and what was denied, and by which rule."""
     audit_keep_s: Seconds = 31_536_000.0
     """How long that is kept."""
-
     audit_chain: AuditChainSettings = AuditChainSettings()
     """How it is made evidence."""
+
 
 class ObservabilitySettings(Section, frozen=True):
     """Logs, metrics and traces."""
@@ -252,6 +252,9 @@ class Settings(Section, frozen=True):
     models: ModelSettings = ModelSettings()
     cache: CacheSettings = CacheSettings()
     limits: LimitSettings = LimitSettings()
+    budgets: dict[str, BudgetSettings] = {}
+    """How much may be spent, by name."""
+    priorities: PrioritySettings = PrioritySettings()
     tools: ToolSettings = ToolSettings()
     memory: MemorySettings = MemorySettings()
     agents: AgentSettings = AgentSettings()
@@ -259,9 +262,6 @@ class Settings(Section, frozen=True):
     store: StoreSettings = StoreSettings()
     security: SecuritySettings = SecuritySettings()
     observability: ObservabilitySettings = ObservabilitySettings()
-    budgets: dict[str, BudgetSettings] = {}
-    """How much may be spent, by name."""
-    priorities: PrioritySettings = PrioritySettings()
     agentcore: AgentCoreSettings = AgentCoreSettings()
 
     @property
