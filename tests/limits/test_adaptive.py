@@ -52,7 +52,7 @@ def knee(at, latency_s=0.2):
 @pytest.mark.parametrize("at", [20, 100, 400])
 def test_it_finds_how_much_a_server_can_carry(at):
     server = Server(a_limit(), knee(at))
-    server.run(120)
+    server.run(60)
     late = server.limits[len(server.limits) // 2 :]
     assert 0.8 * at <= sum(late) / len(late) <= 1.5 * at
 
