@@ -132,3 +132,15 @@ def test_what_runs_and_an_end_to_it(corral, stub):
 @pytest.mark.parametrize("flags", [[], ["--tenant", "acme"], ["--all"]])
 def test_nothing_is_stopped_by_accident(corral, flags):
     assert corral("stop", *flags, "--url", "http://127.0.0.1:1").status != 0
+
+
+def test_budgets_are_validated(corral, here):
+    (here / "agents.py").write_text("from corral import App\n\napp = App()\n\n\n@app.entrypoint\ndef f(payload): ...\n")
+    (here / "corral.yaml").write_text("budgets:\n  team: {usd: 5, by: [users]}\n")
+    done = corral("validate")
+    assert done.status != 0
+    assert "users" in done.out + done.err
+    (here / "corral.yaml").write_text("budgets:\n  team: {usd: 5, webhook: 'https://example.com/'}\n")
+    assert "jobs.callback_secret" in corral("validate").out
+    (here / "corral.yaml").write_text("budgets:\n  team: {usd: 5, by: [user]}\n")
+    assert corral("validate").status == 0

@@ -86,6 +86,7 @@ def _check_meaning(loaded: Loaded, findings: Findings) -> None:
     from corral.jobs.signing import keys_of  # noqa: PLC0415 - as above
     from corral.outbound.addresses import Reach  # noqa: PLC0415 - as above
     from corral.server.listener import check_exposure  # noqa: PLC0415 - as above
+    from corral.server.spending import check_budgets  # noqa: PLC0415 - as above
     from corral.tools.elsewhere import Elsewhere  # noqa: PLC0415 - as above
     from corral.tools.policy import policy_of  # noqa: PLC0415 - as above
 
@@ -104,6 +105,7 @@ def _check_meaning(loaded: Loaded, findings: Findings) -> None:
     checks: dict[str, Callable[[], object]] = {
         "jobs.callback_secret": lambda: keys_of(settings.jobs.callback_secret),
         "jobs.callback_allow": lambda: Reach(settings.jobs.callback_allow),
+        "budgets": lambda: check_budgets(settings),
         "tools.policy": lambda: policy_of(settings.tools.policy),
         "tools.mcp": lambda: Elsewhere(msgspec.structs.replace(settings.tools, openapi={})),
         "tools.openapi": lambda: Elsewhere(msgspec.structs.replace(settings.tools, mcp={})),

@@ -114,14 +114,17 @@ class Board:
                 found += [item for item in items if wanted.fits(item)]
         return sorted(found, key=lambda item: -item.age_s)
 
-    async def stop_all(self, wanted: Wanted) -> list[Item]:
-        """Stop what runs and fits: here at once, elsewhere in a moment. Returns what was found."""
-        found = await self.find(wanted)
+    def stop_here(self, wanted: Wanted) -> list[Item]:
+        """Stop at once what runs in this worker and fits, whether the store answers or not. Returns what that was."""
+        calls = [(call, self._item(call)) for call in self._invocations]
+        meant = [(call, item) for call, item in calls if wanted.fits(item)]
+        for call, _ in meant:
+            call.cancel("request")
+        return [item for _, item in meant]
+
+    async def stop_elsewhere(self, wanted: Wanted) -> None:
+        """Ask all workers to stop what runs there and fits: they do in a moment."""
         await self._store.order(_encode(wanted))
-        for call in self._invocations:
-            if wanted.fits(self._item(call)):
-                call.cancel("request")
-        return found
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from corral.jobs.job import JobQuery
 from corral.jobs.request import check_fields
 from corral.limits.store import Spend, SpendBy
 from corral.messages import Audit, AuditEntry
-from corral.runtime.board import Board, Wanted
+from corral.runtime.board import Board, Item, Wanted
 from corral.server.costs import AddUp
 from corral.server.http import Request, parse_json
 from corral.server.routes import Answer, Param, Route
@@ -141,9 +141,12 @@ class RunningRoutes:
         if not everything and not set(given) - {"tenant"}:
             raise ValidationFailed("Say what to stop (`agent`, `user`, `session`, …), or `all: true`.")
         asked = self._asked(request, given)
+        here = self._stopped_here(asked)
         found = await self._found(asked)
         if "invocation" in asked.kinds:
-            await self._board.stop_all(asked.wanted)
+            await self._board.stop_elsewhere(asked.wanted)
+        seen = {(item["kind"], item["id"]) for item in found["items"]}
+        found["items"] += [item for item in here if (item["kind"], item["id"]) not in seen]
         for item in found["items"]:
             await self._stop_one(item)
         if self._audit is not None:
@@ -170,10 +173,16 @@ class RunningRoutes:
     # -- one kind after the other
 
     async def _invocations(self, wanted: Wanted) -> list[dict[str, Any]]:
+        return self._shown((await self._board.find(wanted))[:_EACH_MAX], wanted)
+
+    def _stopped_here(self, asked: Asked) -> list[dict[str, Any]]:
+        """Before anything else, so that it works while the store is away."""
+        return self._shown(self._board.stop_here(asked.wanted), asked.wanted) if "invocation" in asked.kinds else []
+
+    def _shown(self, items: Sequence[Item], wanted: Wanted) -> list[dict[str, Any]]:
         now = self._clock.now()
         return [
-            _item("invocation", one.id, wanted, one.agent, one.user, one.session, now - one.age_s, now)
-            for one in (await self._board.find(wanted))[:_EACH_MAX]
+            _item("invocation", one.id, wanted, one.agent, one.user, one.session, now - one.age_s, now) for one in items
         ]
 
     async def _found_jobs(self, wanted: Wanted) -> list[dict[str, Any]]:

@@ -229,3 +229,8 @@ def body_of(news: BudgetNews) -> bytes:
             },
         }
     )
+
+
+def check_budgets(settings: Settings) -> None:
+    """Raise `ConfigError` for budgets that cannot be kept."""
+    Webhooks(rules_of(settings.budgets), settings)
