@@ -8,7 +8,7 @@ from typing import Any
 from corral.backends.stores import Stores
 from corral.jobs.drafting import Caller
 from corral.jobs.job import PRIORITY_DEFAULT
-from corral.limits.overload import overload_of
+from corral.limits.overload import Overload, lines_of
 from corral.messages import CallEmbedder, CallModel
 from corral.observability.metrics import Metrics
 from corral.security.book import AuditBook
@@ -43,7 +43,10 @@ class Guarding:
         self.tokens = Tokens(security.jwt, stores.keys) if security.jwt else None
         self.identity = Identity(security, self.ring, self.tokens)
         self._keys = KeyRoutes(KeyDesk(stores.keys, secret=security.secret, audit=self.audit))
-        self.overload = overload_of(settings, metrics)
+        lines = lines_of(settings, metrics)
+        self._lines: tuple[Overload, ...] = lines or ()
+        self.overload = None if lines is None else lines[0]
+        self._models = None if lines is None else lines[1]
         self.limiting = Limiting(settings, stores.limits, metrics, self.audit)
         self.spending = Spending(settings, stores.budgets, metrics, self.audit)
 
@@ -56,7 +59,7 @@ class Guarding:
 
     def in_line(self, call: CallModel, embed: CallEmbedder) -> tuple[CallModel, CallEmbedder]:
         """The gateway's way to the models."""
-        return (call, embed) if self.overload is None else (self.overload.asked(call), self.overload.embedded(embed))
+        return (call, embed) if self._models is None else (self._models.asked(call), self._models.embedded(embed))
 
     def priority_of(self, caller: Caller, asked: int | None) -> int:
         """The priority of a job that is handed in."""
@@ -68,16 +71,18 @@ class Guarding:
 
     def jobs_at_once(self, concurrency: int) -> int:
         """How many jobs this process runs beside: fewer while callers wait."""
-        return concurrency if self.overload is None else self.overload.jobs_at_once(concurrency)
+        return min([concurrency, *(line.jobs_at_once(concurrency) for line in self._lines)])
 
     def on_calm(self, told: Callable[[], None]) -> None:
         """Have it told when callers wait no more."""
-        if self.overload is not None:
-            self.overload.on_calm(told)
+        for line in self._lines:
+            line.on_calm(told)
 
     def shown(self) -> dict[str, Any]:
         """For `/health`."""
-        return {} if self.overload is None else {"load": self.overload.shown()}
+        if self.overload is None or self._models is None:
+            return {}
+        return {"load": {"agents": self.overload.shown(), "models": self._models.shown()}}
 
     def routes(self) -> list[Route]:
         """What is asked and changed over HTTP."""
@@ -115,8 +120,8 @@ class Guarding:
 
     async def stop(self) -> None:
         """Write what is left."""
-        if self.overload is not None:
-            self.overload.stop()
+        for line in self._lines:
+            line.stop()
         await self.spending.stop()
         await self.limiting.stop()
         if self._requests is not None:

@@ -57,7 +57,8 @@ async def test_so_many_at_once_and_the_rest_by_urgency():
     ]
     assert callers.overload.shown() == {"limit": 2, "in_flight": 2, "waiting": 3}
     assert metric(callers.overload, "corral_limits_line_waiting") == {
-        f'corral_limits_line_waiting{{class="{name}"}}': 1 for name in ("background_task", "new_user", "premium_user")
+        f'corral_limits_line_waiting{{line="agents",class="{name}"}}': 1
+        for name in ("background_task", "new_user", "premium_user")
     }
     for place in places:
         place.leave()
@@ -70,8 +71,8 @@ async def test_so_many_at_once_and_the_rest_by_urgency():
     assert callers.overload.shown() == {"limit": 2, "in_flight": 0, "waiting": 0}
     assert set(metric(callers.overload, "corral_limits_line_waiting").values()) == {0}
     assert metric(callers.overload, "corral_limits_places") == {
-        "corral_limits_places": 2,
-        "corral_limits_places_taken": 0,
+        'corral_limits_places{line="agents"}': 2,
+        'corral_limits_places_taken{line="agents"}': 0,
     }
     callers.overload.stop()
 
@@ -96,8 +97,8 @@ def test_who_would_not_be_served_in_time_is_told_so_at_once():
         assert LoopClock.monotonic() - began == pytest.approx(10)
         assert callers.refused["one"].retry_after_s == 1
         assert metric(callers.overload, "corral_limits_shed") == {
-            'corral_limits_shed_total{class="new_user",reason="late"}': 3,
-            'corral_limits_shed_total{class="new_user",reason="timeout"}': 2,
+            'corral_limits_shed_total{line="agents",class="new_user",reason="late"}': 3,
+            'corral_limits_shed_total{line="agents",class="new_user",reason="timeout"}': 2,
         }
         callers.overload.stop()
 
@@ -113,8 +114,8 @@ async def test_of_too_many_the_lowest_is_shed_and_told_when_to_come_back():
     assert set(callers.refused) == {"low", "lower"}
     assert all(1 <= error.retry_after_s <= 60 and error.status == 503 for error in callers.refused.values())
     assert metric(callers.overload, "corral_limits_shed") == {
-        'corral_limits_shed_total{class="background_task",reason="displaced"}': 1,
-        'corral_limits_shed_total{class="background_task",reason="full"}': 1,
+        'corral_limits_shed_total{line="agents",class="background_task",reason="displaced"}': 1,
+        'corral_limits_shed_total{line="agents",class="background_task",reason="full"}': 1,
     }
     place.leave()
     (await waits[2]).leave()

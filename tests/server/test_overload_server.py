@@ -73,10 +73,10 @@ async def test_under_load_premium_users_are_served_as_ever_and_the_rest_goes_on(
     assert free.statuses[200] >= 10
     client = as_(server, "free")
     health = (await client.get("/health")).json()
-    assert health["load"]["limit"] <= 32
+    assert health["load"]["agents"]["limit"] <= 32
     text = (await client.get("/metrics")).text
-    assert "corral_limits_places " in text
-    assert 'corral_limits_line_wait_seconds_count{class="premium_user"}' in text
+    assert 'corral_limits_places{line="models"} 32' in text
+    assert 'corral_limits_line_wait_seconds_count{line="agents",class="premium_user"}' in text
 
 
 async def test_health_is_never_shed_and_the_others_are_told_when_to_come_back(app, serve, as_):
@@ -107,7 +107,7 @@ async def test_a_priority_is_a_digit(app, serve):
     assert (await server.client.post("/invocations", json={}, headers={"x-corral-priority": "9"})).status_code == 200
 
 
-async def test_calls_of_the_gateway_stand_in_the_same_line(app, serve, as_):
+async def test_calls_of_the_gateway_stand_in_a_line_of_their_own(app, serve, as_):
     server = await serve(
         app,
         security={"api_keys": KEYS},
@@ -116,7 +116,7 @@ async def test_calls_of_the_gateway_stand_in_the_same_line(app, serve, as_):
     )
     body = {"model": "sim/echo", "messages": [{"role": "user", "content": "hi"}]}
     client = as_(server, "free")
-    overload = server.service.guarding.overload
+    overload = server.service.guarding._models
     rank = overload.priorities.rank("default", "premium", None, None)
     place = await overload.enter("other", rank, "default", None)
     asked = asyncio.ensure_future(client.post("/v1/chat/completions", json=body))
@@ -124,6 +124,7 @@ async def test_calls_of_the_gateway_stand_in_the_same_line(app, serve, as_):
         while not overload.waiting:  # noqa: ASYNC110 - it comes over a socket, and tells nobody
             await asyncio.sleep(0.001)
     assert not asked.done()
+    assert (await client.post("/invocations", json={})).status_code == 200  # agents that wait for it are not in its way
     place.leave()
     assert (await asked).status_code == 200
     embedded = await client.post("/v1/embeddings", json={"model": "sim/embed", "input": "hi"})

@@ -93,10 +93,9 @@ def _show(found: list[dict[str, Any]]) -> None:
         for name, part in server.get("parts", {}).items():
             if part.get("status") != "ok":
                 show(dim(f"{server['url']} {name}: ") + f"{part.get('status')} {part.get('detail', '')}".rstrip())
-        if "load" in server:
-            load = server["load"]
+        for line, load in server.get("load", {}).items():
             served = f"{load['in_flight']} of {load['limit']} places taken, {load['waiting']} calls wait"
-            show(dim(f"{server['url']} load: ") + served)
+            show(dim(f"{server['url']} {line}: ") + served)
         if server.get("functions"):
             show(dim(f"{server['url']} functions: ") + ", ".join(server["functions"]))
         if server["health"] == "unreachable":

@@ -69,7 +69,7 @@ class Place:
 
 
 class Overload:
-    """One per worker, used on its loop."""
+    """One line of a worker, used on its loop."""
 
     def __init__(
         self,
@@ -353,14 +353,20 @@ class Overload:
             told()
 
 
-def overload_of(settings: Settings, metrics: Metrics) -> Overload | None:
-    """The overload control of one worker, where its settings ask for one."""
+def lines_of(settings: Settings, metrics: Metrics) -> tuple[Overload, Overload] | None:
+    """The two lines of one worker, where its settings ask for them: for agents, and for calls of the gateway.
+
+    Two, because an agent may ask the gateway of its own server: in one line, agents that all hold places would wait for a place.
+    """
     said = settings.priorities
     if not said.enabled:
         return None
-    return Overload(
-        said, Priorities(said), concurrency_max=settings.runtime.concurrency_max, counting=LineCounting(metrics)
+    priorities, most = Priorities(said), settings.runtime.concurrency_max
+    agents, models = (
+        Overload(said, priorities, concurrency_max=most, counting=LineCounting(metrics, line))
+        for line in ("agents", "models")
     )
+    return agents, models
 
 
 def _retry_after(seconds: float) -> float:
