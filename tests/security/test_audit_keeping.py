@@ -24,6 +24,12 @@ async def log(tmp_path):
     await stores.stop()
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """What failed is tried again at once."""
+    monkeypatch.setattr("corral.security.keeping._PAUSE_S", 0.001)
+
+
 class Signed:
     """An anchor that says when something came."""
 
@@ -171,24 +177,90 @@ async def test_several_keepers_sign_and_sweep_together(log):
     assert verdict.last == 40
 
 
+class Faulty:
+    """A log that fails as often as is said, and then works."""
+
+    def __init__(self, log, name, *errors):
+        self._log = log
+        self._name = name
+        self._errors = list(errors)
+        self.again = asyncio.Event()
+
+    def __getattr__(self, name):
+        work = getattr(self._log, name)
+        if name != self._name:
+            return work
+
+        async def tried(*args, **more):
+            if self._errors:
+                raise self._errors.pop(0)
+            self.again.set()
+            return await work(*args, **more)
+
+        return tried
+
+
 async def test_a_store_that_is_away_is_asked_again(log, caplog):
-    class Away:
-        def __init__(self):
-            self.asked = asyncio.Event()
-
-        def __getattr__(self, name):
-            return getattr(log, name)
-
-        async def seal(self, limit=1000):
-            self.asked.set()
-            raise StoreUnavailable
-
-    away = Away()
-    keeper = keeper_of(away)
+    faulty = Faulty(log, "seal", StoreUnavailable(), ZeroDivisionError())
+    keeper = keeper_of(faulty)
     with caplog.at_level(logging.WARNING, "corral.security"):
         await keeper.start()
         async with asyncio.timeout(20):
-            await away.asked.wait()
-            await asyncio.sleep(0)
+            await faulty.again.wait()
         await keeper.stop()
     assert "could not be checked, will be tried again" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_what_could_not_be_signed_is_signed_later(log, caplog):
+    anchor = Signed()
+    faulty = Faulty(log, "head", StoreUnavailable())
+    keeper = keeper_of(faulty, anchor=anchor, checkpoint_entries=1)
+    await keeper.start()
+    await log.append([entry(1)])
+    keeper.written([entry(1)])
+    assert (await anchor.next()).number == 1
+    assert "could not be signed, will be tried again" in caplog.text
+    faulty._errors.append(ZeroDivisionError())
+    await log.append([entry(2), entry(1, tenant="bolt")])
+    keeper.written([entry(2)])
+    keeper.written([entry(1, tenant="bolt")])
+    await anchor.next()
+    assert "The audit of" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+    await keeper.stop()
+
+
+async def test_a_round_after_the_start_signs_what_others_left(log):
+    anchor = Signed()
+    await log.append([entry(1)])
+    keeper = keeper_of(log, anchor=anchor, checkpoint_s=0.001)
+    await keeper.start()
+    assert (await anchor.next()).number == 1
+    await keeper.stop()
+
+
+async def test_many_tenants_are_waited_for_within_bounds(log, monkeypatch):
+    monkeypatch.setattr("corral.security.keeping._TENANTS_MAX", 2)
+    keeper = keeper_of(log)
+    keeper.written([entry(1, tenant=tenant) for tenant in "abc"])
+    assert set(keeper._fresh) == {"a", "b"}
+
+
+async def test_what_is_whole_again_is_no_alarm_any_more(log, tmp_path, may_block):
+    metrics = Metrics()
+    keeper = keeper_of(log, metrics=metrics)
+    await log.append([entry(1)])
+    for actor, broken in (("eve", 1), ("ada", 0)):
+        connection = sqlite3.connect(tmp_path / "corral.db")
+        connection.execute("UPDATE audit SET actor = ?", (actor,))
+        connection.commit()
+        connection.close()
+        assert (await keeper.verify("acme")).ok is not broken
+        assert value(metrics, "corral_security_audit_broken") == broken
+
+
+async def test_keys_that_are_not_believed_are_told_of(log, caplog):
+    await filled(log, keys=AuditKeys(key=OTHER_KEY))
+    assert not (await keeper_of(log).verify("acme")).ok
+    assert "security.audit_chain.trusted" in caplog.text

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from corral.app import App
+from corral.errors import StoreUnavailable
 from corral.messages import AuditEntry
 from corral.security.exporting import verify_export
 from corral.security.signing import AuditKeys, read_key
@@ -108,6 +109,28 @@ async def test_an_export_is_whole_and_signed(filled, client_of):
     other = (await client_of("other").get("/v1/audit/export")).content.splitlines(keepends=True)
     assert verify_export(other, AuditKeys(trusted=[PUBLIC])).entries == 0
     assert (await client_of("auditor").head("/v1/audit/export")).content == b""
+
+
+async def test_an_export_that_ends_early_is_found_to_be_short(filled, service, client_of, monkeypatch):
+    chain = service.stores.audit.chain
+    await service.guarding.book.keeper.mark("acme")
+
+    async def away(tenant, *, after, limit=1000):
+        if after >= 3:
+            raise StoreUnavailable
+        return await chain(tenant, after=after, limit=3)
+
+    monkeypatch.setattr(service.stores.audit, "chain", away)
+    lines = (await client_of("auditor").get("/v1/audit/export")).content.splitlines(keepends=True)
+    verdict = verify_export(lines, AuditKeys(trusted=[PUBLIC]))
+    assert (verdict.ok, verdict.number) == (False, 4)
+
+
+async def test_every_change_of_an_operator_is_written(service):
+    watched = set(service.guarding._requests._written)
+    for route in service.routes:
+        if route.method not in {"GET", "HEAD"} and route.needs in {"operator", "admin"}:
+            assert (route.method, route.path) in watched
 
 
 @pytest.mark.parametrize("path", ["/v1/audit", "/v1/audit/verify", "/v1/audit/checkpoints", "/v1/audit/export"])

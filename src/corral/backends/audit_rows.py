@@ -53,9 +53,7 @@ def record_of(row: Sequence[Any]) -> AuditRecord:
 def link_of(row: Sequence[Any]) -> AuditLink:
     """What a row keeps, for who checks it. Texts may come as bytes: not all bytes are text any more."""
     number, own, *kept = row
-    tenant, entry_id, at, *words, details = (_text(value) for value in kept)
-    raw = details.encode() if isinstance(details, str) else bytes(_bytes(details))
-    columns = (tenant, entry_id, at, *words)
+    columns, raw = [_text(value) for value in kept[:-1]], _bytes(kept[-1])
     try:
         digest = digest_of_kept((*columns, raw))
     except (TypeError, ValueError, msgspec.MsgspecError):  # no such thing was ever written
