@@ -276,6 +276,7 @@ def test_looking_takes_nothing_and_beginning_anew_forgets_all():
         store = MemoryLimits()
         one, other = (limiter_on(store, FREE) for _ in range(2))
         assert [stand.standing.remaining for stand in await one.standing(ADA)] == [10, 50_000]
+        assert [stand.standing.reset_s for stand in await one.standing(ADA)] == [0, 0]
         assert await how_many(one) == 10
         await asyncio.sleep(6)  # what was taken in advance and not used is back
         assert [stand.standing.remaining for stand in await other.standing(ADA)] == [0, 49_990]

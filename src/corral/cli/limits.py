@@ -103,6 +103,6 @@ def _client(url: str | None, key: str | None) -> Client:
 def _span(seconds: float) -> str:
     """`45s`, `12m`, `3h`, `1d`: whole ones, rounded up."""
     for size, unit in ((_DAY, "d"), (_HOUR, "h"), (_MINUTE, "m")):
-        if seconds >= size:
+        if seconds == size or seconds >= 2 * size:
             return f"{-int(-seconds // size)}{unit}"
     return f"{-int(-seconds // 1)}s"

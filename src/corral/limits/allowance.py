@@ -156,11 +156,13 @@ class Allowance:
             except StoreUnavailable:
                 return self._decide_alone(1.0, looking=True)
             self._knows(known)
-        at = known.now + (now() - self._known_at)
-        rate = self.rate
-        _, grant = taken(_window_of(known), Ask(need=1.0), limit=rate.limit, window_s=rate.window_s, now=at)
-        left = max(0.0, rate.limit - (grant.used - grant.amount) + self._balance)
-        return Standing(left >= 1, left, grant.reset_s, None if left >= 1 else grant.wait_s or 0.0)
+        at, rate, window = known.now + (now() - self._known_at), self.rate, _window_of(known)
+        _, grant = taken(window, Ask(), limit=rate.limit, window_s=rate.window_s, now=at)
+        left = max(0.0, rate.limit - grant.used + self._balance)
+        if left >= 1:
+            return Standing(True, left, grant.reset_s)
+        _, refusal = taken(window, Ask(need=1.0), limit=rate.limit, window_s=rate.window_s, now=at)
+        return Standing(False, left, grant.reset_s, refusal.wait_s or 0.0)
 
     async def release(self) -> None:
         """Give back what was taken in advance, and tell what was used beyond it. Raises `StoreUnavailable`."""
