@@ -234,6 +234,9 @@ async def test_agents_keep_to_budgets_as_well(client_of):
         pocket = next(iter(budgets._known.values()))
         assert pocket.place.who == "helper"
         assert pocket.standing().spent.nano > 0
+        budgets.settle(await budgets.reserve([pocket], NOTHING), Amount(2_500_000_000))
+        degraded = await client.post("/v1/agents/helper/runs", json={"prompt": "Hi"})
+        assert degraded.json()["notes"]["degraded"] == ["smaller_model"]
 
 
 async def test_a_job_that_cannot_be_paid_for_goes_on_later(client_of, monkeypatch):

@@ -7,14 +7,23 @@ import asyncio
 import httpx
 import pytest
 
+from corral.agents.agent import Agent
 from corral.app import App
+from corral.messages import ModelReply, Usage
 from corral.runtime.board import Board, Wanted
 from corral.testing.contracts.setting import eventually
+from corral.tools.tool import tool
 
 KEYS = [
     *({"key": f"key-of-{name}", "tenant": name} for name in ("acme", "other")),
     {"key": "key-of-caller", "tenant": "acme", "roles": ["invoker"]},
 ]
+
+
+async def wants_to_wait(_):
+    """A model that wants one tool called."""
+    call = {"type": "tool_use", "id": "c1", "name": "wait_long", "input": {}}
+    yield ModelReply(content=[call], model="m", stop_reason="tool_use", usage=Usage(input=9), cost_usd=0.25)
 
 
 class House:
@@ -35,6 +44,14 @@ class House:
             except asyncio.CancelledError:
                 stopped.append(payload["prompt"])
                 raise
+
+        @tool
+        async def wait_long() -> str:
+            """Wait for a long time."""
+            await asyncio.sleep(600)
+            return "It is late."
+
+        app.add(Agent("patient", "Wait.", tools=[wait_long], model=wants_to_wait))
 
         @app.entrypoint(name="other")
         async def other(payload):
@@ -131,6 +148,23 @@ async def test_jobs_and_executions_are_stopped_as_well(house):
         await client.post("/v1/running/stop", json={"agent": "nightly"})
         ended = (await client.get(f"/v1/executions/{begun['id']}")).json()
         assert (ended["status"], ended["error"]) == ("aborted", "Stopped")
+        await until(client)
+
+
+async def test_runs_of_agents_show_what_they_cost_and_are_stopped(house):
+    service = await house.worker()
+    async with house.client(service) as client:
+        asked = asyncio.create_task(client.post("/v1/agents/patient/runs", json={"prompt": "Now"}))
+
+        async def shown():
+            return [one["cost_usd"] for one in (await running(client, kind="run")).values()] == [0.25]
+
+        await eventually(shown)
+        ((kind, _),) = await running(client, kind="run", agent="patient")
+        assert kind == "run"
+        stopped = await client.post("/v1/running/stop", json={"kind": "run", "agent": "patient"})
+        assert len(stopped.json()["items"]) == 1
+        assert (await asked).status_code == 409
         await until(client)
 
 
