@@ -149,6 +149,27 @@ async def test_who_goes_away_as_its_turn_comes_gives_its_place_to_the_next():
     assert (callers.overload.in_flight, callers.overload.waiting) == (0, 0)
 
 
+async def test_who_has_just_gone_away_is_neither_served_nor_refused():
+    callers = Callers(fixed(1, waiting_max=2))
+    place = await callers.enter("served")
+    first, second = await callers.start("first"), await callers.start("second", asked=1)
+    first.cancel()
+    place.leave()  # before the one that was cancelled runs again
+    (await second).leave()
+    place = await callers.enter("served")
+    first, second = await callers.start("first", asked=1), await callers.start("second", asked=1)
+    second.cancel()
+    urgent = asyncio.ensure_future(callers.enter("urgent", tier="premium"))
+    await asyncio.sleep(0)
+    first.cancel()
+    callers.overload.stop()
+    ended = await asyncio.gather(first, second, urgent, return_exceptions=True)
+    assert [type(one) for one in ended] == [asyncio.CancelledError, asyncio.CancelledError, type(None)]
+    place.leave()
+    assert (callers.overload.in_flight, callers.overload.waiting) == (0, 0)
+    assert set(callers.refused) == {"urgent"}
+
+
 async def test_who_goes_away_as_it_is_refused_is_gone():
     callers = Callers(fixed(1, waiting_max=1))
     place = await callers.enter("served")

@@ -124,6 +124,9 @@ class FairLine:
     def __len__(self) -> int:
         return len(self._by_age)
 
+    def __contains__(self, ticket: Ticket) -> bool:
+        return ticket in self._by_age
+
     def __iter__(self) -> Iterator[Ticket]:
         return iter(self._by_age)
 

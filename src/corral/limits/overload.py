@@ -140,7 +140,8 @@ class Overload:
             await ticket.future
         except asyncio.CancelledError:
             if ticket.future.cancelled():
-                self._remove(ticket)
+                if ticket in self._line:
+                    self._remove(ticket)
                 self._serve()
             elif ticket.future.exception() is None:  # it had just been its turn
                 self._give_back(tenant)
@@ -210,6 +211,7 @@ class Overload:
         async def call_in_line(call: ModelCall) -> AsyncIterator[ModelEvent]:
             call, rank = self._ranked(call)
             place = await self.enter(f"model:{call.model}", rank, call.caller.tenant, call.deadline)
+            self._met(call)
             failure: BaseException | None = None
             first_at: float | None = None
             try:
@@ -234,6 +236,7 @@ class Overload:
         async def embed_in_line(call: EmbedCall) -> EmbedReply:
             call, rank = self._ranked(call)
             place = await self.enter(f"model:{call.model}", rank, call.caller.tenant, call.deadline)
+            self._met(call)
             try:
                 reply = await proceed(call)
             except BaseException as error:
@@ -244,13 +247,16 @@ class Overload:
 
         return embed_in_line
 
+    def _met(self, call: ModelCall | EmbedCall) -> None:
+        caller = call.caller
+        self.priorities.met(caller.tenant, caller.session_id, caller.user_id)
+
     def _ranked(self, call: C) -> tuple[C, Rank]:
         """The call with the priority of its caller's class, or the lower one that it asks for."""
         caller = call.caller
         session, user = caller.session_id or None, caller.user_id or None
         asked = None if caller.priority == _USUAL else caller.priority
         rank = self.priorities.rank(caller.tenant, caller.tier, session, user, asked)
-        self.priorities.met(caller.tenant, session, user)
         priority = rank.of_calls if asked is None else min(asked, rank.of_calls)
         caller = msgspec.structs.replace(caller, priority=priority)
         return msgspec.structs.replace(call, caller=caller), rank
@@ -295,8 +301,9 @@ class Overload:
             self._serve()
 
     def _refuse(self, ticket: Ticket, reason: str, message: str, retry_after_s: float) -> None:
-        self._counting.shed(ticket.rank.name, reason)
-        ticket.future.set_exception(Overloaded(message, retry_after_s=retry_after_s))
+        if not ticket.future.done():  # else it has just gone away by itself
+            self._counting.shed(ticket.rank.name, reason)
+            ticket.future.set_exception(Overloaded(message, retry_after_s=retry_after_s))
 
     def _remove(self, ticket: Ticket) -> None:
         self._line.remove(ticket)
@@ -308,8 +315,9 @@ class Overload:
         while self._line and self.in_flight < self.limit:
             ticket = self._line.take(now, self._is_over)
             self._counting.waits(ticket.rank.name, -1)
-            self._take(ticket.tenant)
-            ticket.future.set_result(None)
+            if not ticket.future.done():  # else it has just gone away by itself
+                self._take(ticket.tenant)
+                ticket.future.set_result(None)
         if not self._line and self._loaded and self._calming is None:
             self._calming = asyncio.get_running_loop().call_later(_CALM_S, self._calm)
 
