@@ -17,7 +17,7 @@ from corral.errors import ConfigError, CorralError, MemoryNotFound, OutboundFail
 from corral.jobs.running import Outcome, RunningJob
 from corral.memory.counting import MemoryCounting
 from corral.memory.drafting import digest_of
-from corral.memory.library import Document, Library
+from corral.memory.library import ASIDE, Document, Library
 from corral.memory.remembered import Shelves, use
 from corral.memory.searching import Embedder, Searcher
 from corral.memory.store import Namespace, Selection, View
@@ -111,7 +111,7 @@ class Remembering:
         blob = ""
         if document.data:
             home = document.namespace
-            blob = f"memory/{digest_of(home.audience)}/{new_time_id(self.shelves.clock.now())}"
+            blob = f"{ASIDE}{digest_of(home.audience)}/{new_time_id(self.shelves.clock.now())}"
             await self._stores.blobs.put(view.tenant, blob, document.data)
             document = msgspec.structs.replace(document, data=b"")
         errand: dict[str, Any] = msgspec.to_builtins(Errand(do="ingest", document=document, blob=blob))
@@ -119,7 +119,7 @@ class Remembering:
 
     async def forget_aside(self, tenant: str, audience: str | None = None) -> None:
         """Throw away what was put aside for jobs."""
-        await self._stores.blobs.delete(tenant, f"memory/{digest_of(audience)}/" if audience else "memory/")
+        await self._stores.blobs.delete(tenant, f"{ASIDE}{digest_of(audience)}/" if audience else ASIDE)
 
     @staticmethod
     def check(value: Any) -> Errand:
@@ -148,7 +148,7 @@ class Remembering:
         self, view: View, errand: Errand, document: Document, progress: Callable[[float, str], None]
     ) -> object:
         if errand.blob:
-            if not errand.blob.startswith("memory/"):
+            if not errand.blob.startswith(ASIDE):
                 raise ValidationFailed("What was put aside for the memory has another name than this.")
             data = await self._stores.blobs.get(view.tenant, errand.blob)
             if data is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from corral.backends.stores import Stores
-from corral.clock import SYSTEM_CLOCK, Clock
+from corral.clock import SYSTEM_CLOCK, Clock, new_time_id
+from corral.memory.library import ASIDE
 from corral.settings.sections import Settings
 from corral.workflows.forgetting import Forgetting
 
@@ -37,6 +38,11 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
 
         return now_and_then
 
+    async def aside() -> int:
+        """Documents whose jobs have failed."""
+        before = new_time_id(clock.now() - settings.memory.aside_keep_s)
+        return await stores.blobs.expire(ASIDE, before=before)
+
     return {
         "sessions": stores.sessions.expire,
         "answers": stores.invocations.expire,
@@ -50,6 +56,7 @@ def what_expires(settings: Settings, stores: Stores, *, clock: Clock = SYSTEM_CL
         "budgets": stores.budgets.forget,
         "boards": stores.boards.forget,
         "memory": stores.memory.sweep,
+        "aside": hourly(aside),
         "definitions": hourly(Forgetting(stores.definitions, clock=clock).sweep),
         "runs": older(stores.agent_runs.expire, settings.agents.kept_s),
     }

@@ -9,6 +9,7 @@ from typing import Any, cast
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import ConfigError, ModelAuthFailed, StoreUnavailable
+from corral.memory.store import MemoryStore
 from corral.models.aws import key_source
 from corral.observability.metrics import Metrics
 from corral.outbound.sigv4 import AwsKeys
@@ -55,11 +56,12 @@ class KeptSessions(TieredSessions):
 
 
 class TieredStores:
-    """Stores whose sessions are in tiers; all else is theirs."""
+    """Stores whose sessions are in tiers, and whose memory may keep nothing personal; all else is theirs."""
 
-    def __init__(self, stores: Stores, sessions: KeptSessions) -> None:
+    def __init__(self, stores: Stores, sessions: KeptSessions, memory: MemoryStore) -> None:
         self._stores = stores
         self.sessions = sessions
+        self.memory = memory
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stores, name)
@@ -86,7 +88,15 @@ def tiered_stores(settings: Settings, stores: Stores, metrics: Callable[[], Metr
     sessions.metrics = metrics
     if sessions.archiving is not None:
         sessions.archiving.watch = sessions
-    return cast("Stores", TieredStores(stores, sessions))
+    return cast("Stores", TieredStores(stores, sessions, _memory(settings, stores)))
+
+
+def _memory(settings: Settings, stores: Stores) -> MemoryStore:
+    if settings.memory.redaction == "off":
+        return stores.memory
+    from corral.memory.masking import masked_memory  # noqa: PLC0415 - loaded where it is wanted
+
+    return masked_memory(stores.memory)
 
 
 def _usual_keys() -> GetKeys | None:

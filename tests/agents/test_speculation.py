@@ -17,6 +17,7 @@ from corral import Agent
 from corral.agents.ahead import Ahead
 from corral.agents.event import Finished, ToolFinished
 from corral.agents.follow_up import FollowUp
+from corral.agents.journal import Answered, fold
 from corral.agents.payback import Outcome, Payback
 from corral.agents.speculating import SpeculationCounting
 from corral.agents.speculation import Speculation
@@ -431,3 +432,32 @@ async def test_an_agent_gets_faster_by_looking_on() -> None:
     assert made == ["T-1", "XT-1", "T-2", "XT-2", "T-3", "XT-3"]
     assert speculation.running == 0
     assert msgspec.json.encode(speculation.hit_rate) == b"1.0"
+
+
+async def test_what_was_called_in_vain_is_in_the_cost_of_the_run() -> None:
+    @tool(read_only=True, idempotent=True)
+    async def ticket(key: str) -> dict[str, str]:
+        """A ticket."""
+        return {"order": f"X{key}"}
+
+    @tool(read_only=True, idempotent=True, cost_usd=0.25)
+    async def order(key: str) -> str:
+        """An order."""
+        return f"order {key}"
+
+    speculation = Speculation(usd_per_s_max=1e9)
+    costs: list[float | None] = []
+    for lines in (chain(1), chain(2), [chain(3)[0], says("Done.")], [says("Nothing to do.")]):
+        agent = Agent("support", tools=[ticket, order], model=ScriptedModel(*lines), speculation=speculation)
+        end = (await heard(agent.stream("Where is it?")))[-1]
+        assert isinstance(end, Finished)
+        costs.append(end.cost_usd)
+    assert costs == pytest.approx([0.253, 0.253, 0.252, 0.001]), "the third has called for an order that nobody wanted"
+
+
+def test_what_was_wasted_is_read_again_from_the_journal() -> None:
+    reply = says("Done.")
+    entry = Answered(step=1, reply=reply, wasted_usd=0.5, at=1.0)
+    again = msgspec.json.decode(msgspec.json.encode(entry), type=Answered)
+    before = fold([Answered(step=1, reply=reply, at=1.0)])
+    assert fold([again]).cost_usd == before.cost_usd + 0.5

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from corral.agents.ahead import Ahead
 from corral.agents.asking import Asking
 from corral.agents.board import Board
 from corral.agents.calling import Calling
@@ -214,6 +215,7 @@ class Agent:
         caller = self._caller(context, keeper.run_id, history.session_id)
         ask, template = self._asks(caller, context, bounds.deadline, stream=stream)
         call: CallTool = self.tools.call
+        ahead: Ahead | None = None
         if self._speculation is not None:
             ahead = self._speculation.run(
                 self.tools, ask=ask, call=call, caller=caller, tainted=history.tainted, counting=house.speculating
@@ -248,6 +250,7 @@ class Agent:
             steps=steps,
             board=board,
             clock=clock,
+            wasted=None if ahead is None else ahead.wasted,
         )
 
     def _caller(self, context: Context | None, run_id: str, session_id: str) -> Caller:

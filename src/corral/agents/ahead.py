@@ -82,6 +82,7 @@ class Ahead:
         self._asked = False
         self._expects = True
         self._stopping: set[asyncio.Task[ToolReply]] = set()
+        self._wasted = 0.0
 
     # -- around the model
 
@@ -222,11 +223,17 @@ class Ahead:
     def _over(self, one: _Call) -> None:
         """It was of no use. Nobody waits until it has stopped, but the end of the run."""
         cost = self._cost(one)
+        self._wasted += cost
         if not one.task.done():
             one.task.cancel()
             self._stopping.add(one.task)
             one.task.add_done_callback(self._stopping.discard)
         self._say(one, Outcome(hit=False, wasted_usd=cost))
+
+    def wasted(self) -> float:
+        """What calls have cost that were of no use, since this was last asked."""
+        cost, self._wasted = self._wasted, 0.0
+        return cost
 
     def _cost(self, one: _Call) -> float:
         """What it cost; one that is stopped half way costs as much as one that is not."""

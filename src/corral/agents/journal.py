@@ -43,6 +43,8 @@ class Answered(Entry, frozen=True, kw_only=True, tag="answered"):
 
     step: int
     reply: ModelReply
+    wasted_usd: float = 0.0
+    """What calls ahead have cost that nobody had use for, since the answer before."""
 
 
 class ToolDone(Entry, frozen=True, kw_only=True, tag="tool_done"):
@@ -214,6 +216,7 @@ class RunState:
             self.unpriced = self.unpriced or bool(reply.usage.total)
         else:
             self.cost_usd += reply.cost_usd
+        self.cost_usd += entry.wasted_usd
         if reply.content:
             self.messages.append(reply.as_message())
         self.pending = [

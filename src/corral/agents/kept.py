@@ -208,11 +208,12 @@ class KeptRun:
         match entry:
             case Answered():
                 reply, before = entry.reply, self._tally
+                cost_usd = _sum(before.cost_usd, reply.cost_usd, unpriced=reply.usage.total > 0)
                 self._tally = msgspec.structs.replace(
                     before,
                     steps=entry.step,
                     usage=add_usage(before.usage, reply.usage),
-                    cost_usd=_sum(before.cost_usd, reply.cost_usd, unpriced=reply.usage.total > 0),
+                    cost_usd=_sum(cost_usd, entry.wasted_usd, unpriced=False),
                 )
                 self._waits.clear()
             case ToolDone():

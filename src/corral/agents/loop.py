@@ -7,7 +7,7 @@ the smallest step: who stops after any of them and goes on later, elsewhere, nei
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -71,8 +71,9 @@ class Loop:
         steps: Steps,
         board: Board,
         clock: Clock,
+        wasted: Callable[[], float] | None = None,
     ) -> None:
-        """`state` is what the keeper's entries fold to."""
+        """`state` is what the keeper's entries fold to; `wasted` says what calls ahead have cost in vain since it was last asked."""
         self.agent = agent
         self.state = state
         self.failure: BaseException | None = None
@@ -90,6 +91,7 @@ class Loop:
         self._caller = caller
         self._steps = steps
         self._board = board
+        self._wasted = wasted
         self._clock = clock
         self._notes: dict[str, Any] = {}
         self._value: Any = None
@@ -180,7 +182,8 @@ class Loop:
             self._notes["window"] = asking.report
         if reply.degraded:
             self._notes["degraded"] = list(dict.fromkeys((*self._notes.get("degraded", ()), *reply.degraded)))
-        await self._append(Answered(step=step, reply=reply, at=self._clock.now()))
+        wasted_usd = 0.0 if self._wasted is None else self._wasted()
+        await self._append(Answered(step=step, reply=reply, wasted_usd=wasted_usd, at=self._clock.now()))
         self._steps.answered(reply)
         if not self.state.pending:
             self._steps.close()

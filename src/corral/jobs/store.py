@@ -277,6 +277,13 @@ class BlobStore(Protocol):
         """Remove all names that begin so."""
         ...
 
+    async def expire(self, prefix: str, *, before: str, limit: int = 1000) -> int:
+        """Remove, of all tenants, names that begin so and end with a time id (`new_time_id`) that is less than this one.
+
+        Looks at many names: ask it seldom.
+        """
+        ...
+
 
 class ScheduleStore(Protocol):
     """Jobs that come again and again."""

@@ -18,6 +18,9 @@ from corral.memory.searching import Embedder
 from corral.memory.store import ItemDraft, MemoryStore, Namespace, View
 from corral.settings.memory_sections import MemorySettings
 
+ASIDE = "memory/"
+"""How the names of documents begin that are put aside for a job; they end with the time."""
+
 Progress = Callable[[float, str], None]
 Fetch = Callable[[str], Awaitable[tuple[bytes, str]]]
 """What an address answers, and of which media type it says that is."""

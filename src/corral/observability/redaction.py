@@ -76,14 +76,20 @@ def redacted_text(text: str) -> str:
         return text
     if len(text) > TEXT_MAX:
         text = f"{text[:TEXT_MAX]}… ({len(text)} characters)"
+    clean = without_credentials(text)
+    if clean is text and len(text) <= _SHORT:
+        if len(_harmless) >= _HARMLESS_MAX:
+            _harmless.clear()
+        _harmless.add(text)
+    return clean
+
+
+def without_credentials(text: str) -> str:
+    """The text with credentials masked, however long it is; without a hint of any it is the very same."""
     lower = text.lower()
     for hint in _HINTS:  # a search for plain words is ten times cheaper than the expression, which most texts then skip
         if hint in lower:
             return _CREDENTIAL.sub(_mask, text)
-    if len(lower) <= _SHORT:
-        if len(_harmless) >= _HARMLESS_MAX:
-            _harmless.clear()
-        _harmless.add(text)
     return text
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -23,6 +23,8 @@ class MemorySettings(Section, frozen=True):
     """The largest document that is taken in."""
     inline_max_bytes: Annotated[int, Meta(ge=0)] = 200_000
     """Documents up to this size are ready when the request is answered; larger ones, and PDF files, are a job."""
+    aside_keep_s: Seconds = 604_800.0
+    """How long a document that waits for a job, or whose job has failed, is kept: until then the job may be run again."""
     chunks_max: Count = 20_000
     """The most chunks of one document."""
     neighbours: Share = 0.25
@@ -43,5 +45,7 @@ class MemorySettings(Section, frozen=True):
     """How long fetching one document may take."""
     publishers: list[str] = []
     """Tenants that may write what every tenant reads (scope `public`); none named: the tenant `default`."""
+    redaction: Literal["off", "masked"] = "off"
+    """`masked`: e-mail addresses, numbers of telephones, cards and accounts, and credentials are masked before anything is kept."""
     learning: LearningSettings = LearningSettings()
     """What is learnt from conversations."""

@@ -38,3 +38,7 @@ class PostgresBlobs:
         if not findable(tenant, prefix):
             return 0
         return int((await self._engine.fetch_one(_SQL["delete"], tenant, prefix))[0])
+
+    async def expire(self, prefix: str, *, before: str, limit: int = 1000) -> int:
+        """Remove what is old."""
+        return int((await self._engine.fetch_one(_SQL["expire"], prefix, before, limit))[0])

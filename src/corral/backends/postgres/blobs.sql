@@ -12,3 +12,12 @@ SELECT body FROM corral.blobs WHERE tenant = $1 AND name = $2;
 WITH gone AS (
     DELETE FROM corral.blobs WHERE tenant = $1 AND name >= $2 AND starts_with(name, $2) RETURNING 1
 ) SELECT count(*) FROM gone;
+
+-- name: expire
+-- Remove values of all tenants whose names begin so and end with an earlier time.
+WITH old AS (
+    SELECT name, tenant FROM corral.blobs
+    WHERE name >= $1 AND starts_with(name, $1) AND right(name, 36) COLLATE "C" < $2 LIMIT $3
+), gone AS (
+    DELETE FROM corral.blobs AS blob USING old WHERE blob.name = old.name AND blob.tenant = old.tenant RETURNING 1
+) SELECT count(*) FROM gone;

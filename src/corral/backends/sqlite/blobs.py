@@ -45,3 +45,9 @@ class SqliteBlobs:
         return await self._engine.write(
             lambda transaction: transaction.execute(_SQL["delete"], (tenant, prefix)).rowcount
         )
+
+    async def expire(self, prefix: str, *, before: str, limit: int = 1000) -> int:
+        """Remove what is old."""
+        return await self._engine.write(
+            lambda transaction: transaction.execute(_SQL["expire"], (prefix, before, limit)).rowcount
+        )

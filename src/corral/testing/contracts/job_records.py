@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from corral.clock import new_time_id
 from corral.errors import CorralError
 from corral.jobs.job import Callback, Delivered, Delivery, JobQuery, Schedule, Step, StepWrite
 from corral.testing.contracts.job_setting import (
@@ -270,3 +271,17 @@ class BlobContract(Contract):
         assert await stores.blobs.get(TENANT, "b") is None
         assert await stores.blobs.delete(TENANT, "a/") == 2
         assert await stores.blobs.get("other", "a/1") == b"1"
+
+    async def test_values_of_before_a_time_go(self, stores: Stores) -> None:
+        old, new = new_time_id(1_000.0), new_time_id(3_000.0)
+        for tenant in (TENANT, "other"):
+            for name in (f"memory/x/{old}", f"memory/y/{new}", f"else/{old}"):
+                await stores.blobs.put(tenant, name, b"1")
+        before = new_time_id(2_000.0)
+        assert await stores.blobs.expire("memory/", before=before, limit=1) == 1
+        assert await stores.blobs.expire("memory/", before=before) == 1
+        assert await stores.blobs.expire("memory/", before=before) == 0
+        for tenant in (TENANT, "other"):
+            assert await stores.blobs.get(tenant, f"memory/x/{old}") is None
+            assert await stores.blobs.get(tenant, f"memory/y/{new}") == b"1"
+            assert await stores.blobs.get(tenant, f"else/{old}") == b"1"
