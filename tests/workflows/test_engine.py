@@ -11,7 +11,7 @@ from corral.errors import StoreUnavailable
 from corral.settings.workflow_sections import WorkflowSettings
 from corral.workflows.execution import UNSET, Progress
 from corral.workflows.failing import StateFailed
-from corral.workflows.machine.happening import Stopped, TaskBeat, TaskFailed, TaskSucceeded
+from corral.workflows.machine.happening import Stopped, TaskBeat, TaskFailed, TaskSucceeded, Woken
 from corral.workflows.store import (
     ExecutionExists,
     ExecutionNotFound,
@@ -459,6 +459,40 @@ async def test_work_is_fetched_by_whoever_waits_for_it_anywhere(open_house):
     events = (await house.engine.history(TENANT, infos[0].id)).events
     (started,) = [event for event in events if event.type == "ActivityStarted"]
     assert started.details["workerName"] == "ann"
+
+
+async def test_a_heartbeat_frees_what_a_worker_that_vanished_has_taken(open_house):
+    """As on AWS: work that was fetched is its worker's until it is late; that of one that must be heard of is free sooner."""
+    retry = [{"ErrorEquals": ["States.HeartbeatTimeout"], "IntervalSeconds": 1, "MaxAttempts": 3}]
+    polish = POLISHES["States"]["Polish"]
+    beats = machine({"Polish": {**polish, "HeartbeatSeconds": 5, "TimeoutSeconds": 3600, "Retry": retry}})
+    house = await open_house({"beats": beats, "polishes": POLISHES})
+    info = await house.start("beats", {"n": 1})
+    lost = await house.engine.take_activity(TENANT, ACTIVITY, worker="vanished", wait_s=0)
+    assert lost is not None
+    patient = await house.start("polishes", {"n": 2})
+    silent = await house.engine.take_activity(TENANT, ACTIVITY, worker="vanished", wait_s=0)
+    assert silent is not None
+    for seconds in (4.9, 0.2, 1.0):
+        assert await house.engine.take_activity(TENANT, ACTIVITY, wait_s=0) is None
+        house.clock.turn(seconds)
+        for one in (info, patient):
+            await house.engine.tell(TENANT, one.id, Woken())
+    again = await house.engine.take_activity(TENANT, ACTIVITY, worker="ann", wait_s=0)
+    assert again is not None
+    assert (again.facts.id, again.order.attempt, again.order.payload) == (info.id, 1, {"n": 1})
+    with pytest.raises(TaskGone):
+        await house.engine.answer(TENANT, lost.token, TaskSucceeded(lost.token, "late"))
+    for _ in range(3):
+        house.clock.turn(4.0)
+        await house.engine.answer(TENANT, again.token, TaskBeat(again.token))
+    await house.answer(again, "shiny")
+    assert (await house.over(info)).output == "shiny"
+    house.clock.turn(1_000_000)
+    await house.engine.tell(TENANT, patient.id, Woken())
+    assert (await house.engine.describe(TENANT, patient.id)).status == "RUNNING", "nobody said how long it may take"
+    await house.answer(silent, "at last")
+    assert (await house.over(patient)).output == "at last"
 
 
 async def test_work_that_is_over_is_not_given_out(open_house):
