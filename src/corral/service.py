@@ -131,6 +131,7 @@ class Service:
             check_input=AgentCheck(app.agents, {KEEPER: self.remembering.check, STARTER: Starter.check}),
         )
         self.flowing = self._workflows()
+        self.guarding.spending.telling.publish = self.flowing.topics.publish
         self._scheduler: Scheduler | None = None
         self._job_routes = JobRoutes(
             self.desk,

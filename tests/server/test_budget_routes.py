@@ -262,3 +262,20 @@ async def test_a_job_that_cannot_be_paid_for_goes_on_later(client_of, monkeypatc
         await eventually(is_done)
         assert seen <= {("queued", 0), ("running", 0), ("waiting", 0), ("succeeded", 0)}
         assert ("waiting", 0) in seen
+
+
+async def test_a_step_that_is_reached_begins_what_waits_for_it(client_of):
+    clients = await client_of({"team": {"usd": 5, "by": ["tag:team"], "ladder": [{"at": 0.5, "do": "warn"}]}})
+    async with clients() as client:
+        rule = {
+            "pattern": {"detail-type": ["budget.reached"], "detail": {"who": ["support"]}},
+            "targets": [{"job": {"agent": "helper", "tags": ["told"]}, "input": {"prompt": "Tell somebody."}}],
+        }
+        made = await client.put("/v1/events/rules/tell", json=rule)
+        assert made.status_code == 201, made.text
+        await spend(clients, 0.6)
+
+        async def is_begun():
+            return len((await client.get("/v1/jobs", params={"tag": "told"})).json()["items"]) == 1
+
+        await eventually(is_begun)

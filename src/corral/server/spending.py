@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 
 from corral.behind import Behind
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
-from corral.errors import ConfigError, OutboundFailed, OutboundRefused
+from corral.errors import ConfigError, CorralError, OutboundFailed, OutboundRefused, StoreUnavailable
 from corral.jobs.signing import keys_of, sign
 from corral.limits.budget_books import BudgetBooks
 from corral.limits.budget_counting import BudgetCounting
@@ -28,12 +28,17 @@ from corral.outbound.client import Outbound
 from corral.server.budgets import BudgetRoutes
 from corral.server.routes import Route
 from corral.settings.sections import Settings
+from corral.workflows.topics import Event
 
 _log = logging.getLogger("corral.limits")
 
 _PENDING_MAX = 10_000
 _TELL_EVERY_S = 0.1
 _FINE, _GONE = range(200, 300), 410
+_REACHED = "budget.reached"
+
+Publish = Callable[[str, list[Event]], Awaitable[object]]
+"""Hands a tenant's events to who waits for them."""
 
 
 class Spending:
@@ -54,10 +59,8 @@ class Spending:
         self._audit = audit
         self._counting = BudgetCounting(metrics)
         self._is_lent = False
-        self._webhooks: Webhooks | None = None
-        if any(rule.settings.webhook for rule in rules):
-            self._webhooks = Webhooks(rules, settings, outbound=outbound, clock=clock)
-        observer = _Observer(self._counting, audit, self._webhooks, clock)
+        self.telling = Telling(rules, settings, outbound=outbound, clock=clock)
+        observer = _Observer(self._counting, audit, self.telling, clock)
         self.budgets = Budgets(rules, store, observer=observer, clock=clock, chance=random.random)
 
     def routes(self) -> list[Route]:
@@ -76,8 +79,7 @@ class Spending:
             here.use(self.budgets.store)
         if self.is_on:
             await self.budgets.start()
-        if self._webhooks is not None:
-            await self._webhooks.start()
+            await self.telling.start()
 
     async def stop(self) -> None:
         """Tell what was spent, and what was reached."""
@@ -87,15 +89,14 @@ class Spending:
             if before is not self.budgets.store:  # another service of this process has taken over
                 here.use(before)
         await self.budgets.stop()
-        if self._webhooks is not None:
-            await self._webhooks.stop()
+        await self.telling.stop()
 
 
 class _Observer(BudgetObserver):
-    def __init__(self, counting: BudgetCounting, audit: Audit | None, webhooks: Webhooks | None, clock: Clock) -> None:
+    def __init__(self, counting: BudgetCounting, audit: Audit | None, telling: Telling, clock: Clock) -> None:
         self._counting = counting
         self._audit = audit
-        self._webhooks = webhooks
+        self._telling = telling
         self._clock = clock
 
     def reached(self, news: BudgetNews) -> None:
@@ -113,8 +114,7 @@ class _Observer(BudgetObserver):
                 "spent_tokens": news.spent.tokens,
             }
             self._write(place, "budget.step", ",".join(news.does), details)
-        if self._webhooks is not None and news.webhook:
-            self._webhooks.tell(news)
+        self._telling.tell(news)
 
     def refused(self, rule: BudgetRule) -> None:
         """Counted; that the request was refused is written down where it was."""
@@ -145,8 +145,8 @@ class _Observer(BudgetObserver):
             )
 
 
-class Webhooks:
-    """Tells addresses of steps that were reached: signed, tried again while this worker lives, and never in anybody's way."""
+class Telling:
+    """Publishes steps that were reached, and tells addresses: signed, again while this worker lives, and never in anybody's way."""
 
     def __init__(
         self,
@@ -157,6 +157,8 @@ class Webhooks:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Raises `ConfigError` where there is no secret to sign with, or an address that may not be called."""
+        self.publish: Publish | None = None
+        """Where events go."""
         self._keys = keys_of(settings.jobs.callback_secret)
         self._clock = clock
         self._outbound = outbound or Outbound(settings.jobs.callback_allow)
@@ -171,7 +173,7 @@ class Webhooks:
                     self._outbound.check(url, {})
                 except OutboundRefused as error:
                     raise ConfigError(f"budgets.{rule.name}.webhook: {error.message}") from None
-        self._line: Behind[tuple[str, str, bytes]] = Behind(
+        self._line: Behind[tuple[str, BudgetNews]] = Behind(
             self._send, name="News of budgets", log=_log, every_s=_TELL_EVERY_S, pending_max=_PENDING_MAX
         )
 
@@ -185,23 +187,31 @@ class Webhooks:
         await self._outbound.stop()
 
     def tell(self, news: BudgetNews) -> None:
-        """Send it soon."""
-        self._line.add((news.webhook, new_id(), body_of(news)))
+        """Soon."""
+        self._line.add((new_id(), news))
 
-    async def _send(self, group: list[tuple[str, str, bytes]]) -> None:
-        """All of a group, or it comes again: receivers know a message by its id."""
-        await asyncio.gather(*(self._post(*one) for one in group))
+    async def _send(self, group: list[tuple[str, BudgetNews]]) -> None:
+        """All of a group, or it comes again: subscribers and receivers know a message by its id."""
+        await asyncio.gather(*(self._send_one(*one) for one in group))
+
+    async def _send_one(self, message_id: str, news: BudgetNews) -> None:
+        try:
+            if self.publish is not None:
+                event = Event(detail_type=_REACHED, detail=detail_of(news), id=message_id, time=news.at)
+                await self.publish(news.place.tenant, [event])
+            if news.webhook:
+                await self._post(news.webhook, message_id, body_of(news))
+        except (StoreUnavailable, OutboundFailed):
+            raise
+        except CorralError as error:  # trying again is useless
+            _log.warning("News of the budget %s cannot be told: %s", news.place.budget, error.message)
 
     async def _post(self, url: str, message_id: str, body: bytes) -> None:
         headers = {
             "content-type": "application/json",
             **sign(self._keys, message_id, int(self._clock.now()), body),
         }
-        try:
-            answer = await self._outbound.post(url, body, headers)
-        except OutboundRefused as error:
-            _log.warning("News of a budget may not be sent to %s: %s", url, error.message)
-            return
+        answer = await self._outbound.post(url, body, headers)
         if answer.status not in _FINE and answer.status != _GONE:
             raise OutboundFailed(f"{url} answered {answer.status}.")
 
@@ -209,28 +219,27 @@ class Webhooks:
 def body_of(news: BudgetNews) -> bytes:
     """What a receiver gets."""
     at = datetime.fromtimestamp(news.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return msgspec.json.encode({"type": _REACHED, "timestamp": at, "data": detail_of(news)})
+
+
+def detail_of(news: BudgetNews) -> dict[str, Any]:
+    """What is said of a step."""
     place = news.place
-    return msgspec.json.encode(
-        {
-            "type": "budget.reached",
-            "timestamp": at,
-            "data": {
-                "tenant": place.tenant,
-                "budget": place.budget,
-                "who": place.who,
-                "period": place.period,
-                "step": news.step,
-                "does": news.does,
-                "spent_usd": news.spent.usd,
-                "spent_tokens": news.spent.tokens,
-                "limit_usd": news.limit_usd,
-                "limit_tokens": news.limit_tokens,
-                "resets_at": news.resets_at,
-            },
-        }
-    )
+    return {
+        "tenant": place.tenant,
+        "budget": place.budget,
+        "who": place.who,
+        "period": place.period,
+        "step": news.step,
+        "does": list(news.does),
+        "spent_usd": news.spent.usd,
+        "spent_tokens": news.spent.tokens,
+        "limit_usd": news.limit_usd,
+        "limit_tokens": news.limit_tokens,
+        "resets_at": news.resets_at,
+    }
 
 
 def check_budgets(settings: Settings) -> None:
     """Raise `ConfigError` for budgets that cannot be kept."""
-    Webhooks(rules_of(settings.budgets), settings)
+    Telling(rules_of(settings.budgets), settings)
