@@ -200,14 +200,13 @@ def unknown_key(key: str) -> str:
     siblings = [known.rpartition(".")[2] for known in FIELDS if known.rpartition(".")[0] == section]
     if not section:
         siblings += sorted(SECTIONS)
-    hint = nearest(name, siblings)
-    if not hint:
-        elsewhere = [known for known in FIELDS if known.rpartition(".")[2] == name]
-        hint = f" Did you mean `{elsewhere[0]}`?" if elsewhere else ""
+    elsewhere = [known for known in FIELDS if known.rpartition(".")[2] == name]
+    # A slip of the finger, else the very name in another section, else what is least unlike.
+    hint = nearest(name, siblings, alike=0.8) or nearest(name, elsewhere[:1], alike=0.0) or nearest(name, siblings)
     return f"There is no such setting.{hint}"
 
 
-def nearest(name: str, names: list[str]) -> str:
+def nearest(name: str, names: list[str], *, alike: float = 0.5) -> str:
     """`Did you mean …?`, if there is a name that was likely meant."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=alike)
     return f" Did you mean `{near[0]}`?" if near else ""
