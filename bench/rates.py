@@ -48,9 +48,10 @@ async def hammer(limiter: RateLimiter | Rates, seconds: float, *, at_once: int, 
                 told["admitted"] += 1
             await asyncio.sleep(0)
 
-    began = time.monotonic()
+    began, busy = time.monotonic(), time.process_time()
     await asyncio.gather(*(one_after_the_other(number) for number in range(at_once)))
-    return {**told, "seconds": time.monotonic() - began}
+    cpu_us = (time.process_time() - busy) / told["decided"] * 1e6
+    return {**told, "seconds": time.monotonic() - began, "cpu_us": cpu_us}
 
 
 def limiter_of(args: argparse.Namespace) -> RateLimiter:
@@ -100,6 +101,7 @@ async def cost(folder: str) -> dict[str, Any]:
     await embedded.stop()
     return {
         "memory_decisions_per_s": round(memory["decided"] / memory["seconds"]),
+        "memory_cpu_us": round(memory["cpu_us"], 1),
         "sqlite_often_p50_us": often,
         "sqlite_first_of_user_p50_us": seldom,
     }
@@ -124,28 +126,36 @@ async def versus(args: argparse.Namespace) -> dict[str, Any]:
     server.start()
     try:
         for name, users, limit in (("one_user", 1, 1e8), ("one_user_refused", 1, 100), ("many_users", 1_000, 1e8)):
-            ours, theirs = [], []
+            ours: list[dict[str, float]] = []
+            theirs: list[dict[str, float]] = []
             for turn in range(args.turns):
                 limiter = RateLimiter(limits={f"{name}{turn}": {"requests_per_minute": limit}}, backend=server.url)
+                await limiter.admit(Visitor(tenant="other"))  # connected, as the other is
                 told = await hammer(limiter, args.seconds, at_once=args.at_once, users=users)
                 await limiter.stop()
-                ours.append(told["decided"] / told["seconds"])
+                ours.append({"per_s": told["decided"] / told["seconds"], "cpu_us": told["cpu_us"]})
                 theirs.append(await _peer(server.url, f"{name}{turn}", users, limit, args))
             shown[name] = {
-                "corral_per_s": round(statistics.median(ours)),
-                "limits_per_s": round(statistics.median(theirs)),
-                "ratio": round(statistics.median(ours) / statistics.median(theirs), 1),
+                "corral_per_s": round(_median(ours, "per_s")),
+                "limits_per_s": round(_median(theirs, "per_s")),
+                "ratio": round(_median(ours, "per_s") / _median(theirs, "per_s"), 1),
+                "cpu_ratio": round(_median(theirs, "cpu_us") / _median(ours, "cpu_us"), 1),
             }
     finally:
         server.remove()
     return shown
 
 
-async def _peer(url: str, name: str, users: int, limit: float, args: argparse.Namespace) -> float:
+def _median(figures: list[dict[str, float]], name: str) -> float:
+    return statistics.median(one[name] for one in figures)
+
+
+async def _peer(url: str, name: str, users: int, limit: float, args: argparse.Namespace) -> dict[str, float]:
     command = [str(PEERS), str(PEER), url, name, str(users), str(int(limit)), str(args.seconds), str(args.at_once)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
-    return float(json.loads(out)["decided_per_s"])
+    told: dict[str, float] = json.loads(out)
+    return told
 
 
 async def main() -> None:
