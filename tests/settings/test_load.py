@@ -344,6 +344,7 @@ def test_what_is_written_is_what_is_read(tmp_path, data):
             "observability.log_level",
             "observability.log_format",
             "agents.keep",
+            "memory.redaction",
         }
     else:
         assert getattr(getattr(settings, section), name) == text
