@@ -120,6 +120,15 @@ async def test_far_from_the_end_the_store_is_not_waited_for(store):
     assert (await kept(store, budgets, "team")).spent == amount_of(0.5)
 
 
+async def test_looking_writes_nothing(store):
+    budgets = budgets_of(store, team={"usd": 10})
+    ((_, standing),) = await budgets.standings(budgets.pockets(ACME))
+    assert (standing.level, standing.spent) == (0, NOTHING)
+    assert await kept(store, budgets, "team") is None
+    await spend(budgets, 1)
+    assert (await budgets.standings(budgets.pockets(ACME)))[0][1].spent == amount_of(1)
+
+
 async def test_tokens_are_a_budget_as_well(store):
     budgets = budgets_of(store, team={"tokens": 1_000, "period": "day"})
     await spend(budgets, 5, tokens=900)

@@ -278,6 +278,8 @@ class Budgets:
                 self._see(pockets, await self.store.read([pocket.place for pocket in pockets]))
                 now, is_old = monotonic(), False
             plans = [_Plan(pocket, pocket.change(self.worker, need, now, ahead=ahead)) for pocket in pockets]
+            if not ahead and all(plan.pocket.is_clean and not plan.grant.news for plan in plans):
+                return None  # there is nothing to say; it was only looked at
             refused = next((plan.pocket for plan in plans if not plan.grant.given), None)
             if refused is not None:
                 if is_old:  # nobody is refused for what was so a while ago
