@@ -248,8 +248,9 @@ async def test_a_worker_that_leaves_holds_nobody_who_waits(desk, stores):
         while not (await stores.jobs.claim("w", queues=(), limit=1, lease_s=30.0)).jobs:
             pass
     desk.hub.drain()
-    _, info = await waiting
-    assert info.status == "running"
+    async with asyncio.timeout(10):
+        _, info = await waiting
+    assert info.status in {"queued", "running"}, "as it is by now, or was when it was last looked at"
 
 
 async def test_a_store_that_goes_away_while_one_waits_loses_no_job(desk, monkeypatch):

@@ -41,8 +41,9 @@ WHERE NOT EXISTS (SELECT 1 FROM corral.jobs WHERE tenant = one.tenant AND id = o
 SELECT * FROM corral.claim_jobs($1, $2, $3, $4, $5, $6);
 
 -- name: claimed_by_call
--- Take again what an earlier call took.
-SELECT * FROM corral.claimed_jobs(ARRAY(SELECT corral.claimed_by_call($1)));
+-- Take again what an earlier call took, in its order: a token is the call, a point, and a number.
+SELECT * FROM corral.claimed_jobs(ARRAY(SELECT corral.claimed_by_call($1)))
+ORDER BY substring(substr(o_token, length($1) + 2) FROM '^[0-9]+')::integer;
 
 -- name: renew
 -- Extend leases, and name those that stand.
