@@ -71,7 +71,7 @@ if __name__ == "__main__":
 ITSELF = "import runpy; runpy.run_path('agents.py', run_name='__main__')"
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Ask again and again, for other processes tell us nothing."""
     end = time.monotonic() + seconds
     while not condition():
@@ -123,7 +123,7 @@ class Server:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.process.poll() is not None or "Corral serves" in self.output())
+        wait_until(lambda: self.process.poll() is not None or "Corral serves" in self.output(), 60.0)
         assert self.process.poll() is None, self.output()
 
     def run_file(self) -> dict[str, object]:
