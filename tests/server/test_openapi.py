@@ -116,9 +116,18 @@ PARTS = {
     "jobs": "^/v1/(jobs|queues|schedules|callbacks|batches|workers|signals)",
     "memory and sessions": "^/v1/(memory|sessions|session-tiers|actors)",
     "workflows": "^/v1/(workflows|executions|approvals|events)",
-    "the rest of v1": "^/v1/(?!jobs|queues|schedules|callbacks|batches|workers|signals|memory|sessions|session-tiers|actors|workflows|executions|approvals|events)",
+    "the rest of v1": "^/v1/(?!keys|jobs|queues|schedules|callbacks|batches|workers|signals|memory|sessions|session-tiers|actors|workflows|executions|approvals|events)",
+    "keys": "^/v1/keys",
     "all beside": "^/(?!v1/)",
 }
+
+
+ADMIN = """
+security:
+  secret: a secret of more than thirty-two characters
+  api_keys: [{key: an-admins, roles: [admin]}]
+"""
+"""Keys are for admins alone, and where no key is asked for nobody is one."""
 
 
 @pytest.mark.timeout(200)
@@ -127,7 +136,7 @@ def test_schemathesis_finds_nothing(tmp_path, part):
     program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert program is not None
     (tmp_path / "schemathesis.toml").write_text(AGENTCORE + LANGUAGES, encoding="utf-8")
-    with serving(tmp_path, agents=AGENTS) as server:
+    with serving(tmp_path, config=ADMIN if part == "keys" else "", agents=AGENTS) as server:
         found = subprocess.run(
             [
                 program,
@@ -146,6 +155,7 @@ def test_schemathesis_finds_nothing(tmp_path, part):
                 "7",
                 "--suppress-health-check",
                 "all",
+                *(["--header", "Authorization: Bearer an-admins"] if part == "keys" else []),
             ],
             cwd=tmp_path,
             capture_output=True,

@@ -73,7 +73,7 @@ def container(
     show(f"\nNext:\n  {bold(f'{variables} docker compose up --build')}")
     if postgres and not _has_asyncpg():
         note("PostgreSQL needs the extra: put `corral[postgres]` where the image installs from.")
-    if not settings.security.api_keys:
+    if not (settings.security.api_keys or settings.security.jwt or settings.security.require_key):
         note("Behind AgentCore, which asks for credentials itself: CORRAL_SECURITY_ALLOW_UNAUTHENTICATED=true")
 
 

@@ -169,7 +169,7 @@ def shown_once(issued: Issued, now: float) -> dict[str, Any]:
 def grant_of(body: Mapping[str, Any]) -> Grant:
     """What a request asks for. Raises `ValidationFailed`, which says what does not fit."""
     try:
-        return msgspec.convert({name: value for name, value in body.items() if value is not None}, Grant)
+        return msgspec.convert(dict(body), Grant)
     except msgspec.ValidationError as error:
         raise ValidationFailed(f"The key cannot be so: {error}.") from None
 
