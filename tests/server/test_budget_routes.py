@@ -12,6 +12,7 @@ import pytest
 import corral.limits.budgets
 from corral.agents.agent import Agent
 from corral.app import App
+from corral.errors import StoreUnavailable
 from corral.jobs.signing import verify
 from corral.limits.accounts import NOTHING, Amount
 from corral.messages import Caller
@@ -183,6 +184,29 @@ async def test_what_makes_no_sense_is_refused(client_of):
             content = body if isinstance(body, str) else None if body is None else json.dumps(body)
             answer = await client.request(method, path, content=content)
             assert answer.status_code == status, (path, body, answer.text)
+
+
+class Away:
+    """A store that does not answer."""
+
+    async def read(self, *_, **__):
+        raise StoreUnavailable
+
+    swap = accounts = set_terms = read
+
+
+async def test_a_store_that_is_away_is_never_an_error_of_ours(client_of):
+    closed = {"usd": 5, "when_down": "closed", "only": {"tenant": ["other"]}}
+    clients = await client_of({"local": {"usd": 5}, "open": {"usd": 5, "when_down": "open"}, "closed": closed})
+    clients.service.guarding.spending.budgets.store = Away()
+    async with clients() as client, clients("other") as other:
+        assert (await ask(client)).status_code == 200
+        refused = await ask(other)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "budgets_unavailable")
+        assert refused.headers["retry-after"] == "1"
+        assert (await client.get("/v1/budgets")).status_code == 503
+        assert (await client.put("/v1/budgets/local", json={"usd": 1})).status_code == 503
+        assert (await client.post("/v1/budgets/local/reset")).status_code == 503
 
 
 async def test_whoever_wants_to_know_is_told_signed(client_of):
