@@ -101,13 +101,20 @@ def _show(answer: dict[str, Any], *, nothing: str) -> None:
             [
                 *(one["kind"], one["id"], one["agent"], one["user"] or "-", one["session"] or "-"),
                 _span(one["age_s"]),
-                "-" if one["cost_usd"] is None else f"${one['cost_usd']:.4f}",
+                _cost(one["cost_usd"]),
             ]
             for one in answer["items"]
         ],
     )
     if answer["more"]:
         note("There is more: ask again.")
+
+
+def _cost(usd: float | None) -> str:
+    """Four places; six where there is less than a cent."""
+    if usd is None:
+        return "-"
+    return f"${usd:.4f}" if usd >= 0.01 else f"${usd:.6f}"  # noqa: PLR2004 - a cent
 
 
 def _span(seconds: float) -> str:
