@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from corral.backends.open import open_stores
 from corral.errors import ConfigError
 from corral.limiting import RateLimiter
+from corral.limits.places import Places, TooManyAtOnce
 from corral.limits.rates import LimitsUnavailable, RateExceeded
 from corral.limits.rules import Visitor
 from corral.testing.servers.valkey import ValkeyServer, installed
@@ -45,6 +48,35 @@ async def test_four_processes_admit_as_many_as_one_would(store):
     out, _ = await process.communicate()
     told = json.loads(out)
     assert 495 <= told["admitted"] <= 500
+
+
+async def test_places_are_counted_in_real_stores(store, tmp_path):
+    hot = store if store.startswith("redis") else ""
+    url = f"sqlite:///{tmp_path}/corral.db" if hot else store
+    both = [open_stores(url, hot=hot) for _ in range(2)]
+    for one in both:
+        await one.start()
+    workers = [Places({"user": 3, "tenant": 5}, store=one.limits) for one in both]
+
+    async def enter(places, visitor=ADA):
+        with contextlib.suppress(TooManyAtOnce):
+            return await places.enter(visitor)
+
+    stays = [stay for stay in await asyncio.gather(*(enter(places) for places in workers * 10)) if stay]
+    assert len(stays) == 3
+    bob = Visitor(tenant="acme", user="bob")
+    more = [stay for stay in [await enter(places, bob) for places in workers * 2] if stay]
+    assert len(more) == 2
+    for stay in (*stays, *more):
+        stay.leave()
+    for places in workers:
+        await places.stop()
+    again = await enter(workers[1])
+    assert again is not None
+    again.leave()
+    await workers[1].stop()
+    for one in both:
+        await one.stop()
 
 
 async def passed(limiter, tries=5):

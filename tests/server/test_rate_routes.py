@@ -124,6 +124,24 @@ async def test_what_could_not_begin_does_not_count(client_of):
         assert await statuses(ada, "/invocations", [1, 2, 3]) == [200, 200, 429]
 
 
+async def test_a_turn_that_somebody_else_has_does_not_count(client_of):
+    app = app_of()
+    client = await client_of({"rates": TWO}, app)
+    async with client(**{"x-session-id": "s"}) as ada:
+        first = asyncio.create_task(ada.post("/v1/agents/slow/invocations", json=1))
+
+        async def it_runs():
+            return (
+                len(client.service.invocations) == 1 and (await ada.get("/v1/limits")).json()["items"][0]["remaining"]
+            )
+
+        await eventually(it_runs)
+        assert await statuses(ada, "/invocations", [2] * 3, **{"x-on-conflict": "reject"}) == [409] * 3
+        app.gate.set()
+        assert (await first).status_code == 200
+        assert await statuses(ada, "/invocations", [3, 4]) == [200, 429]
+
+
 async def test_jobs_of_a_batch_count_each(client_of):
     client = await client_of({"rates": {"free_tier": {"requests_per_minute": 5}}})
     async with client() as ada:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from corral.errors import Draining, Overloaded
+from corral.errors import Draining, Overloaded, SessionBusy, SessionQueueFull
 from corral.limits.places import Places, Stay
 from corral.limits.rate_headers import headers_of
 from corral.limits.rates import Rates
@@ -12,6 +12,9 @@ from corral.limits.rules import visitor_of
 from corral.runtime.invocation import Invocation
 from corral.runtime.pipeline import Proceed, Stage
 from corral.runtime.reply import Reply
+
+_NOT_BEGUN = (Draining, Overloaded, SessionBusy, SessionQueueFull)
+"""What was refused further on, for reasons that are none of the caller's number."""
 
 
 def rated(rates: Rates | None, places: Places | None) -> Stage:
@@ -27,7 +30,7 @@ def rated(rates: Rates | None, places: Places | None) -> Stage:
         call.told = headers_of(admission.stands)
         try:
             return await proceed(call)
-        except (Draining, Overloaded):
+        except _NOT_BEGUN:
             admission.undo()
             raise
 
