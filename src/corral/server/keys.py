@@ -23,6 +23,7 @@ _GRANT = ("name", "tier", "roles", "agents", "models", "aws")
 _TEXT: dict[str, Any] = {"type": "string", "maxLength": 200, "pattern": ID_PATTERN}
 _TIME: dict[str, Any] = {"type": ["number", "null"], "description": "Seconds since 1970."}
 _WORDS: dict[str, Any] = {"type": "array", "items": {**_TEXT, "minLength": 1}, "maxItems": 50}
+_LISTED: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _SECONDS: dict[str, Any] = {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": TTL_MAX_S}
 _ASKED: dict[str, Any] = {
     "name": {**_TEXT, "description": "What people call it."},
@@ -60,7 +61,9 @@ _KEY: dict[str, Any] = {
         "id": {"type": "string"},
         "tenant": {"type": "string"},
         "state": {"enum": ["active", "expired", "revoked"]},
-        **_ASKED,
+        "name": {"type": "string"},
+        "tier": {"type": "string"},
+        **dict.fromkeys(("roles", "agents", "models"), _LISTED),
         "access_key": {"type": ["string", "null"]},
         "created_at": {"type": "number"},
         "created_by": {"type": "string"},
@@ -147,11 +150,11 @@ class KeyRoutes:
     async def rotate(self, request: Request) -> None:
         """`POST /v1/keys/{id}/rotate`."""
         body = await body_of(request, ("grace_s", "ttl_s"))
-        grace_s = _seconds(body, "grace_s")
+        grace_s = _number(body, "grace_s") if "grace_s" in body else GRACE_S
         made = await self._desk.rotate(
             request.context.tenant,
             request.params["id"],
-            grace_s=GRACE_S if grace_s is None else grace_s,
+            grace_s=grace_s,
             ttl_s=_seconds(body, "ttl_s"),
             actor=_actor(request),
         )
@@ -196,9 +199,13 @@ def _actor(request: Request) -> str:
 
 
 def _seconds(body: dict[str, Any], name: str) -> float | None:
-    value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+    return None if body.get(name) is None else _number(body, name)
+
+
+def _number(body: dict[str, Any], name: str) -> float:
+    value = body[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValidationFailed(
             f"`{name}` is a number of seconds.", errors=[{"pointer": f"/{name}", "message": "a number"}]
         )
-    return None if value is None else float(value)
+    return float(value)
