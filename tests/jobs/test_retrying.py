@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from corral.errors import AgentFailed, NotFound, Overloaded, StoreUnavailable, ValidationFailed
 from corral.jobs.job import Backoff
-from corral.jobs.retrying import MESSAGE_MAX, RETRY_AFTER_MAX_S, TRACEBACK_MAX, Retrying, describe
+from corral.jobs.retrying import MESSAGE_MAX, RETRY_AFTER_MAX_S, TRACEBACK_MAX, Retrying, describe, put_off_s
 
 PLAIN = Backoff(initial_s=1, factor=2, max_s=300, jitter=0)
 
@@ -166,3 +166,23 @@ class Endless(Exception):
 def test_an_error_whose_attributes_cannot_be_read_is_judged_all_the_same():
     assert judge(Hostile()).kind == "retry"
     assert judge(Endless()).delay_s == RETRY_AFTER_MAX_S
+
+
+def test_an_error_may_ask_to_be_put_off():
+    class Later(Exception):
+        put_off_s = 60
+
+    class Never(Exception):
+        @property
+        def put_off_s(self):
+            raise RuntimeError
+
+    assert put_off_s(AgentFailed(original=Later())) == 60.0
+    assert put_off_s(Never()) is None
+    for strange in (True, -1, 0, "soon", None, float("nan")):
+        error = Mine()
+        error.put_off_s = strange
+        assert put_off_s(error) is None
+    error = Mine()
+    error.put_off_s = 1e12
+    assert put_off_s(error) == RETRY_AFTER_MAX_S

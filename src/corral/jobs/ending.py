@@ -8,14 +8,13 @@ import msgspec
 
 from corral.errors import Cancelled, DeadlineExceeded, Draining, PayloadTooLarge
 from corral.jobs.job import Ending, JobError
-from corral.jobs.retrying import Retrying, describe, origin
+from corral.jobs.retrying import Retrying, describe, put_off_s
 
 if TYPE_CHECKING:
     from corral.jobs.running import Outcome, RunningJob, StopReason
 
 _NOBODY = "put_off"
 """What no signal is called: it waits for time to pass."""
-_PUT_OFF_MAX_S = 86_400.0
 
 
 def succeeded(job: RunningJob, outcome: Outcome, result_max_bytes: int, retrying: Retrying) -> Ending | None:
@@ -61,12 +60,11 @@ def _by_reason(job: RunningJob, error: BaseException, retrying: Retrying, reason
 
 
 def _put_off(job: RunningJob, error: BaseException) -> Ending | None:
-    """What cannot be paid for now waits until it can: it has not failed."""
-    seconds = getattr(origin(error), "put_off_s", None)
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not seconds > 0:
+    """What cannot be paid for now waits until it can."""
+    seconds = put_off_s(error)
+    if seconds is None:
         return None
-    until = job.store_now() + min(seconds, _PUT_OFF_MAX_S)
-    return Ending(claim=job.claim, kind="waiting", awaits=_NOBODY, wait_until=until)
+    return Ending(claim=job.claim, kind="waiting", awaits=_NOBODY, wait_until=job.store_now() + seconds)
 
 
 def _reason_of(job: RunningJob, error: BaseException) -> StopReason | None:

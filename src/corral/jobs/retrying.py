@@ -149,6 +149,14 @@ def _retry_after(error: BaseException) -> float | None:
     return None
 
 
+def put_off_s(error: BaseException) -> float | None:
+    """For how long an error asks to be put off: what cannot be done now has not failed. None: it does not ask."""
+    asked = _attribute(origin(error), "put_off_s")
+    if isinstance(asked, int | float) and not isinstance(asked, bool) and asked > 0:
+        return float(min(asked, RETRY_AFTER_MAX_S))
+    return None
+
+
 def _attribute(error: BaseException, name: str) -> object:
     try:
         return getattr(error, name, None)
