@@ -75,8 +75,8 @@ class BudgetContract(Contract):
         assert (await stores.budgets.read([TEAM])).accounts[0].terms == b""
 
     async def test_accounts_are_listed_by_whom_they_are_for(self, stores: Stores) -> None:
-        whos = ["", "ann", "bob", "zoë"]
-        for who in whos:
+        names = ["", "ann", "bob", "zoë"]
+        for who in names:
             await stores.budgets.swap([Change(Place("acme", "user", who, "2026-11"), 0, who.encode())])
         for other in (Place("acme", "user", "ann", "2026-10"), Place("acme", "team", "x", "2026-11")):
             await stores.budgets.swap([Change(other, 0, b"other")])

@@ -24,18 +24,18 @@ CREATE TABLE corral.budget_terms (
 -- Put bodies where the versions are still those, all of them or none; whether that was so. They come in one order,
 -- so that nobody waits for one who waits for him.
 CREATE FUNCTION corral.swap_budgets(
-    p_tenants text[], p_budgets text[], p_periods text[], p_whos text[], p_versions bigint[], p_bodies bytea[],
-    p_untils double precision[]
+    p_tenants text[], p_budgets text[], p_periods text[], p_accounts text[], p_versions bigint[], p_bodies bytea[],
+    p_expiries double precision[]
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. cardinality(p_tenants) LOOP
         IF p_versions[i] = 0 THEN
             INSERT INTO corral.budgets
-            VALUES (p_tenants[i], p_budgets[i], p_periods[i], p_whos[i], 1, p_bodies[i], p_untils[i])
+            VALUES (p_tenants[i], p_budgets[i], p_periods[i], p_accounts[i], 1, p_bodies[i], p_expiries[i])
             ON CONFLICT DO NOTHING;
         ELSE
-            UPDATE corral.budgets SET version = version + 1, body = p_bodies[i], until = p_untils[i]
-            WHERE tenant = p_tenants[i] AND budget = p_budgets[i] AND period = p_periods[i] AND who = p_whos[i]
+            UPDATE corral.budgets SET version = version + 1, body = p_bodies[i], until = p_expiries[i]
+            WHERE tenant = p_tenants[i] AND budget = p_budgets[i] AND period = p_periods[i] AND who = p_accounts[i]
                 AND version = p_versions[i];
         END IF;
         IF NOT FOUND THEN
