@@ -61,7 +61,7 @@ def test_how_budgets_stand(corral, stub):
     done = corral("budgets", "list", "team", "--url", server.url)
     assert line_of(server.requests[0]) == "GET /v1/budgets?limit=100&budget=team"
     _, row, other = done.out.splitlines()
-    for word in ("team", "support", "2026-11", "81%", "$81.2500", "$0.5000", "$100.00", "51,200", "warn"):
+    for word in ("team", "support", "2026-11", "81%", "$81.25", "$0.50", "$100.00", "51,200", "warn"):
         assert word in row
     assert "ever" in other
     assert corral("budgets", "list", "--json", "--url", stub(json_answer({"items": []})).url).json == {"items": []}
@@ -75,7 +75,7 @@ def test_changing_how_much_may_be_spent(corral, stub):
         "PUT /v1/budgets/team",
         {"who": "support", "usd": 100},
     )
-    assert done.out.strip() == "team of support: $81.2500 of $100.00 spent."
+    assert done.out.strip() == "team of support: $81.25 of $100.00 spent."
     server = stub(json_answer(LINE))
     corral("budgets", "set", "team", "--default", "--url", server.url)
     assert line_of(server.requests[0]) == "DELETE /v1/budgets/team?who="

@@ -15,11 +15,12 @@ from limit_scene import LoopClock, in_jumping_time
 
 from corral.backends.open import open_stores
 from corral.errors import ConfigError
-from corral.limits.accounts import NOTHING, Amount, Terms, amount_of, decode_account, encode_terms
+from corral.limits.accounts import NOTHING, Amount, Terms, amount_of, decode_account, encode_terms, shown_usd
 from corral.limits.budget_news import BudgetExceeded, BudgetsUnavailable
-from corral.limits.budget_rules import period_of, plain
+from corral.limits.budget_rules import BudgetRule, period_of, plain
 from corral.limits.budget_store import KeptAccount, Known, Place
 from corral.messages import Caller
+from corral.settings.budget_sections import BudgetSettings
 from corral.testing.contracts.setting import eventually
 
 
@@ -354,3 +355,16 @@ def test_names_are_such_as_every_store_can_keep():
         assert len(plain(strange)) <= 200
         plain(strange).encode()
         assert plain(strange) != plain(strange + "!")
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [(0, "$0.00"), (0.5, "$0.50"), (0.002, "$0.002"), (0.0000126, "$0.000013"), (1234.5678, "$1,234.57")],
+)
+def test_small_sums_are_shown_as_well(usd, shown):
+    assert shown_usd(usd) == shown
+
+
+def test_a_budget_by_tenant_is_one_that_all_of_it_share():
+    assert BudgetRule("all", BudgetSettings(usd=1.0, by=["tenant", "user"])).by == ("user",)
+    assert BudgetRule("all", BudgetSettings(usd=1.0, by=["tenant"])).by == ()

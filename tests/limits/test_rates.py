@@ -34,6 +34,13 @@ async def how_many(limiter, visitor=ADA, tries=100, **more):
     return sum([await passes(limiter, visitor, **more) is not None for _ in range(tries)])
 
 
+@pytest.mark.parametrize("tier", ["free", "free_tier"])
+def test_a_tier_may_be_named_as_its_limit_is(tier):
+    (requests, _) = rules_of(FREE)
+    assert requests.fits(Visitor(tier=tier))
+    assert not requests.fits(Visitor(tier="pro"))
+
+
 def test_so_many_a_minute_and_then_so_many_more():
     async def scene():
         limiter = limiter_on(MemoryLimits(), FREE)

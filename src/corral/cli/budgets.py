@@ -14,6 +14,7 @@ from corral.cli.job_shown import when
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
 from corral.cli.project import local_url
+from corral.limits.accounts import shown_usd
 
 app = new_app("How much may be spent, by whom and in what time: as `budgets` in corral.yaml says, or as you say here.")
 
@@ -98,8 +99,8 @@ def _row(line: dict[str, Any]) -> list[Any]:
         line["who"] or "-",
         line["period"] or "ever",
         f"{line['used']:.0%}",
-        f"${line['spent_usd']:.4f}",
-        f"${line['reserved_usd']:.4f}",
+        shown_usd(line["spent_usd"]),
+        shown_usd(line["reserved_usd"]),
         _limit(line),
         f"{line['spent_tokens']:,}",
         ",".join(line["steps"]) or "-",
@@ -108,12 +109,12 @@ def _row(line: dict[str, Any]) -> list[Any]:
 
 
 def _limit(line: dict[str, Any]) -> str:
-    parts = [] if line["limit_usd"] is None else [f"${line['limit_usd']:,.2f}"]
+    parts = [] if line["limit_usd"] is None else [shown_usd(line["limit_usd"])]
     parts += [] if line["limit_tokens"] is None else [f"{line['limit_tokens']:,} tokens"]
     return " and ".join(parts)
 
 
 def _spent(line: dict[str, Any]) -> str:
-    parts = [] if line["limit_usd"] is None else [f"${line['spent_usd']:.4f}"]
+    parts = [] if line["limit_usd"] is None else [shown_usd(line["spent_usd"])]
     parts += [] if line["limit_tokens"] is None else [f"{line['spent_tokens']:,} tokens"]
     return " and ".join(parts)

@@ -51,6 +51,11 @@ def amount_of(usd: float | None, tokens: float = 0) -> Amount:
     return Amount(max(0, math.ceil((usd or 0.0) * NANO - 1e-6)), max(0, math.ceil(tokens)))
 
 
+def shown_usd(usd: float) -> str:
+    """Money for people: with cents, and more digits where it is less than those."""
+    return f"${usd:,.2f}" if usd >= 1 or usd == round(usd, 2) else f"${usd:.6f}".rstrip("0")
+
+
 class Terms(msgspec.Struct, frozen=True, array_like=True):
     """How much may be spent; none: as much as one likes."""
 

@@ -56,10 +56,10 @@ class BudgetRule:
         """Raises `ConfigError` that says what is wrong."""
         self.name = name
         self.settings = settings
-        self.by = tuple(settings.by)
+        self.by = tuple(mark for mark in settings.by if mark != "tenant")  # which every budget is counted by
         self.only = settings.only
         self.ladder: tuple[LadderStep, ...] = tuple(settings.ladder)
-        for mark in (*self.by, *self.only):
+        for mark in (*settings.by, *self.only):
             if mark not in MARKS and not (mark.startswith(TAG) and len(mark) > len(TAG)):
                 raise ConfigError(f"budgets.{name} says {mark!r}: there are {', '.join(MARKS)}, and `tag:NAME`.")
         if settings.usd is None and settings.tokens is None:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import StoreUnavailable
-from corral.limits.accounts import NOTHING, Amount, Grant
+from corral.limits.accounts import NOTHING, Amount, Grant, shown_usd
 from corral.limits.budget_news import (
     BudgetExceeded,
     BudgetNews,
@@ -382,13 +382,13 @@ def _order(pocket: Pocket) -> tuple[str, str, str, str]:
 def _explained(pocket: Pocket, standing: Standing, need: Amount, resets_at: float | None) -> str:
     """What is used up, for whom, and what to do."""
     rule, terms, place = pocket.rule, standing.terms, pocket.place
-    limits = [] if terms.usd is None else [f"${terms.usd:,.2f}"]
+    limits = [] if terms.usd is None else [shown_usd(terms.usd)]
     limits += [] if terms.tokens is None else [f"{terms.tokens:,} tokens"]
     whose = f" of {place.who!r}" if place.who else ""
     span = "" if rule.settings.period == "total" else f" a {rule.settings.period}"
-    spent = [] if terms.usd is None else [f"${standing.spent.usd:,.4f}"]
+    spent = [] if terms.usd is None else [shown_usd(standing.spent.usd)]
     spent += [] if terms.tokens is None else [f"{standing.spent.tokens:,} tokens"]
-    wanted = [] if terms.usd is None else [f"${need.usd:,.4f}"]
+    wanted = [] if terms.usd is None else [shown_usd(need.usd)]
     wanted += [] if terms.tokens is None else [f"{need.tokens:,} tokens"]
     when = (
         ""

@@ -117,9 +117,9 @@ def _rules_named(name: str, said: Mapping[str, Any]) -> list[RateRule]:
 
 
 def _only(name: str, said: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """`free_tier` is for the tier `free`, unless it says for whom it is."""
+    """`free_tier` is for the tier `free`, or of just that name, unless it says for whom it is."""
     tier = _TIER.fullmatch(name)
-    only: Mapping[str, Any] = said.get("only") or ({"tier": tier[1]} if tier else {})
+    only: Mapping[str, Any] = said.get("only") or ({"tier": (tier[1], name)} if tier else {})
     strange = sorted(set(only) - set(MARKS))
     if strange:
         raise ConfigError(f"The limit {name!r} is only for some {strange[0]!r}; there are {', '.join(MARKS)}.")
