@@ -63,6 +63,8 @@ GROUPS = {
     "tools": ("list", "show", "call"),
     "memory": ("ingest", "search", "list", "remember", "forget", "export", "refresh"),
     "keys": ("create", "list", "show", "rotate", "revoke"),
+    "limits": ("show", "reset"),
+    "budgets": ("list", "set", "reset"),
     "audit": ("list", "verify", "export", "checkpoints", "key"),
     "cache": ("stats", "clear", "audit"),
 }

@@ -71,7 +71,7 @@ def asked(run, execution):
 def test_a_workflow_from_a_file_to_its_end(run, here):
     (here / "greet.asl.yaml").write_text(GREET)
     made = run("workflows", "create", "greet", "greet.asl.yaml", "--publish", "--description", "first")
-    assert made.out == "greet is declared, as version 1.\n"
+    assert made.out == "greet is declared, as version 1.\n", made.err
     assert "greet" in run("workflows", "list").out
     shown = run("workflows", "show", "greet")
     assert '"Greet"' in shown.out

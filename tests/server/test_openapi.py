@@ -53,6 +53,12 @@ include-method = ["POST", "PUT"]
 include-path-regex = "^/v1/(workflows|workflows/.name.|workflows/validate|events/match|events/rules/.name.|schedules/.name.)$"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409", "429"]
 """
+# Whose key it is no schema foretells.
+TENANTS = """
+[[operations]]
+include-path-regex = "^/v1/running"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "429"]
+"""
 
 
 class Question(msgspec.Struct):
@@ -135,7 +141,7 @@ security:
 def test_schemathesis_finds_nothing(tmp_path, part):
     program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert program is not None
-    (tmp_path / "schemathesis.toml").write_text(AGENTCORE + LANGUAGES, encoding="utf-8")
+    (tmp_path / "schemathesis.toml").write_text(AGENTCORE + TENANTS + LANGUAGES, encoding="utf-8")
     with serving(tmp_path, config=ADMIN if part == "keys" else "", agents=AGENTS) as server:
         found = subprocess.run(
             [

@@ -21,7 +21,7 @@ _ITEMS_MAX = 1000
 _COLUMNS = ("key", "cost_usd", "calls", "cached", "unpriced", "input_tokens", "output_tokens")
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def costs(
     by: Annotated[
         Literal["model", "provider", "agent", "session", "run", "day", "outcome", "team", "tag"],

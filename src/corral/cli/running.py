@@ -28,7 +28,7 @@ Tenant = Annotated[str | None, typer.Option("--tenant", help="Only if your key i
 Older = Annotated[float | None, typer.Option("--older", help="Runs for at least so many seconds.", metavar="SECONDS")]
 
 
-@ps_app.callback(invoke_without_command=True)
+@ps_app.command()
 def ps(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     kind: Kind = None,
     found: Id = None,
@@ -50,7 +50,7 @@ def ps(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     _show(answer, nothing="Nothing runs.")
 
 
-@stop_app.callback(invoke_without_command=True)
+@stop_app.command()
 def stop(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     kind: Kind = None,
     found: Id = None,

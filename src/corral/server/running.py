@@ -58,10 +58,11 @@ _LIST = {
     "properties": {"items": {"type": "array", "items": _ITEM}, "more": {"type": "boolean"}},
     "required": ["items", "more"],
 }
+_SCHEMAS: dict[str, Any] = {**dict.fromkeys(_FIELDS, _WORD), "kind": {"type": "string", "enum": list(KINDS)}}
 _STOP = {
     "type": "object",
     "properties": {
-        **dict.fromkeys(_FIELDS, _WORD),
+        **_SCHEMAS,
         "older_s": _AGE,
         "all": {"type": "boolean", "description": "Without any filter: all that runs in your tenant."},
     },
@@ -110,7 +111,7 @@ class RunningRoutes:
                 needs="operator",
                 summary="What runs now in all workers: invocations, jobs, executions and agents' runs; the longest first",
                 params=(
-                    *(Param(name, description=text, schema=_WORD) for name, text in _FIELDS.items()),
+                    *(Param(name, description=text, schema=_SCHEMAS[name]) for name, text in _FIELDS.items()),
                     Param("older_s", description="Runs for at least so many seconds.", schema=_AGE),
                 ),
                 answers={200: Answer("What runs", _LIST)},

@@ -242,4 +242,6 @@ def detail_of(news: BudgetNews) -> dict[str, Any]:
 
 def check_budgets(settings: Settings) -> None:
     """Raise `ConfigError` for budgets that cannot be kept."""
-    Telling(rules_of(settings.budgets), settings)
+    rules = rules_of(settings.budgets)
+    if any(rule.settings.webhook for rule in rules):
+        Telling(rules, settings)
