@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import os
 import signal
@@ -170,6 +171,7 @@ def _report(say: int, text: str) -> None:
 def _live(given: Inheritance, say: int) -> None:
     from corral.server.worker import Worker, run_worker  # noqa: PLC0415 - loaded by the supervisor before the fork
 
+    gc.disable()  # what is loaded stays: looking through it again and again is a tenth of the start
     app = load_app(given.target)
     service = app.build(given.settings, run_folder=given.run_folder, development=given.watching)
     run_worker(

@@ -114,9 +114,9 @@ class Worker:
             loop.add_reader(parent, self._orphaned, parent)
         if acceptor is not None:
             acceptor.start()
-        gc.collect()
-        gc.freeze()  # what is here now stays: the collector need not look at it again
+        gc.freeze()  # what is here now stays: the collector need not look at it, now or ever
         gc.set_threshold(5_000, 20, 50)
+        gc.enable()
         sys.setswitchinterval(0.0005)  # writer threads must get the interpreter soon, even under full load
         # The loop lists every asynchronous generator in case it is left open at the end. Ours are closed by who reads them, and
         # a call of a model has a dozen.
