@@ -87,7 +87,7 @@ def test_a_hostile_expression_ends_soon(name):
     began = time.thread_time()
     with pytest.raises(StateFailed) as failed:
         jsonata.evaluate("{% " + code + " %}", SCOPE, field="Output")
-    assert time.thread_time() - began < 1.0  # half a second, on a machine that does other things as well
+    assert time.thread_time() - began < 2.0  # half a second, on a machine that does other things as well
     assert failed.value.error == QUERY_EVALUATION
     assert len(failed.value.cause or "") <= jsonata.CAUSE_MAX
     errors = BOUNDS.get(error, {error})

@@ -285,6 +285,19 @@ async def test_every_child_is_found_in_its_chunk(weights, in_chunk, chunk_bytes)
 
 
 @pytest.mark.asyncio
+async def test_who_asks_before_the_items_are_read_does_not_make_them_vanish():
+    async def beat():
+        return
+
+    keep = Memory()
+    early = Chunks(keep, "acme", "r-1")
+    assert (await early.table()).children == 0
+    items = children(given_items([1, 2]), MapPlan(body=(), language="JSONPath"))
+    await Chunks(keep, "acme", "r-1").fill(items, children_max=MANY, bytes_max=MANY, beat=beat)
+    assert (await early.read(1)).input == 2
+
+
+@pytest.mark.asyncio
 async def test_a_map_run_is_bounded():
     async def beat():
         return

@@ -214,7 +214,9 @@ class Chunks:
         """Which children are in which chunk."""
         if self._table is None:
             body = await self._keep.get(self._tenant, f"{self._prefix}table")
-            self._table = Table() if body is None else msgspec.json.decode(body, type=Table)
+            if body is None:
+                return Table()  # not kept: whoever asks how a map run stands may ask before it is written
+            self._table = msgspec.json.decode(body, type=Table)
         return self._table
 
     async def forget(self) -> None:
