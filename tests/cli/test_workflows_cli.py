@@ -152,17 +152,17 @@ def test_workflows_are_drawn_and_checked_without_a_server(corral, here):
 
 
 def test_events_begin_what_waits_for_them(run, declared, corral):
-    declared("greet", GREET)
+    declared("welcome", GREET)
     pattern = '{"detail": {"name": [{"prefix": "A"}]}}'
-    made = run("events", "set", "names", pattern, "--workflow", "greet", "--input-path", "$.detail")
+    made = run("events", "set", "names", pattern, "--workflow", "welcome", "--input-path", "$.detail")
     assert made.out == "names waits for events of default.\n"
-    assert "greet" in run("events", "rules").out
+    assert "welcome" in run("events", "rules").out
     assert run("events", "show", "names", "--json").json["targets"][0]["input_path"] == "$.detail"
     published = run("events", "publish", "Named", '{"name": "Ada"}', "--id", "e-1")
-    assert "workflow greet, by job" in published.out
+    assert "workflow welcome, by job" in published.out
     assert "begun before" in run("events", "publish", "Named", '{"name": "Ada"}', "--id", "e-1").out
     assert "Nobody waits" in run("events", "publish", "Named", '{"name": "Bo"}').err
-    assert run("events", "set", "names", pattern, "-w", "greet", "--paused").out == "names is kept, and rests.\n"
+    assert run("events", "set", "names", pattern, "-w", "welcome", "--paused").out == "names is kept, and rests.\n"
     assert run("events", "remove", "names").out == "Removed names.\n"
     assert run("events", "remove", "names").status == Exit.NOT_FOUND
     assert run("events", "set", "none", pattern).status == Exit.USAGE
