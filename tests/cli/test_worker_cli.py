@@ -137,7 +137,7 @@ def test_a_worker_that_is_asked_how_it_is(agents):
 
 
 def test_a_worker_is_not_taken_for_a_server(agents, corral, monkeypatch):
-    monkeypatch.setattr("corral.cli.jobs_api.DEFAULT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("corral.cli.client.DEFAULT_URL", "http://127.0.0.1:1")
     with working(agents, "--port", "0"):
         assert corral("queues", "--json").error["code"] == "unreachable"
 

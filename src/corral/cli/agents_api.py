@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from corral.cli.client import DEFAULT_URL, Answer, Client, header, problem_failure, segment
+from corral.cli.client import Answer, Client, client_for, header, problem_failure, segment
 from corral.cli.failure import Failure
-from corral.cli.project import local_url
 
 
 class AgentsApi:
@@ -119,7 +118,7 @@ class AgentsApi:
 
 def agents_api(url: str | None, key: str | None, *, user: str | None = None) -> AgentsApi:
     """The server that was named, or runs from this folder, or may be at the usual address."""
-    return AgentsApi(Client(url or local_url() or DEFAULT_URL, key), user=user)
+    return AgentsApi(client_for(url, key), user=user)
 
 
 def _told(answer: Answer) -> Iterator[dict[str, Any]]:

@@ -8,12 +8,11 @@ from urllib.parse import urlencode
 import typer
 
 from corral.cli import audit_proof
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.job_filter import Limit, moment
 from corral.cli.job_shown import when
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show_json, show_table
-from corral.cli.project import local_url
 
 app = new_app(
     "What was decided, refused, changed and done, by whom, and by which rule; and that it is what was written."
@@ -63,7 +62,7 @@ def list_entries(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "limit": min(limit, _PAGE_MAX),
     }
     given = urlencode({name: value for name, value in query.items() if value is not None})
-    found: dict[str, Any] = Client(url or local_url() or DEFAULT_URL, api_key).ask("GET", f"/v1/audit?{given}")
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", f"/v1/audit?{given}")
     if as_json:
         show_json(found)
         return

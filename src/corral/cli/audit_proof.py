@@ -12,12 +12,12 @@ from urllib.parse import urlencode
 import msgspec
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.failure import Failure
 from corral.cli.files import refuse_to_overwrite
 from corral.cli.options import Config, Json, Key, Store, Url
 from corral.cli.output import note, show, show_json
-from corral.cli.project import load_project, local_url
+from corral.cli.project import load_project
 from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def verify(  # noqa: PLR0913, PLR0917 - one parameter for each flag
                 code="invalid",
             )
         query = f"?{urlencode({'newest': newest})}" if newest else ""
-        client = Client(url or local_url() or DEFAULT_URL, api_key)
+        client = client_for(url, api_key)
         _tell(client.ask("GET", f"/v1/audit/verify{query}", timeout_s=_ANSWER_S), as_json=as_json)
         return
     settings = load_project(None, config, {"store.url": store}).settings
@@ -84,7 +84,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the whole audit as lines of JSON, with its hashes and what was signed: for `corral audit verify FILE`."""
-    client = Client(url or local_url() or DEFAULT_URL, api_key)
+    client = client_for(url, api_key)
     if file is not None:
         refuse_to_overwrite([file], "Choose another name: an older export is evidence as well.")
     with client.call("GET", "/v1/audit/export", timeout_s=_ANSWER_S) as answer:
@@ -121,7 +121,7 @@ def _kept(file: Path, lines: Iterable[bytes]) -> int:
 
 def checkpoints(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
     """Print all checkpoints as lines of JSON: kept elsewhere, they find whoever rewrites the store (`verify --checkpoints`)."""
-    client = Client(url or local_url() or DEFAULT_URL, api_key)
+    client = client_for(url, api_key)
     after: int | None = 0
     items: list[Any] = []
     while after is not None:

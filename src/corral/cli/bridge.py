@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client, segment
+from corral.cli.client import Client, client_for, segment
 from corral.cli.failure import Exit, Failure
 from corral.cli.jobs_api import JobsApi
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show_json
-from corral.cli.project import local_url
 from corral.jobs.bridges.bridge import Bridge
 from corral.jobs.bridges.port import RefusedError, ShutOutError, Submitted, TryAgainError
 from corral.jobs.bridges.sqs import SqsDraft, SqsQueue
@@ -64,7 +63,7 @@ def sqs(  # noqa: PLR0913, PLR0917 - one parameter for each flag
 
     Messages that are refused, and with `--mode wait` those whose job failed, are left to SQS: its redrive policy decides.
     """
-    desk = ApiDesk(Client(url or local_url() or DEFAULT_URL, api_key, quiet=True))
+    desk = ApiDesk(client_for(url, api_key, quiet=True))
     desk.check(agent)
     draft = SqsDraft(agent=agent, queue=queue, priority=priority, tags=tuple(tag or ()))
     source = SqsQueue(queue_url, draft, region=region, endpoint_url=endpoint_url, visibility_s=visibility)

@@ -7,13 +7,12 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.failure import Exit, Failure
 from corral.cli.job_filter import Limit
 from corral.cli.job_shown import when
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
-from corral.cli.project import local_url
 from corral.limits.accounts import shown_usd
 
 app = new_app("How much may be spent, by whom and in what time: as `budgets` in corral.yaml says, or as you say here.")
@@ -35,7 +34,7 @@ def list_budgets(
 ) -> None:
     """Show what is spent, set aside and left in this period."""
     query = {"limit": min(limit, _PAGE_MAX), **({"budget": budget} if budget else {})}
-    found: dict[str, Any] = _client(url, api_key).ask("GET", f"/v1/budgets?{urlencode(query)}")
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", f"/v1/budgets?{urlencode(query)}")
     if as_json:
         show_json(found)
         return
@@ -65,7 +64,7 @@ def set_budget(
         raise Failure(
             "It is not clear how much may be spent.", "Give --usd, --tokens or both; or --default.", status=Exit.INVALID
         )
-    client = _client(url, api_key)
+    client = client_for(url, api_key)
     if default:
         line = client.ask("DELETE", f"{path}?{urlencode({'who': who})}")
     else:
@@ -77,12 +76,8 @@ def set_budget(
 @app.command()
 def reset(budget: Name, who: Who = "", url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
     """Begin the period anew: nothing is spent yet."""
-    line = _client(url, api_key).ask("POST", f"/v1/budgets/{quote(budget, safe='')}/reset", {"who": who})
+    line = client_for(url, api_key).ask("POST", f"/v1/budgets/{quote(budget, safe='')}/reset", {"who": who})
     _show(line, as_json=as_json)
-
-
-def _client(url: str | None, api_key: str | None) -> Client:
-    return Client(url or local_url() or DEFAULT_URL, api_key)
 
 
 def _show(line: dict[str, Any], *, as_json: bool) -> None:

@@ -8,11 +8,10 @@ from urllib.parse import urlencode
 import typer
 
 from corral.cli.cache_audit import audit
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.confirming import confirm
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
-from corral.cli.project import local_url
 
 app = new_app("Models' answers that are kept: how many, what they saved, and throwing them away.")
 
@@ -24,7 +23,7 @@ _KILO = 1024.0
 @app.command()
 def stats(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
     """Show how much is kept, how often it was used, and what that saved."""
-    found: dict[str, Any] = _client(url, api_key).ask("GET", "/v1/cache")
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", "/v1/cache")
     if as_json:
         show_json(found)
         return
@@ -64,15 +63,11 @@ def clear(
         what = "everything" if kind is None else f"every {kind}"
         confirm(f"Throw {what} away that the cache keeps?", otherwise="Nothing was thrown away.", yes=yes)
     query = [("tag", one) for one in tag or ()] + ([] if kind is None else [("kind", kind)])
-    cleared = _client(url, api_key).ask("DELETE", f"/v1/cache?{urlencode(query)}" if query else "/v1/cache")
+    cleared = client_for(url, api_key).ask("DELETE", f"/v1/cache?{urlencode(query)}" if query else "/v1/cache")
     if as_json:
         show_json(cleared)
     else:
         show(f"Threw {cleared['cleared']} away.")
-
-
-def _client(url: str | None, key: str | None) -> Client:
-    return Client(url or local_url() or DEFAULT_URL, key)
 
 
 def _share(part: int, whole: int) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.job_shown import when
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
-from corral.cli.project import local_url
 
 app = new_app()
 
@@ -22,7 +21,7 @@ _HINTS = {
 @app.command()
 def audit(url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
     """Show how often kept answers were wrong, from which likeness on they are served, and the last wrong ones."""
-    found: dict[str, Any] = Client(url or local_url() or DEFAULT_URL, api_key).ask("GET", "/v1/cache/semantic")
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", "/v1/cache/semantic")
     if as_json:
         show_json(found)
         return

@@ -14,6 +14,7 @@ import msgspec
 
 import corral
 from corral.cli.failure import NEXT_STEPS, Exit, Failure
+from corral.cli.project import local_url
 from corral.cli.waiting import waiting
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -201,6 +202,11 @@ class Client:
             code="unreachable",
             status=Exit.NOT_FOUND,
         )
+
+
+def client_for(url: str | None, key: str | None, *, quiet: bool = False) -> Client:
+    """A client of the server that was named, else of the one that runs from this folder, else of the usual address."""
+    return Client(url or local_url() or DEFAULT_URL, key, quiet=quiet)
 
 
 def _parsed(url: str) -> tuple[SplitResult, str, int | None]:

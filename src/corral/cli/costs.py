@@ -9,11 +9,10 @@ from urllib.parse import urlencode
 
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.job_filter import Limit
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show_json, show_table
-from corral.cli.project import local_url
 
 app = new_app()
 
@@ -38,9 +37,7 @@ def costs(
     """Add up what your tenant's calls of models cost."""
     query: dict[str, Any] = {"since": since, "limit": min(limit, _ITEMS_MAX)}
     query |= {"tag": tag or "team"} if by in ("team", "tag") else {"by": by}
-    found: dict[str, Any] = Client(url or local_url() or DEFAULT_URL, api_key).ask(
-        "GET", f"/v1/costs?{urlencode(query)}"
-    )
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", f"/v1/costs?{urlencode(query)}")
     if as_json:
         show_json(found)
         return

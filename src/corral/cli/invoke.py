@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from corral.cli.client import DEFAULT_URL, Answer, Client, header, problem_failure, segment
+from corral.cli.client import Answer, client_for, header, problem_failure, segment
 from corral.cli.failure import Exit, Failure
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import show_json, write
-from corral.cli.project import local_url
 from corral.cli.waiting import Waiting, waiting
 
 app = new_app()
@@ -56,7 +55,7 @@ def invoke(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     With --json the whole reply is one document: `reply`, or `pieces` and `text` of a stream.
     """
     content = _content(prompt, payload, file)
-    client = Client(url or local_url() or DEFAULT_URL, api_key)
+    client = client_for(url, api_key)
     headers = {
         "X-Session-Id": session,
         "X-User-Id": user,

@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from corral.cli.client import DEFAULT_URL, Client, ServerEvent, header, segment
-from corral.cli.project import local_url
+from corral.cli.client import Client, ServerEvent, client_for, header, segment
 
 _SILENT_S = 60.0
 """A stream says something more often than this, if only that it is there."""
@@ -121,7 +120,7 @@ class JobsApi:
 
 def jobs_api(url: str | None, key: str | None) -> JobsApi:
     """The server that was named, or runs from this folder, or may be at the usual address."""
-    return JobsApi(Client(url or local_url() or DEFAULT_URL, key))
+    return JobsApi(client_for(url, key))
 
 
 def _path(job_id: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
-from corral.cli.client import DEFAULT_URL, Client, segment
-from corral.cli.project import load_project, local_url
+from corral.cli.client import Client, client_for, segment
+from corral.cli.project import load_project
 from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class KeySource(Protocol):
 def choose_source(url: str | None, key: str | None, store: str | None, config: Path | None, tenant: str) -> KeySource:
     """The server, where one is named or a key for it is given; else the store: whoever can read that needs no key."""
     if store is None and (url or key):
-        return ServerKeys(Client(url or local_url() or DEFAULT_URL, key))
+        return ServerKeys(client_for(url, key))
     return StoredKeys(load_project(None, config, {"store.url": store}).settings, tenant)
 
 

@@ -7,12 +7,11 @@ from urllib.parse import urlencode
 
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.confirming import confirm
 from corral.cli.failure import Failure
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
-from corral.cli.project import local_url
 
 app = new_app("How often each caller may ask: what is left of it, and beginning anew.")
 
@@ -41,7 +40,7 @@ def show_limits(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     """Show what is left: of your own key, or of anybody in your tenant (which needs the role `operator`)."""
     given = _given(user=user, session=session, key=key, tier=tier, agent=agent, model=model)
     path = f"/v1/limits/of?{urlencode(given)}" if given else "/v1/limits"
-    found: dict[str, Any] = _client(url, api_key).ask("GET", path)
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", path)
     if as_json:
         show_json(found)
         return
@@ -83,7 +82,7 @@ def reset(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         raise Failure("Say whose limits begin anew: `corral limits reset --user ada --tier free`.")
     who = ", ".join(f"{word} {text}" for word, text in given.items())
     confirm(f"Have the limits of {who} begin anew?", otherwise="Nothing was changed.", yes=yes)
-    done: dict[str, Any] = _client(url, api_key).ask("POST", "/v1/limits/reset", given)
+    done: dict[str, Any] = client_for(url, api_key).ask("POST", "/v1/limits/reset", given)
     if as_json:
         show_json(done)
     elif done["reset"]:
@@ -94,10 +93,6 @@ def reset(  # noqa: PLR0913, PLR0917 - one parameter for each flag
 
 def _given(**words: str | None) -> dict[str, str]:
     return {word: text for word, text in words.items() if text}
-
-
-def _client(url: str | None, key: str | None) -> Client:
-    return Client(url or local_url() or DEFAULT_URL, key)
 
 
 def _span(seconds: float) -> str:

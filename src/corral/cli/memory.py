@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import msgspec
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client, header, segment
+from corral.cli.client import Client, client_for, header, segment
 from corral.cli.confirming import confirm
 from corral.cli.failure import Exit, Failure
 from corral.cli.job_shown import when
@@ -21,7 +21,6 @@ from corral.cli.jobs_follow import Follower
 from corral.cli.options import Cursor, Json, Key, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 from corral.cli.progress import ProgressBar
-from corral.cli.project import local_url
 
 app = new_app("Documents and facts that agents remember: take in, look for, list, export and forget.")
 
@@ -59,7 +58,7 @@ def ingest(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     as_json: Json = False,
 ) -> None:
     """Take documents in. The same source again takes the place of what there is; only what changed is done anew."""
-    client, headers = _client(url, api_key), _who(user, session)
+    client, headers = client_for(url, api_key), _who(user, session)
     whole = {
         "namespace": namespace,
         "scope": scope,
@@ -116,7 +115,7 @@ def search(  # noqa: PLR0913, PLR0917 - as above
         body["scopes"] = [scope]
     if where:
         body["filters"] = [{"key": key, "value": value} for key, value in _meta(where).items()]
-    found = _client(url, api_key).ask("POST", "/v1/memory/search", body, headers=_who(user, session))
+    found = client_for(url, api_key).ask("POST", "/v1/memory/search", body, headers=_who(user, session))
     if as_json:
         show_json(found)
         return
@@ -146,7 +145,7 @@ def list_items(  # noqa: PLR0913, PLR0917 - as above
     """List what is remembered, last changed first."""
     query = {"namespace": namespace, "scope": scope, "kind": kind, "limit": limit, "cursor": cursor}
     path = f"/v1/memory/items?{urlencode({name: value for name, value in query.items() if value is not None})}"
-    found = _client(url, api_key).ask("GET", path, headers=_who(user, session))
+    found = client_for(url, api_key).ask("GET", path, headers=_who(user, session))
     if as_json:
         show_json(found)
         return
@@ -179,7 +178,7 @@ def remember(  # noqa: PLR0913, PLR0917 - as above
     """Remember a fact."""
     whole = {"text": text, "namespace": namespace, "scope": scope, "metadata": _meta(meta or [])}
     body = {name: value for name, value in whole.items() if value}
-    found = _client(url, api_key).ask("POST", "/v1/memory/records", body, headers=_who(user, session))
+    found = client_for(url, api_key).ask("POST", "/v1/memory/records", body, headers=_who(user, session))
     if as_json:
         show_json(found)
     else:
@@ -210,7 +209,7 @@ def forget(
             code="usage",
             status=Exit.USAGE,
         )
-    client = _client(url, api_key)
+    client = client_for(url, api_key)
     what = ", ".join(ids or ()) if whose is None else f"everything of {whose}"
     confirm(f"Forget {what} on {client.url}? This cannot be undone.", otherwise="Nothing was forgotten.", yes=yes)
     if whose is not None:
@@ -238,7 +237,7 @@ def export(
     """Print everything that is remembered, whole, as lines of JSON; with --json, as one document."""
     query = {name: value for name, value in (("namespace", namespace), ("scope", scope)) if value}
     path = f"/v1/memory/export{'?' + urlencode(query) if query else ''}"
-    with _client(url, api_key).call("GET", path, headers=_who(user, session), timeout_s=300) as answer:
+    with client_for(url, api_key).call("GET", path, headers=_who(user, session), timeout_s=300) as answer:
         answer.raise_for_status()
         if as_json:
             show_json({"items": [msgspec.json.decode(line) for line in answer.lines() if line.strip()]})
@@ -257,7 +256,7 @@ def refresh(
     as_json: Json = False,
 ) -> None:
     """Fetch documents that came from addresses again; what did not change costs nothing."""
-    client = _client(url, api_key)
+    client = client_for(url, api_key)
     body = {"do": "reindex"} if meaning else {"do": "refresh", "ids": ids or []}
     job = client.ask("POST", "/v1/memory/jobs", body, headers=_who(user, None))["job_id"]
     bar = ProgressBar()
@@ -353,10 +352,6 @@ def _meta(given: list[str]) -> dict[str, Any]:
                 f"{value!r} is no JSON.", 'Say key:=3, or key:=["a", "b"].', code="usage", status=Exit.USAGE
             ) from None
     return found
-
-
-def _client(url: str | None, key: str | None) -> Client:
-    return Client(url or local_url() or DEFAULT_URL, key)
 
 
 def _who(user: str | None, session: str | None) -> dict[str, str]:

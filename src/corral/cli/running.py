@@ -7,12 +7,11 @@ from urllib.parse import urlencode
 
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client
+from corral.cli.client import client_for
 from corral.cli.confirming import confirm
 from corral.cli.failure import Exit, Failure
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
-from corral.cli.project import local_url
 
 ps_app = new_app()
 stop_app = new_app()
@@ -43,7 +42,7 @@ def ps(  # noqa: PLR0913, PLR0917 - one parameter for each flag
 ) -> None:
     """Show what runs now in all workers, the longest first, and what it cost until now."""
     given = _given(kind=kind, id=found, agent=agent, user=user, session=session, tenant=tenant, older_s=older)
-    answer: dict[str, Any] = _client(url, api_key).ask("GET", f"/v1/running?{urlencode(given)}")
+    answer: dict[str, Any] = client_for(url, api_key).ask("GET", f"/v1/running?{urlencode(given)}")
     if as_json:
         show_json(answer)
         return
@@ -74,7 +73,7 @@ def stop(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     if everything and not set(given) - {"tenant"}:
         confirm("Stop all that runs in your tenant?", otherwise="Nothing was stopped.", yes=yes)
     body = {**given, **({"all": True} if everything else {})}
-    answer: dict[str, Any] = _client(url, api_key).ask("POST", "/v1/running/stop", body)
+    answer: dict[str, Any] = client_for(url, api_key).ask("POST", "/v1/running/stop", body)
     if as_json:
         show_json(answer)
         return
@@ -85,10 +84,6 @@ def stop(  # noqa: PLR0913, PLR0917 - one parameter for each flag
 
 def _given(**words: Any) -> dict[str, Any]:
     return {name: value for name, value in words.items() if value is not None}
-
-
-def _client(url: str | None, api_key: str | None) -> Client:
-    return Client(url or local_url() or DEFAULT_URL, api_key)
 
 
 def _show(answer: dict[str, Any], *, nothing: str) -> None:

@@ -8,12 +8,11 @@ from urllib.parse import urlencode
 import msgspec
 import typer
 
-from corral.cli.client import DEFAULT_URL, Client, header, segment
+from corral.cli.client import client_for, header, segment
 from corral.cli.failure import Failure
 from corral.cli.job_input import read_input, usage
 from corral.cli.options import Json, Key, Url, new_app
 from corral.cli.output import note, show, show_json, show_table
-from corral.cli.project import local_url
 
 app = new_app("What agents may call: the app's tools, its agents', and those that come from elsewhere.")
 
@@ -27,7 +26,7 @@ _SUMMARY_MAX = 80
 @app.command("list")
 def list_tools(agent: Agent = None, url: Url = None, api_key: Key = None, as_json: Json = False) -> None:
     """List the tools, by name."""
-    found: dict[str, Any] = _client(url, api_key).ask("GET", f"/v1/tools{_query(agent)}")
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", f"/v1/tools{_query(agent)}")
     if as_json:
         show_json(found)
         return
@@ -52,7 +51,7 @@ def show_tool(
     as_json: Json = False,
 ) -> None:
     """Show a tool: what it does, what it takes, and how it is called."""
-    found: dict[str, Any] = _client(url, api_key).ask("GET", f"/v1/tools/{segment(name)}{_query(agent)}")
+    found: dict[str, Any] = client_for(url, api_key).ask("GET", f"/v1/tools/{segment(name)}{_query(agent)}")
     if as_json:
         show_json(found)
         return
@@ -106,7 +105,7 @@ def call_tool(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "X-Timeout-S": None if timeout is None else f"{timeout:g}",
     }
     content = msgspec.json.encode({"input": _input(arg or [], json_input)})
-    with _client(url, api_key).call(
+    with client_for(url, api_key).call(
         "POST",
         f"/v1/tools/{segment(name)}/call{_query(agent)}",
         content=content,
@@ -144,10 +143,6 @@ def _input(given: list[str], json_input: str | None) -> dict[str, Any]:
         else:
             whole[name] = value
     return whole
-
-
-def _client(url: str | None, key: str | None) -> Client:
-    return Client(url or local_url() or DEFAULT_URL, key)
 
 
 def _query(agent: str | None) -> str:

@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from corral.cli.client import DEFAULT_URL, Client, ServerEvent, header, segment
-from corral.cli.project import local_url
+from corral.cli.client import Client, ServerEvent, client_for, header, segment
 
 _SILENT_S = 60.0
 """A stream says something more often than this, if only that it is there."""
@@ -151,7 +150,7 @@ class WorkflowsApi:
 
 def workflows_api(url: str | None, key: str | None) -> WorkflowsApi:
     """The server that was named, or runs from this folder, or may be at the usual address."""
-    return WorkflowsApi(Client(url or local_url() or DEFAULT_URL, key))
+    return WorkflowsApi(client_for(url, key))
 
 
 def _with(path: str, query: Mapping[str, object]) -> str:
