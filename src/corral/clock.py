@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -83,6 +84,11 @@ def new_time_id(now: float) -> str:
     """A UUID7-shaped id that sorts by time: milliseconds since 1970, then chance."""
     time, chance = f"{int(now * 1000):012x}", f"{_ids.getrandbits(76):019x}"
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{8 + int(chance[3], 16) % 4:x}{chance[4:7]}-{chance[7:]}"
+
+
+def rfc3339(at: float) -> str:
+    """A time as other programs read it: in UTC, with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def new_trace_id() -> str:

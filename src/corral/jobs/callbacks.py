@@ -6,13 +6,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
-from corral.clock import SYSTEM_CLOCK, Clock
+from corral.clock import SYSTEM_CLOCK, Clock, rfc3339
 from corral.errors import OutboundFailed, OutboundRefused, StoreUnavailable, ValidationFailed
 from corral.jobs.bell import Bell
 from corral.jobs.grouping import Grouping
@@ -271,5 +271,4 @@ def body_of(job: JobInfo) -> bytes:
     }
     if left_out:
         data["result_left_out"] = True
-    at = datetime.fromtimestamp(ended_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return msgspec.json.encode({"type": f"job.{ended}", "timestamp": at, "data": data})
+    return msgspec.json.encode({"type": f"job.{ended}", "timestamp": rfc3339(ended_at), "data": data})

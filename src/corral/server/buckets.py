@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
+from corral.clock import rfc3339
 from corral.errors import BadRequest, CorralError, PayloadTooLarge
 from corral.server.dialects import ContractDialect, ErrorBody, retry_headers, said_outside, status_of
 from corral.server.http import Header, Request
@@ -139,7 +139,7 @@ class BucketRoutes:
         """All buckets."""
         listed = await self._buckets.listed(request.context.tenant)
         inner = "".join(
-            f"<Bucket><Name>{escape(one.name)}</Name><CreationDate>{_day(one.created_at)}</CreationDate></Bucket>"
+            f"<Bucket><Name>{escape(one.name)}</Name><CreationDate>{rfc3339(one.created_at)}</CreationDate></Bucket>"
             for one in listed
         )
         await _xml(request, "ListAllMyBucketsResult", f"<Owner><ID>corral</ID></Owner><Buckets>{inner}</Buckets>")
@@ -320,7 +320,7 @@ async def _head(request: Request, kind: bytes, size: int, headers: list[Header])
 
 def _listed(one: StoredObject, key: str) -> str:
     return (
-        f"<Contents><Key>{key}</Key><LastModified>{_day(one.modified_at)}</LastModified><ETag>&quot;{one.etag}&quot;</ETag>"
+        f"<Contents><Key>{key}</Key><LastModified>{rfc3339(one.modified_at)}</LastModified><ETag>&quot;{one.etag}&quot;</ETag>"
         f"<Size>{one.size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
     )
 
@@ -333,7 +333,3 @@ def _unescaped(text: bytes) -> str:
     import html  # noqa: PLC0415 - for those who remove several at once
 
     return html.unescape(text.decode(errors="replace"))
-
-
-def _day(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

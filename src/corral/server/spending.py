@@ -6,13 +6,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from corral.behind import Behind
-from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.clock import SYSTEM_CLOCK, Clock, new_id, rfc3339
 from corral.errors import ConfigError, CorralError, OutboundFailed, OutboundRefused, StoreUnavailable
 from corral.jobs.signing import keys_of, sign
 from corral.limits.budget_books import BudgetBooks
@@ -218,8 +217,7 @@ class Telling:
 
 def body_of(news: BudgetNews) -> bytes:
     """What a receiver gets."""
-    at = datetime.fromtimestamp(news.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return msgspec.json.encode({"type": _REACHED, "timestamp": at, "data": detail_of(news)})
+    return msgspec.json.encode({"type": _REACHED, "timestamp": rfc3339(news.at), "data": detail_of(news)})
 
 
 def detail_of(news: BudgetNews) -> dict[str, Any]:

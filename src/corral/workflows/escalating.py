@@ -6,12 +6,11 @@ Both are jobs before the news counts as told: nothing is lost, and what is told 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
-from corral.clock import SYSTEM_CLOCK, Clock
+from corral.clock import SYSTEM_CLOCK, Clock, rfc3339
 from corral.errors import ConfigError, OutboundFailed, OutboundRefused
 from corral.jobs.job import Backoff, Enqueued, JobDraft
 from corral.jobs.running import Outcome, RunningJob
@@ -98,8 +97,9 @@ class Escalations:
             await self._enqueue([self._draft(news, detail)])
 
     def _draft(self, news: Escalated, detail: dict[str, Any]) -> JobDraft:
-        at = datetime.fromtimestamp(news.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        body = msgspec.json.encode({"type": "approval.escalated", "timestamp": at, "data": detail}).decode()
+        body = msgspec.json.encode(
+            {"type": "approval.escalated", "timestamp": rfc3339(news.at), "data": detail}
+        ).decode()
         return JobDraft(
             id=_event_id(news),
             tenant=news.tenant,

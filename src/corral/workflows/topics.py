@@ -11,12 +11,11 @@ import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
 
-from corral.clock import SYSTEM_CLOCK, Clock, new_time_id
+from corral.clock import SYSTEM_CLOCK, Clock, new_time_id, rfc3339
 from corral.errors import CorralError, NotFound, PayloadTooLarge, ValidationFailed
 from corral.jobs.job import Enqueued, JobDraft
 from corral.jobs.request import fault
@@ -245,7 +244,7 @@ class Topics:
             "detail-type": event.detail_type,
             "source": event.source,
             **self._place,
-            "time": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": rfc3339(at),
             "resources": list(event.resources),
             "detail": event.detail,
         }

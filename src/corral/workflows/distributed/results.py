@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
+from corral.clock import rfc3339
 from corral.workflows.distributed.children import size_of
 from corral.workflows.distributed.faults import ItemsFailed, ObjectFailed
 from corral.workflows.distributed.place import Errand, Place, child_name
@@ -179,10 +179,10 @@ async def _told(place: Place, run: MapRun, errand: Errand, index: int, record: R
         "Name": record.arn.rpartition(":")[2] if ":express:" not in record.arn else record.arn.split(":")[-2],
         "RedriveCount": record.redrives,
         "RedriveStatus": "NOT_REDRIVABLE" if record.status == "SUCCEEDED" else "REDRIVABLE_BY_MAP_RUN",
-        "StartDate": day_of(record.started_at),
+        "StartDate": rfc3339(record.started_at),
         "StateMachineArn": errand.machine_arn,
         "Status": record.status,
-        "StopDate": day_of(record.stopped_at),
+        "StopDate": rfc3339(record.stopped_at),
     }
     if record.status == "SUCCEEDED":
         told["Output"] = msgspec.json.encode(record.output).decode()
@@ -214,8 +214,3 @@ async def _input(place: Place, run: MapRun, index: int) -> dict[str, Any]:
     except ItemsFailed:
         return {"InputDetails": {"Included": False}}
     return {"Input": msgspec.json.encode(child.input).decode(), "InputDetails": {"Included": True}}
-
-
-def day_of(at: float) -> str:
-    """A time as results show it."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from corral.clock import rfc3339
 from corral.workflows.machine.run import Frame, Run
 
-
-@lru_cache(maxsize=1024)
-def moment(at: float) -> str:
-    """A time as the context object tells it."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+moment = lru_cache(maxsize=1024)(rfc3339)
+"""A time as the context object tells it: many frames tell the same one."""
 
 
 def context_object(run: Run, frame: Frame) -> dict[str, Any]:
