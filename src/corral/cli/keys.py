@@ -96,8 +96,8 @@ def list_keys(
                 " ".join(one["roles"]),
                 one["tier"] or "-",
                 when(one["created_at"]),
-                _when(one["expires_at"]),
-                _when(one["last_used_at"]),
+                when(one["expires_at"]),
+                when(one["last_used_at"]),
             ]
             for one in found["items"]
         ],
@@ -195,7 +195,3 @@ def _show_once(made: dict[str, Any], *, as_json: bool) -> None:
     note(
         f"The key {made['id']} of {made['tenant']} ({', '.join(made['roles'])}) is good {until}. Nobody sees it again."
     )
-
-
-def _when(at: float | None) -> str:
-    return "-" if at is None else when(at)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from corral.cli.confirming import confirm
 from corral.cli.failure import Exit, Failure
+from corral.cli.job_shown import when
 from corral.cli.options import Config, Cursor, Json, Key, Store, Url, new_app
 from corral.cli.output import bold, dim, note, show, show_json, show_table
 from corral.cli.session_source import SessionSource, choose_source
@@ -46,7 +46,7 @@ def list_sessions(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     show_table(
         ["SESSION", "USER", "EVENTS", "LAST ACTIVE", "BEGUN"],
         [
-            [s["session_id"], s["actor"] or "-", s["events"], _when(s["updated_at"]), _when(s["created_at"])]
+            [s["session_id"], s["actor"] or "-", s["events"], when(s["updated_at"]), when(s["created_at"])]
             for s in page["items"]
         ],
     )
@@ -182,13 +182,13 @@ def _say_source(source: SessionSource) -> None:
 
 def _about(info: dict[str, Any]) -> str:
     spoke = f"{info['actor']}, " if info["actor"] else ""
-    return f"{spoke}{info['events']} events, {_when(info['created_at'])} to {_when(info['updated_at'])}"
+    return f"{spoke}{info['events']} events, {when(info['created_at'])} to {when(info['updated_at'])}"
 
 
 def _event_about(event: dict[str, Any]) -> str:
     branch = "" if event["branch"] == "main" else f"  {event['branch']}"
     role = f"  {event['role']}" if event["actor"] else ""
-    return f"{_when(event['created_at'])}  {event['id']}{role}{branch}"
+    return f"{when(event['created_at'])}  {event['id']}{role}{branch}"
 
 
 def _content(parts: list[dict[str, Any]]) -> str:
@@ -204,7 +204,3 @@ def _compact(value: Any) -> str:
     import msgspec  # noqa: PLC0415 - here alone
 
     return msgspec.json.encode(value).decode()
-
-
-def _when(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
