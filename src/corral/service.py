@@ -112,7 +112,7 @@ class Service:
             development=development,
         )
         self._furnish()
-        expiring = {**what_expires(settings, self.stores), "audit": self.guarding.expire, "clock": self._read_clock}
+        expiring = {**what_expires(settings, self.stores), "audit": self.guarding.expire, "clock": self._keep_house}
         self.sweeper = Sweeper(expiring, period_s=settings.sessions.sweep_s)
         app.health.warn = _log.warning
         self._started_at = 0.0
@@ -405,7 +405,7 @@ class Service:
         self._state = "started"
         self.warmups.start()
 
-    def _read_clock(self) -> Awaitable[int]:
+    def _keep_house(self) -> Awaitable[int]:
         return self.flowing.keep_house()
 
     async def _queue_stats(self) -> list[QueueStats]:
