@@ -17,7 +17,7 @@ from corral.cli.failure import Failure
 from corral.cli.files import refuse_to_overwrite
 from corral.cli.options import Config, Json, Key, Store, Url
 from corral.cli.output import note, show, show_json
-from corral.cli.project import load_project
+from corral.cli.project import load_project, open_store
 from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
@@ -243,10 +243,9 @@ def _unreadable(file: Path, error: OSError) -> Failure:
 async def _asked(
     settings: Settings, ring: AuditKeys, tenant: str, outside: Sequence[Checkpoint], newest: int | None
 ) -> Verdict:
-    from corral.backends.open import open_stores  # noqa: PLC0415 - the engine is loaded when it is asked
     from corral.security.verifying import Verifier  # noqa: PLC0415 - as above
 
-    stores = open_stores(settings.store.url, sync=settings.store.sync, pool_max=1)
+    stores = open_store(settings.store)
     try:
         await stores.start()
         return await Verifier(stores.audit, ring).verify(tenant, outside=outside, newest=newest)

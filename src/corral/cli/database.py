@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from corral.cli.failure import Failure
 from corral.cli.options import Config, Json, Store, new_app
 from corral.cli.output import show, show_json
-from corral.cli.project import load_project
+from corral.cli.project import load_project, open_store
 from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
-    from corral.backends.stores import Stores
     from corral.settings.sections import StoreSettings
 
 app = new_app("Check the store's schema, or bring it up to date. (Servers do that by themselves when they start.)")
@@ -62,14 +61,8 @@ def _say(as_json: bool, content: dict[str, Any], text: str) -> None:
         show(text)
 
 
-def _open(settings: StoreSettings) -> Stores:
-    from corral.backends.open import open_stores  # noqa: PLC0415 - the engine is loaded when it is asked
-
-    return open_stores(settings.url, sync=settings.sync, pool_max=1)
-
-
 async def _versions(settings: StoreSettings) -> tuple[str, int, int]:
-    stores = _open(settings)
+    stores = open_store(settings)
     try:
         return (stores.url, *await stores.schema_version())
     finally:
@@ -77,7 +70,7 @@ async def _versions(settings: StoreSettings) -> tuple[str, int, int]:
 
 
 async def _migrated(settings: StoreSettings) -> tuple[str, int, int]:
-    stores = _open(settings)
+    stores = open_store(settings)
     try:
         before, _ = await stores.schema_version()
         await stores.start()

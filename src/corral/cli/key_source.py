@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from corral.cli.client import Client, client_for, segment
-from corral.cli.project import load_project
+from corral.cli.project import load_project, open_store
 from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
@@ -131,10 +131,7 @@ class StoredKeys:
         return self._run(lambda desk: desk.revoke(self._tenant, key_id, actor=self._actor), _plain)
 
     def _open(self) -> Stores:
-        from corral.backends.open import open_stores  # noqa: PLC0415 - the engine is loaded when it is asked
-
-        store = self._settings.store
-        return open_stores(store.url, sync=store.sync, pool_max=1)
+        return open_store(self._settings.store)
 
     def _run(self, ask: Callable[[KeyDesk], Awaitable[Any]], shown: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         from corral.security.issuing import KeyDesk  # noqa: PLC0415 - as above

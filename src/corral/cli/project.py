@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from corral.cli.failure import Exit, Failure
 
 if TYPE_CHECKING:
+    from corral.backends.stores import Stores
     from corral.server.runfile import RunningServer
     from corral.settings.load import Loaded
+    from corral.settings.sections import StoreSettings
 
 RUN_FOLDER = Path(".corral/run")
 _CONNECT_S = 1.0
@@ -34,6 +36,13 @@ def load_project(target: str | None, config: Path | None, flags: Mapping[str, ob
     from corral.settings.load import load_settings  # noqa: PLC0415 - `corral --help` must not wait for settings
 
     return load_settings(config, flags={**(flags or {}), "entrypoint": target}, directory=project_folder(target))
+
+
+def open_store(settings: StoreSettings) -> Stores:
+    """The project's store, for one command: nothing is connected yet."""
+    from corral.backends.open import open_stores  # noqa: PLC0415 - the engine is loaded when it is asked
+
+    return open_stores(settings.url, sync=settings.sync, pool_max=1)
 
 
 def find_target(target: str | None, loaded: Loaded) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from corral.cli.client import DEFAULT_URL, Client, segment
 from corral.cli.failure import Exit, Failure
-from corral.cli.project import load_project, local_url
+from corral.cli.project import load_project, local_url, open_store
 from corral.cli.waiting import waiting
 from corral.errors import SessionNotFound
 
@@ -202,10 +202,7 @@ class StoredSessions:
         return SessionKey(self._tenant, session_id)
 
     def _open(self) -> Stores:
-        from corral.backends.open import open_stores  # noqa: PLC0415 - the engine is loaded when it is asked
-
-        store = self._settings.store
-        return open_stores(store.url, sync=store.sync, pool_max=1)
+        return open_store(self._settings.store)
 
     def _run(self, ask: Callable[[KeptSessions], Awaitable[T]], kind: type[K]) -> K:
         from corral.tiering import tiered_stores  # noqa: PLC0415 - as above
