@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -23,7 +25,8 @@ class Asked(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What to answer: `fault` is `` (all is well), `cut` (closed after the pieces), `hang` (silent after them) or `close` (before)."""
+    """What to answer: `fault` is `` (all is well), `cut` (closed after the pieces), `hang` (silent after them), `reset` (torn off after
+    them), `close` (closed before the head), `silent` (nothing at all), or `tear` (torn off before the head)."""
 
     status: int = 200
     headers: dict[str, str] = {}
@@ -57,10 +60,13 @@ class FaultyServer:
                 answer = self.answers(self.asked[-1])
                 if answer.fault == "close":
                     return
-                await self._write(writer, answer)
-                if answer.fault == "hang":
+                if answer.fault not in {"silent", "tear"}:
+                    await self._write(writer, answer)
+                if answer.fault in {"hang", "silent"}:
                     await reader.readexactly(1)
-                if answer.fault == "cut":
+                if answer.fault in {"reset", "tear"}:
+                    _tear(writer)
+                if answer.fault in {"cut", "reset", "tear"}:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             self.left.set()
@@ -84,6 +90,12 @@ class FaultyServer:
         if not answer.fault:
             writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+
+def _tear(writer: asyncio.StreamWriter) -> None:
+    """Close so that the other side hears of a reset and not of an end."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 @asynccontextmanager

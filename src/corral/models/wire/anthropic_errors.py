@@ -50,7 +50,7 @@ _STATUSES: dict[int, type[ModelFailed]] = {
 _TOO_LONG = ("prompt is too long", "exceed context limit", "context window", "too many total text bytes")
 _FILTERED = ("content filtering policy", "content policy", "usage policy")
 _UNPAID = ("credit balance", "billing")
-_CLIENT_FAULT, _SERVER_FAULT = 400, 500
+_CLIENT_FAULT, _TOO_MANY, _SERVER_FAULT = 400, 429, 500
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -75,6 +75,8 @@ def failed(provider: str, model: str, said: ErrorJson, *, status: int = 0, wait_
     kind = _KINDS.get(said.type) or _STATUSES.get(status)
     if kind is None:
         kind = ModelRequestInvalid if _CLIENT_FAULT <= status < _SERVER_FAULT else ModelUnavailable
+    if status == _TOO_MANY and kind is ModelUnavailable:  # proxies put a type of their own beside the status
+        kind = ModelRateLimited
     if kind is ModelRequestInvalid:
         kind = _exactly(said.message.lower())
     return kind(
