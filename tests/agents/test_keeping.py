@@ -42,6 +42,7 @@ from corral.tools.permitted import Permitted
 from corral.tools.policy import Policy
 from corral.tools.stack import wrap
 from corral.tools.tool import tool
+from ready import ready_url
 
 YES = Decision(approve=True, by="ann")
 NO = Decision(approve=False, by="bob", note="Too dear.")
@@ -66,7 +67,7 @@ def clock():
 
 @pytest.fixture
 async def stores(tmp_path, clock):
-    stores = SqliteStores(f"sqlite:///{tmp_path}/corral.db", clock=clock)
+    stores = SqliteStores(ready_url(tmp_path), clock=clock)
     await stores.start()
     yield stores
     await stores.stop()

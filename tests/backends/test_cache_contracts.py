@@ -12,6 +12,7 @@ from corral.cache.store import EntryDraft
 from corral.errors import StoreUnavailable
 from corral.testing.contracts.caches import ClearContract, EntryContract, LeaseOfCacheContract, RoomContract
 from corral.testing.servers.valkey import ValkeyServer, installed
+from ready import ready_url
 
 
 class OnSqlite:
@@ -47,7 +48,7 @@ def valkey():
 class OnValkey:
     @pytest.fixture
     async def stores(self, valkey, tmp_path):
-        stores = open_stores(f"sqlite:///{tmp_path}/corral.db", hot=valkey.url)
+        stores = open_stores(ready_url(tmp_path), hot=valkey.url)
         await stores.start()
         await stores.cache._redis.flushall()
         yield stores
@@ -55,7 +56,7 @@ class OnValkey:
 
     @pytest.fixture
     async def other_stores(self, stores, valkey, tmp_path):
-        stores = open_stores(f"sqlite:///{tmp_path}/corral.db", hot=valkey.url)
+        stores = open_stores(ready_url(tmp_path), hot=valkey.url)
         await stores.start()
         yield stores
         await stores.stop()

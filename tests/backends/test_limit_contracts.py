@@ -11,6 +11,7 @@ from corral.backends.redis.limits import RedisLimits
 from corral.errors import StoreUnavailable
 from corral.testing.contracts.limits import LedgerContract, LimitContract
 from corral.testing.servers.valkey import ValkeyServer, installed
+from ready import ready_url
 
 
 class OnSqlite:
@@ -46,14 +47,14 @@ def valkey():
 class OnValkey:
     @pytest.fixture
     async def stores(self, valkey, tmp_path):
-        stores = open_stores(f"sqlite:///{tmp_path}/corral.db", hot=valkey.url)
+        stores = open_stores(ready_url(tmp_path), hot=valkey.url)
         await stores.start()
         yield stores
         await stores.stop()
 
     @pytest.fixture
     async def other_stores(self, stores, valkey, tmp_path):
-        stores = open_stores(f"sqlite:///{tmp_path}/corral.db", hot=valkey.url)
+        stores = open_stores(ready_url(tmp_path), hot=valkey.url)
         await stores.start()
         yield stores
         await stores.stop()

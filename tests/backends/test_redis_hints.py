@@ -15,6 +15,7 @@ from corral.errors import ConfigError
 from corral.jobs.job import Claim, Claimed, ClaimedJob, Ending, Enqueued, JobDraft, JobEventDraft, JobQuery
 from corral.jobs.store import Reaped
 from corral.testing.servers.valkey import ValkeyServer, installed
+from ready import ready_url
 
 
 class DeafWatch:
@@ -324,7 +325,7 @@ def test_the_package_is_asked_for_by_name(monkeypatch, tmp_path):
 
 
 async def test_stores_with_redis_beside_them_are_the_stores_behind(valkey, tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db", hot=valkey.url)
+    stores = open_stores(ready_url(tmp_path), hot=valkey.url)
     await stores.start()
     await stores.check()
     assert stores.url == f"sqlite:///{tmp_path}/corral.db"

@@ -8,6 +8,7 @@ from corral.sessions.event import Draft, EventQuery, SessionKey
 from corral.sessions.tiers import TieredSessions
 from corral.settings.tier_sections import TierSettings
 from corral.testing.servers.valkey import ValkeyServer, installed
+from ready import ready_url
 
 KEY = SessionKey("acme", "s-1")
 
@@ -63,7 +64,7 @@ async def test_a_server_that_is_not_there_costs_nothing_but_copies():
 
 
 async def test_another_worker_reads_what_one_has_read(shelf, tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     first, second = (TieredSessions(stores.sessions, stores.tiers, TierSettings(), shelf=shelf) for _ in range(2))
 
@@ -90,7 +91,7 @@ async def test_another_worker_reads_what_one_has_read(shelf, tmp_path):
 
 
 async def test_stores_with_redis_beside_them_have_one(valkey, tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db", hot=valkey.url)
+    stores = open_stores(ready_url(tmp_path), hot=valkey.url)
     await stores.start()
     await stores.shelf.put(KEY, b"x", ttl_s=60)
     assert await stores.shelf.get(KEY) == b"x"

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from corral.backends.sqlite.stores import SqliteStores
 from corral.cache.shelf import SURE_S
 from corral.errors import NotCached
+from ready import ready_url
 
 TTL_S, STALE_S = 60.0, 30.0
 tenants = st.sampled_from(["acme", "evil"])
@@ -47,7 +48,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.loop.run_until_complete(self._open())
 
     async def _open(self):
-        self.stores = SqliteStores(f"sqlite:///{self.folder}/corral.db", clock=self.clock)
+        self.stores = SqliteStores(ready_url(self.folder), clock=self.clock)
         await self.stores.start()
         fields = {"clock": self.clock, "ttl_s": TTL_S, "stale_s": STALE_S, "local_max": 2}
         self.workers = [Layers(self.model, self.stores.cache, **fields) for _ in range(2)]

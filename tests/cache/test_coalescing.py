@@ -27,6 +27,7 @@ from corral.errors import (
 from corral.messages import Delta, ModelReply, Usage
 from corral.settings.model_sections import CacheSettings
 from corral.testing.servers.valkey import ValkeyServer, installed
+from ready import ready_url
 
 
 def alone(**settings) -> Coalesced:
@@ -438,7 +439,7 @@ def valkey_url():
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres", "valkey"])
 def test_two_processes_with_a_hundred_each_are_one_question(engine, request, tmp_path):
-    url = request.getfixturevalue("postgres_url") if engine == "postgres" else f"sqlite:///{tmp_path}/corral.db"
+    url = request.getfixturevalue("postgres_url") if engine == "postgres" else ready_url(tmp_path)
     hot = request.getfixturevalue("valkey_url") if engine == "valkey" else ""
     spawn = multiprocessing.get_context("spawn")
     asked, barrier, answers = spawn.Value("i", 0), spawn.Barrier(2), spawn.Queue()

@@ -17,6 +17,7 @@ from corral.jobs.signing import verify
 from corral.outbound.client import Outbound
 from corral.settings.sections import JobSettings
 from listening import Listening, read_request
+from ready import ready_url
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least twenty-four bytes").decode()
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
@@ -89,7 +90,7 @@ def clock():
 
 @pytest.fixture
 async def stores(tmp_path, clock):
-    stores = SqliteStores(f"sqlite:///{tmp_path}/corral.db", clock=clock)
+    stores = SqliteStores(ready_url(tmp_path), clock=clock)
     await stores.start()
     yield stores
     await stores.stop()

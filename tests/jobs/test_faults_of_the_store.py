@@ -19,6 +19,7 @@ from corral.jobs.job import Ending
 from corral.jobs.running import Outcome
 from corral.jobs.worker import Worker
 from corral.settings.sections import JobSettings
+from ready import ready_url
 
 
 class Cable:
@@ -117,7 +118,7 @@ async def enqueue_for_ever(stores, taken):
 
 
 async def test_a_full_disk_refuses_jobs_and_loses_none_that_it_took(tmp_path, monkeypatch):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
 
     def with_little_room(*args, **options):
@@ -167,7 +168,7 @@ class Jumping:
 @pytest.mark.parametrize("by", [3600.0, -3600.0])
 async def test_a_clock_that_jumps_lets_each_job_end_once(tmp_path, by):
     clock = Jumping()
-    stores = SqliteStores(f"sqlite:///{tmp_path}/corral.db", clock=clock)
+    stores = SqliteStores(ready_url(tmp_path), clock=clock)
     await stores.start()
     (first,) = await stores.jobs.enqueue([draft("first")])
     ((held,), _) = ((await stores.jobs.claim("a", queues=[], limit=1, lease_s=10)).jobs, None)

@@ -13,6 +13,7 @@ from corral.errors import IdempotencyKeyReused, StoreUnavailable, ValidationFail
 from corral.jobs.job import JobDraft, JobQuery
 from corral.jobs.scheduler import Scheduler
 from corral.jobs.schedules import RESERVED_PREFIX, Planned, plan
+from ready import ready_url
 
 T0 = datetime(2026, 5, 1, 12, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -79,7 +80,7 @@ def clock():
 
 @pytest.fixture
 async def stores(tmp_path, clock):
-    stores = SqliteStores(f"sqlite:///{tmp_path}/corral.db", clock=clock)
+    stores = SqliteStores(ready_url(tmp_path), clock=clock)
     await stores.start()
     yield stores
     await stores.stop()

@@ -24,13 +24,14 @@ from corral.messages import (
     Usage,
     as_parts,
 )
+from ready import ready_url
 
 CALLER = Caller(tenant="acme")
 
 
 @pytest.fixture
 async def store(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores.budgets
     await stores.stop()

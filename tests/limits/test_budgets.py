@@ -22,11 +22,12 @@ from corral.limits.budget_store import KeptAccount, Known, Place
 from corral.messages import Caller
 from corral.settings.budget_sections import BudgetSettings
 from corral.testing.contracts.setting import eventually
+from ready import ready_url
 
 
 @pytest.fixture
 async def store(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores.budgets
     await stores.stop()
@@ -167,7 +168,7 @@ asyncio.run(main())
 
 
 async def test_what_a_killed_worker_had_set_aside_is_free_after_its_lease(store, tmp_path):
-    script = DIES.format(here=str(Path(__file__).parent), url=f"sqlite:///{tmp_path}/corral.db")
+    script = DIES.format(here=str(Path(__file__).parent), url=ready_url(tmp_path))
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE)
     assert await child.stdout.readline() == b"held\n"
     budgets = budgets_of(store, team={"usd": 10})

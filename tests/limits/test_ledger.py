@@ -12,6 +12,7 @@ from corral.errors import StoreUnavailable
 from corral.limits.ledger import ledger_on
 from corral.limits.store import LedgerEntry, SpendQuery
 from corral.messages import Usage
+from ready import ready_url
 
 
 def entry(number, **more):
@@ -154,7 +155,7 @@ def test_a_stop_while_the_store_is_away_ends_and_says_what_is_lost():
 
 
 async def test_entries_may_come_from_any_thread_and_land_in_the_store(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     ledger = ledger_on(stores.ledger)
     await ledger.start()

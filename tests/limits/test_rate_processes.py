@@ -17,6 +17,7 @@ from corral.limits.places import Places, TooManyAtOnce
 from corral.limits.rates import LimitsUnavailable, RateExceeded
 from corral.limits.rules import Visitor
 from corral.testing.servers.valkey import ValkeyServer, installed
+from ready import ready_url
 
 BENCH = Path(__file__).parents[2] / "bench" / "rates.py"
 ADA = Visitor(tenant="acme", user="ada", tier="free")
@@ -35,7 +36,7 @@ def valkey():
 @pytest.fixture(params=["sqlite", "postgres", "valkey"])
 def store(request, tmp_path):
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/corral.db"
+        return ready_url(tmp_path)
     if request.param == "postgres":
         return request.getfixturevalue("postgres_url")
     return request.getfixturevalue("valkey").url
@@ -52,7 +53,7 @@ async def test_four_processes_admit_as_many_as_one_would(store):
 
 async def test_places_are_counted_in_real_stores(store, tmp_path):
     hot = store if store.startswith("redis") else ""
-    url = f"sqlite:///{tmp_path}/corral.db" if hot else store
+    url = ready_url(tmp_path) if hot else store
     both = [open_stores(url, hot=hot) for _ in range(2)]
     for one in both:
         await one.start()

@@ -12,6 +12,7 @@ from corral.memory.learning.budget import DayBudget
 from corral.memory.learning.prompting import Learnt, LearntItem, Turn, instructions, question
 from corral.memory.resources import HISTORY, MemoryResource, Prompting, Strategy
 from corral.memory.store import Namespace, Selection, View
+from ready import ready_url
 
 STRATEGY = Strategy(id="facts-0123456789", name="facts", kind="semantic", namespace="/facts/{actorId}/")
 MEMORY = MemoryResource(id="notes-0123456789", name="notes", event_expiry_days=7, strategies=[STRATEGY])
@@ -35,7 +36,7 @@ class Noon:
 
 @pytest.fixture
 async def stores(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores
     await stores.stop()

@@ -15,6 +15,7 @@ from corral.security.exporting import export, verify_export
 from corral.security.signing import AuditKeys, read_key
 from corral.security.store import AuditPrefix
 from corral.security.verifying import Verifier
+from ready import ready_url
 
 EXPORT_EDITS = 1000
 STORE_EDITS = 300
@@ -24,7 +25,7 @@ PUBLIC = read_key(KEY).public
 
 @pytest.fixture
 async def stores(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores
     await stores.stop()

@@ -14,11 +14,12 @@ from corral.errors import StoreUnavailable
 from corral.observability.metrics import Metrics
 from corral.security.audit import AuditWriter
 from corral.security.signing import AuditKeys
+from ready import ready_url
 
 
 @pytest.fixture
 async def log(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores.audit
     await stores.stop()

@@ -15,6 +15,7 @@ from corral.messages import AuditEntry
 from corral.observability.metrics import Metrics
 from corral.security.audit import DETAILS_MAX, AuditWriter
 from corral.security.store import AuditQuery
+from ready import ready_url
 
 
 def entry(subject="refund", **more):
@@ -46,7 +47,7 @@ class Away:
 
 @pytest.fixture
 async def log(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores.audit
     await stores.stop()

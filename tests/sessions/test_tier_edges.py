@@ -17,6 +17,7 @@ from corral.sessions.hot import Hot
 from corral.sessions.tier_counting import TierCounting
 from corral.sessions.tiers import TieredSessions
 from corral.settings.tier_sections import TierSettings
+from ready import ready_url
 
 KEY = SessionKey("acme", "s-1")
 
@@ -60,7 +61,7 @@ def clock():
 
 @pytest.fixture
 async def stores(tmp_path, clock):
-    stores = SqliteStores(f"sqlite:///{tmp_path}/corral.db", clock=clock)
+    stores = SqliteStores(ready_url(tmp_path), clock=clock)
     await stores.start()
     yield stores
     await stores.stop()

@@ -15,6 +15,7 @@ from corral.sessions.hot import Hot, Recent
 from corral.sessions.tier_counting import TierCounting
 from corral.sessions.tiers import TieredSessions
 from corral.settings.tier_sections import TierSettings
+from ready import ready_url
 
 KEY = SessionKey("acme", "s-1")
 
@@ -41,7 +42,7 @@ class Broken(FileArchive):
 
 @pytest.fixture
 async def stores(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores
     await stores.stop()

@@ -21,6 +21,7 @@ from corral.messages import Caller
 from corral.settings.tool_sections import ToolSettings
 from corral.tools.idempotent import Idempotent
 from corral.tools.in_memory import EffectsInMemory
+from ready import ready_url
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def _quiet(caplog):
 
 @pytest.fixture
 async def effects(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores.tool_effects
     await stores.stop()
@@ -334,7 +335,7 @@ asyncio.run(main())
 
 
 def worker(tmp_path, mark, hang=""):
-    arguments = [f"sqlite:///{tmp_path}/corral.db", str(tmp_path / "log"), mark, hang]
+    arguments = [ready_url(tmp_path), str(tmp_path / "log"), mark, hang]
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, *arguments], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
     )

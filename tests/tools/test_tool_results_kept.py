@@ -17,6 +17,7 @@ from corral.tooling import KeptResults
 from corral.tools.artefacts import Artefacts, reader
 from corral.tools.cached import Cached
 from corral.tools.marks import SCOPES
+from ready import ready_url
 
 TENANTS, USERS, SESSIONS = ("acme", "other"), ("", "ada", "bob"), ("", "s1")
 
@@ -77,7 +78,7 @@ async def test_what_failed_and_what_is_long_is_not_kept():
 
 @pytest.fixture
 async def stores(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield stores
     await stores.stop()

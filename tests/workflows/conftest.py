@@ -7,6 +7,7 @@ from engine_scene import House, TurnedClock
 
 from corral.backends.open import open_stores
 from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
+from ready import ready_url
 
 __all__ = ["fresh_postgres_url", "postgres_server", "postgres_url", "worker_postgres_url"]
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request, tmp_path) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/corral.db"
+        return ready_url(tmp_path)
     url: str = request.getfixturevalue("postgres_url")
     return url
 

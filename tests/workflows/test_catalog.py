@@ -28,6 +28,7 @@ from corral.workflows.refusals import (
 )
 from corral.workflows.state_machine import Logging
 from corral.workflows.tagging import Tagging
+from ready import ready_url
 
 ARNS = Arns(region="us-east-1", account="000000000000")
 FLOW = ARNS.state_machine("flow")
@@ -58,7 +59,7 @@ class House:
 
 @pytest.fixture
 async def house(tmp_path):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     yield House(stores)
     await stores.stop()

@@ -21,6 +21,7 @@ from corral.workflows.machine.run import Behalf
 from corral.workflows.starting import Starter
 from corral.workflows.topic_store import EventRule, Target
 from corral.workflows.topics import RULES_MAX, Event, TopicCounting, Topics
+from ready import ready_url
 
 ORDER = Event(detail_type="Order created", source="shop", detail={"total": 120, "id": "o-1"}, id="e-1")
 
@@ -38,7 +39,7 @@ def rule(name="big", targets=TRIAGE, tenant="acme", **more):
 
 @contextlib.asynccontextmanager
 async def topics_in(tmp_path, *, depth_max=1000, metrics=None):
-    stores = open_stores(f"sqlite:///{tmp_path}/corral.db")
+    stores = open_stores(ready_url(tmp_path))
     await stores.start()
     agents = Agents()
     agents.add("mailer", lambda payload: payload)
