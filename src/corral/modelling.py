@@ -331,6 +331,14 @@ class Modelling:
         read, written = (self.prices.cost_of(first, usage) for usage in (_READ, _WRITTEN))
         return {"input_usd": read, "output_usd": written}
 
+    def spent(self, call: ModelCall | EmbedCall) -> float | None:
+        """What a question that was sent costs whatever its answer will be: that it is read. None: it still waits, or nobody knows."""
+        notes = call.notes
+        if "attempts" not in notes:  # answered with what was kept, or by the same question of somebody else
+            return None
+        model = str(notes.get("deployment") or notes.get("route.to") or call.model)
+        return self.prices.cost_of(self.deployed.naming.first(model), Usage(input=int(self.tokens.input_tokens(call))))
+
     async def spend(self, tenant: str, *, since_s: float, by: SpendBy, tag: str = "", limit: int = 100) -> list[Spend]:
         """What a tenant's calls of the last so many seconds took, added up."""
         query = SpendQuery(since=SYSTEM_CLOCK.now() - since_s, by=by, tag=tag, limit=limit)

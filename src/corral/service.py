@@ -48,6 +48,7 @@ from corral.server.aws import AwsRoutes
 from corral.server.cache import CacheRoutes
 from corral.server.cancelling import CancelNotes
 from corral.server.costs import CostRoutes
+from corral.server.gateway.answering import Questions
 from corral.server.gateway.routes import GatewayRoutes
 from corral.server.health import HealthRoutes
 from corral.server.http import Receive, Scope, Send
@@ -88,7 +89,6 @@ class Service:
         self.stores = tiered_stores(settings, self._open_stores(settings.store.hot), lambda: self.observing.metrics)
         self.invocations = Invocations()
         self.cancel_notes = CancelNotes(run_folder if settings.server.workers > 1 else None, self.invocations)
-        self.board = Board(self.stores.boards, self.invocations)
         self.door = Door()
         self.turns = Turns(self.stores.turns, self._open_stores, settings.sessions)
         self.idempotency = Idempotency(self.stores.invocations, settings.runtime)
@@ -112,6 +112,8 @@ class Service:
             development=development,
         )
         self._furnish()
+        self.questions = Questions(self.modelling.spent)
+        self.board = Board(self.stores.boards, self.invocations, self.questions)
         expiring = {**what_expires(settings, self.stores), "audit": self.guarding.expire, "clock": self._keep_house}
         self.sweeper = Sweeper(expiring, period_s=settings.sessions.sweep_s)
         app.health.warn = _log.warning
@@ -325,7 +327,13 @@ class Service:
         answerer = Answerer(self._pipeline(record=False), id_chars_max=self.settings.runtime.id_chars_max)
         desk = RunDesk(self.agentic.runs, self.stores.jobs.signal, audit=self.audit)
         running = RunningRoutes(
-            self.board, self.desk, desk, self.flowing.engine, self.modelling.spend, audit=self.audit
+            self.board,
+            self.desk,
+            desk,
+            self.flowing.engine,
+            self.modelling.spend,
+            self.observing.metrics,
+            audit=self.audit,
         )
         agents = AgentRunRoutes(self.app.agents, answerer, desk)
         return [*agents.routes(), *running.routes(), *self.flowing.routes(desk)]
@@ -336,7 +344,9 @@ class Service:
             return []
         call, embed = self.guarding.in_line(models.call, models.embed)
         counted = self.guarding.limiting.counted_models
-        return GatewayRoutes(call, embed, models.models, default_model=settings.default, counted=counted).routes()
+        return GatewayRoutes(
+            call, embed, models.models, default_model=settings.default, counted=counted, questions=self.questions
+        ).routes()
 
     def _http_app(self) -> HttpApp:
         settings = self.settings

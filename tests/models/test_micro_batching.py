@@ -110,6 +110,22 @@ async def test_who_leaves_is_not_asked_for_and_harms_nobody():
     assert embedder.asked == [["stays"]]
 
 
+async def test_a_question_that_nobody_waits_for_any_more_is_not_asked_to_its_end():
+    clock, embedder = TurnedClock(), Embedder()
+    embedder.gate.clear()
+    batching = MicroBatching(clock=clock, sleep=clock.sleep)
+    one, two = (asyncio.ensure_future(batching.embed(of(text), embedder)) for text in ("a", "b"))
+    await settled()
+    await clock.turn(0.003)
+    assert embedder.asked == [["a", "b"]]
+    one.cancel()
+    await settled()
+    assert batching._afoot
+    two.cancel()
+    await settled()
+    assert not batching._afoot
+
+
 async def test_each_waits_for_as_long_as_it_may():
     clock, embedder = TurnedClock(), Embedder()
     batching = MicroBatching(clock=clock, sleep=clock.sleep)

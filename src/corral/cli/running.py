@@ -17,13 +17,17 @@ ps_app = new_app()
 stop_app = new_app()
 
 Kind = Annotated[
-    Literal["invocation", "job", "execution", "run"] | None, typer.Option("--kind", "-k", help="Only this kind.")
+    Literal["invocation", "call", "job", "execution", "run"] | None,
+    typer.Option("--kind", "-k", help="Only this kind."),
 ]
 Id = Annotated[str | None, typer.Option("--id", help="Only this one.")]
 Agent = Annotated[str | None, typer.Option("--agent", "-a", help="Only of this agent, or of this workflow.")]
 User = Annotated[str | None, typer.Option("--user", "-u", help="Only for this user.")]
 Session = Annotated[str | None, typer.Option("--session", help="Only in this session.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="Only if your key is of this tenant.")]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Only calls of this model.")]
+Tenant = Annotated[
+    str | None, typer.Option("--tenant", help="Of this tenant: your key's, or any with the role `platform`.")
+]
 Older = Annotated[float | None, typer.Option("--older", help="Runs for at least so many seconds.", metavar="SECONDS")]
 
 
@@ -34,6 +38,7 @@ def ps(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     agent: Agent = None,
     user: User = None,
     session: Session = None,
+    model: Model = None,
     tenant: Tenant = None,
     older: Older = None,
     url: Url = None,
@@ -41,7 +46,9 @@ def ps(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     as_json: Json = False,
 ) -> None:
     """Show what runs now in all workers, the longest first, and what it cost until now."""
-    given = _given(kind=kind, id=found, agent=agent, user=user, session=session, tenant=tenant, older_s=older)
+    given = _given(
+        kind=kind, id=found, agent=agent, user=user, session=session, model=model, tenant=tenant, older_s=older
+    )
     answer: dict[str, Any] = client_for(url, api_key).ask("GET", f"/v1/running?{urlencode(given)}")
     if as_json:
         show_json(answer)
@@ -56,22 +63,29 @@ def stop(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     agent: Agent = None,
     user: User = None,
     session: Session = None,
+    model: Model = None,
     tenant: Tenant = None,
     older: Older = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that runs in your tenant.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All that runs in the tenant.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: Url = None,
     api_key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Stop what runs now and fits: invocations, jobs, executions and agents' runs, in all workers."""
-    given = _given(kind=kind, id=found, agent=agent, user=user, session=session, tenant=tenant, older_s=older)
+    """Stop what runs now and fits: invocations, calls of models, jobs, executions and agents' runs, in all workers."""
+    given = _given(
+        kind=kind, id=found, agent=agent, user=user, session=session, model=model, tenant=tenant, older_s=older
+    )
     if not everything and not set(given) - {"tenant"}:
         raise Failure(
             "It is not clear what to stop.", "Give --agent, --user, --session, …; or --all.", status=Exit.INVALID
         )
     if everything and not set(given) - {"tenant"}:
-        confirm("Stop all that runs in your tenant?", otherwise="Nothing was stopped.", yes=yes)
+        confirm(
+            f"Stop all that runs in {'your tenant' if tenant is None else f'the tenant {tenant}'}?",
+            otherwise="Nothing was stopped.",
+            yes=yes,
+        )
     body = {**given, **({"all": True} if everything else {})}
     answer: dict[str, Any] = client_for(url, api_key).ask("POST", "/v1/running/stop", body)
     if as_json:
@@ -91,10 +105,16 @@ def _show(answer: dict[str, Any], *, nothing: str) -> None:
         note(nothing)
         return
     show_table(
-        ["KIND", "ID", "AGENT", "USER", "SESSION", "FOR", "COST"],
+        ["KIND", "ID", "AGENT/MODEL", "USER", "SESSION", "FOR", "COST"],
         [
             [
-                *(one["kind"], one["id"], one["agent"], one["user"] or "-", one["session"] or "-"),
+                *(
+                    one["kind"],
+                    one["id"],
+                    one["agent"] or one.get("model") or "-",
+                    one["user"] or "-",
+                    one["session"] or "-",
+                ),
                 _span(one["age_s"]),
                 _cost(one["cost_usd"]),
             ]

@@ -121,6 +121,13 @@ class MicroBatching:
         task = asyncio.get_running_loop().create_task(self._ask(group.waiters, group.proceed))
         self._afoot.add(task)
 
+        def left(_: object) -> None:
+            if all(one.vectors.done() for one in group.waiters):  # nobody pays for what nobody waits for
+                task.cancel()
+
+        for waiter in group.waiters:
+            waiter.vectors.add_done_callback(left)
+
         def over(task: asyncio.Task[None]) -> None:
             self._afoot.discard(task)
             _fail(

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol
 
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import StoreUnavailable
 from corral.runtime.board_store import BoardStore, Order
-from corral.runtime.invocation import Invocation, Invocations
+from corral.runtime.invocation import CancelReason, Invocation, Invocations
 
 _log = logging.getLogger("corral.runtime")
 
@@ -26,15 +28,23 @@ _POSTED_MAX = 1_000
 _DONE_MAX = 1_000
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One invocation that runs."""
+Kind = Literal["invocation", "call"]
+"""A call is a question to a model that no agent of the house asks."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One invocation or call that runs."""
 
     tenant: str
     id: str
     agent: str
     user: str = ""
     session: str = ""
+    model: str = ""
+    """Which one is asked, of a call."""
     age_s: float = 0.0
+    cost_usd: float | None = None
+    kind: Kind = "invocation"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +55,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     agent: str = ""
     user: str = ""
     session: str = ""
+    model: str = ""
+    kind: str = ""
     older_s: float = 0.0
     """Runs for at least so long."""
 
@@ -56,8 +68,27 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             and self.agent in ("", item.agent)
             and self.user in ("", item.user)
             and self.session in ("", item.session)
+            and self.model in ("", item.model)
+            and self.kind in ("", item.kind)
             and item.age_s >= self.older_s
         )
+
+
+class Call(Protocol):
+    """What runs here beside invocations, and can be stopped."""
+
+    @property
+    def started_at(self) -> float:
+        """On the monotonic clock."""
+        ...
+
+    def item(self, now: float) -> Item:
+        """What it is, at that moment of the monotonic clock."""
+        ...
+
+    def cancel(self, reason: CancelReason, /) -> None:
+        """Stop it."""
+        ...
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -69,11 +100,18 @@ class Board:
     """That of one worker. Each step of its life may come twice."""
 
     def __init__(
-        self, store: BoardStore, invocations: Invocations, *, clock: Clock = SYSTEM_CLOCK, every_s: float = _EVERY_S
+        self,
+        store: BoardStore,
+        invocations: Invocations,
+        calls: Iterable[Call] = (),
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        every_s: float = _EVERY_S,
     ) -> None:
-        """Posts what is in `invocations`."""
+        """Posts what is in `invocations`, and in `calls`."""
         self._store = store
         self._invocations = invocations
+        self._calls = calls
         self._clock = clock
         self._every_s = every_s
         self._worker = new_id()
@@ -102,7 +140,7 @@ class Board:
 
     async def find(self, wanted: Wanted) -> list[Item]:
         """What runs, here at once and elsewhere as it was a moment ago; the longest first."""
-        found = [item for item in map(self._item, self._invocations) if wanted.fits(item)]
+        found = [item for item in map(self._item, self._all()) if wanted.fits(item)]
         posted = await self._store.boards(within_s=_FRESH_S)
         now = max((board.at for board in posted), default=0.0)
         for board in posted:
@@ -116,7 +154,7 @@ class Board:
 
     def stop_here(self, wanted: Wanted) -> list[Item]:
         """Stop at once what runs in this worker and fits, whether the store answers or not. Returns what that was."""
-        calls = [(call, self._item(call)) for call in self._invocations]
+        calls = [(call, self._item(call)) for call in self._all()]
         meant = [(call, item) for call, item in calls if wanted.fits(item)]
         for call, _ in meant:
             call.cancel("request")
@@ -132,15 +170,15 @@ class Board:
         while True:
             await asyncio.sleep(self._every_s)
             try:
-                if self._is_up or any(self._age(call) >= self._every_s for call in self._invocations):
+                if self._is_up or any(self._takes_long(call) for call in self._all()):
                     await self.post()
             except StoreUnavailable as error:
                 _log.debug("What runs here cannot be posted: %s", error)
 
     async def post(self) -> None:
         """Say what runs here, and do what is asked."""
-        calls = list(self._invocations)
-        items = [self._item(call) for call in calls][:_POSTED_MAX]
+        calls = list(self._all())
+        items = [self._item(call) for call in calls if type(call) is Invocation or self._takes_long(call)][:_POSTED_MAX]
         heard = await self._store.post(self._worker, _encode(items) if items else b"", orders_s=_ORDERS_S)
         self._is_up = bool(items)
         for order in heard.items:
@@ -148,7 +186,7 @@ class Board:
                 self._done.append(order.number)
                 self._obey(order, calls, heard.now - order.at)
 
-    def _obey(self, order: Order, calls: list[Invocation], ago_s: float) -> None:
+    def _obey(self, order: Order, calls: list[Invocation | Call], ago_s: float) -> None:
         wanted = _decode_wanted(order.body)
         for call in calls:
             item = self._item(call)
@@ -156,10 +194,19 @@ class Board:
             if then.age_s >= 0 and wanted.fits(then):  # what began since then is not meant
                 call.cancel("request")
 
-    def _age(self, call: Invocation) -> float:
+    def _all(self) -> Iterator[Invocation | Call]:
+        yield from self._invocations
+        yield from self._calls
+
+    def _age(self, call: Invocation | Call) -> float:
         return self._clock.monotonic() - call.started_at
 
-    def _item(self, call: Invocation) -> Item:
+    def _takes_long(self, call: Invocation | Call) -> bool:
+        return self._age(call) >= self._every_s
+
+    def _item(self, call: Invocation | Call) -> Item:
+        if not isinstance(call, Invocation):
+            return call.item(self._clock.monotonic())
         context = call.context
         return Item(
             tenant=context.tenant,

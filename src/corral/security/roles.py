@@ -12,6 +12,9 @@ from corral.errors import Forbidden
 Role = Literal["admin", "operator", "developer", "invoker", "auditor"]
 """What a route needs. `admin` > `operator` > `developer` > `invoker`; what needs `auditor`, operators may as well."""
 
+PLATFORM = "platform"
+"""Beside a role: also for other tenants than one's own, where a route lets a tenant be named. Only who has it gives it on."""
+
 ROLES: tuple[Role, ...] = get_args(Role)
 _INCLUDED: dict[str, frozenset[Role]] = {
     "admin": frozenset(ROLES),
@@ -38,6 +41,15 @@ def check_role(roles: tuple[str, ...], needs: Role) -> None:
         raise Forbidden(
             f"This needs the role `{needs}`, which you do not have. Whoever is on the machine gives it: "
             f"`corral keys create --role {needs}`."
+        )
+
+
+def check_tenant(own: str, roles: tuple[str, ...], asked: str) -> None:
+    """Raise `Forbidden` unless a caller of the tenant `own` may name this one."""
+    if asked != own and PLATFORM not in roles:
+        raise Forbidden(
+            f"Your key is of the tenant {own!r}: what runs for another one is seen with a key of its own, or with one that "
+            f"has the role `{PLATFORM}` besides (`corral keys create --role operator --role {PLATFORM}`, on the machine)."
         )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.errors import ValidationFailed
+from corral.errors import Forbidden, ValidationFailed
 from corral.jobs.request import check_fields
 from corral.security.issuing import GRACE_MAX_S, GRACE_S, TTL_MAX_S, KeyDesk, grant_of, shown, shown_once
+from corral.security.roles import PLATFORM
 from corral.server.agent_shown import body_of
 from corral.server.http import Request
 from corral.server.job_query import whole_number
@@ -126,6 +127,11 @@ class KeyRoutes:
         body = await body_of(request, (*_GRANT, "ttl_s"))
         grant = grant_of({name: body[name] for name in _GRANT if name in body})
         context = request.context
+        if PLATFORM in grant.roles and PLATFORM not in context.roles:
+            raise Forbidden(
+                f"Only who has the role `{PLATFORM}` gives it to others: make such a key on the machine, with "
+                f"`corral keys create --role {PLATFORM}`."
+            )
         made = await self._desk.create(context.tenant, grant, ttl_s=_seconds(body, "ttl_s"), actor=_actor(request))
         await request.respond_json(shown_once(made, self._now()), 201, _PRIVATE)
 

@@ -1,4 +1,4 @@
-"""`/v1/running`: what runs now in all workers, and stopping it by a filter. The tenant is always the credential's."""
+"""`/v1/running`: what runs now in all workers, and stopping it by a filter: in the credential's tenant, or in one that it may name."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import msgspec
 from corral.agents.desk import RunDesk
 from corral.agents.store import RunQuery
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
-from corral.errors import CorralError, Forbidden, ValidationFailed
+from corral.errors import CorralError, ValidationFailed
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobQuery
 from corral.jobs.request import check_fields
 from corral.limits.store import Spend, SpendBy
 from corral.messages import Audit, AuditEntry
+from corral.observability.metrics import Metrics
 from corral.runtime.board import Board, Item, Wanted
+from corral.security.roles import check_tenant
 from corral.server.costs import AddUp
 from corral.server.http import Request, parse_json
 from corral.server.routes import Answer, Param, Route
 from corral.workflows.engine import Engine
 from corral.workflows.store import ExecutionQuery
 
-Kind = Literal["invocation", "job", "execution", "run"]
+Kind = Literal["invocation", "call", "job", "execution", "run"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _EACH_MAX = 1_000
 """Of each kind, at once: who wants more stops again."""
@@ -33,12 +35,13 @@ _COSTS_S = 604_800.0
 _AGE_MAX_S = 1e9
 _BY_RUN: SpendBy = "run"
 _FIELDS = {
-    "kind": "Only this: `invocation`, `job`, `execution` or `run`.",
+    "kind": "Only this: `invocation`, `call`, `job`, `execution` or `run`.",
     "id": "Only this one.",
     "agent": "Only of this agent; of executions, the workflow.",
     "user": "Only for this user.",
     "session": "Only in this session.",
-    "tenant": "Yours: to say so, and to be refused if it is not.",
+    "model": "Only what asks this model, under the name by which it was asked: calls.",
+    "tenant": "Yours; another one with the role `platform`.",
 }
 _WORD = {"type": "string", "minLength": 1, "maxLength": _WORD_MAX}
 _AGE = {"type": "number", "minimum": 0, "maximum": _AGE_MAX_S}
@@ -46,12 +49,15 @@ _ITEM = {
     "type": "object",
     "properties": {
         "kind": {"enum": list(KINDS)},
-        **{name: {"type": "string"} for name in ("id", "tenant", "agent", "user", "session", "job")},
+        **{name: {"type": "string"} for name in ("id", "tenant", "agent", "user", "session", "model", "job")},
         "since": {"type": "number", "description": "When it began, in seconds since 1970."},
         "age_s": {"type": "number"},
-        "cost_usd": {"type": ["number", "null"], "description": "Of its models until now, as far as it is known."},
+        "cost_usd": {
+            "type": ["number", "null"],
+            "description": "Of its models until now, as far as it is known; of a call, what its prompt costs.",
+        },
     },
-    "required": ["kind", "id", "tenant", "agent", "user", "session", "since", "age_s", "cost_usd"],
+    "required": ["kind", "id", "tenant", "agent", "user", "session", "model", "since", "age_s", "cost_usd"],
 }
 _LIST = {
     "type": "object",
@@ -64,10 +70,15 @@ _STOP = {
     "properties": {
         **_SCHEMAS,
         "older_s": _AGE,
-        "all": {"type": "boolean", "description": "Without any filter: all that runs in your tenant."},
+        "all": {"type": "boolean", "description": "Without any filter: all that runs in the tenant."},
     },
     "additionalProperties": False,
 }
+
+
+_PRICED = frozenset({"invocation", "job"})
+"""Runs of agents and calls know themselves."""
+_ON_BOARDS: tuple[Kind, ...] = ("invocation", "call")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +86,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     kinds: tuple[Kind, ...]
     wanted: Wanted
+
+    @property
+    def on_boards(self) -> Wanted | None:
+        """What of it stands on boards; none: nothing."""
+        kinds = [kind for kind in self.kinds if kind in _ON_BOARDS]
+        if not kinds:
+            return None
+        return msgspec.structs.replace(self.wanted, kind=kinds[0] if len(kinds) == 1 else "")
 
 
 class RunningRoutes:
@@ -87,6 +106,7 @@ class RunningRoutes:
         runs: RunDesk,
         engine: Engine,
         spend: AddUp,
+        metrics: Metrics,
         *,
         audit: Audit | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -97,6 +117,7 @@ class RunningRoutes:
         self._runs = runs
         self._engine = engine
         self._spend = spend
+        self._stopped = metrics.counter("corral_running_stopped_total", "What operators stopped while it ran.", "kind")
         self._audit = audit
         self._clock = clock
 
@@ -109,7 +130,7 @@ class RunningRoutes:
                 handler=self.show,
                 tag="running",
                 needs="operator",
-                summary="What runs now in all workers: invocations, jobs, executions and agents' runs; the longest first",
+                summary="What runs now in all workers: invocations, calls of models, jobs, executions and agents' runs; the longest first",
                 params=(
                     *(Param(name, description=text, schema=_SCHEMAS[name]) for name, text in _FIELDS.items()),
                     Param("older_s", description="Runs for at least so many seconds.", schema=_AGE),
@@ -144,28 +165,28 @@ class RunningRoutes:
         asked = self._asked(request, given)
         here = self._stopped_here(asked)
         found = await self._found(asked)
-        if "invocation" in asked.kinds:
-            await self._board.stop_elsewhere(asked.wanted)
+        if asked.on_boards is not None:
+            await self._board.stop_elsewhere(asked.on_boards)
         seen = {(item["kind"], item["id"]) for item in found["items"]}
         found["items"] += [item for item in here if (item["kind"], item["id"]) not in seen]
         for item in found["items"]:
             await self._stop_one(item)
+            self._stopped.value(item["kind"]).inc()
         if self._audit is not None:
-            self._audit(self._noted(request, given, len(found["items"])))
+            self._audit(self._noted(request, given, asked.wanted.tenant, len(found["items"])))
         await request.respond_json(found)
 
     async def _found(self, asked: Asked) -> dict[str, Any]:
         wanted = asked.wanted
         finders: dict[Kind, Callable[[Wanted], Awaitable[list[dict[str, Any]]]]] = {
-            "invocation": self._invocations,
             "job": self._found_jobs,
             "execution": self._found_executions,
             "run": self._found_runs,
         }
-        found: list[dict[str, Any]] = []
-        more = False
+        found = await self._posted(asked)
+        more = len(found) >= _EACH_MAX
         for kind in asked.kinds:
-            items = await finders[kind](wanted)
+            items = await finders[kind](wanted) if kind in finders else []
             more = more or len(items) >= _EACH_MAX
             found += [item for item in items if _fits(item, wanted)]
         await self._price(wanted.tenant, found)
@@ -173,17 +194,24 @@ class RunningRoutes:
 
     # -- one kind after the other
 
-    async def _invocations(self, wanted: Wanted) -> list[dict[str, Any]]:
-        return self._shown((await self._board.find(wanted))[:_EACH_MAX], wanted)
+    async def _posted(self, asked: Asked) -> list[dict[str, Any]]:
+        wanted = asked.on_boards
+        return [] if wanted is None else self._shown((await self._board.find(wanted))[:_EACH_MAX], wanted)
 
     def _stopped_here(self, asked: Asked) -> list[dict[str, Any]]:
         """Before anything else, so that it works while the store is away."""
-        return self._shown(self._board.stop_here(asked.wanted), asked.wanted) if "invocation" in asked.kinds else []
+        wanted = asked.on_boards
+        return [] if wanted is None else self._shown(self._board.stop_here(wanted), wanted)
 
     def _shown(self, items: Sequence[Item], wanted: Wanted) -> list[dict[str, Any]]:
         now = self._clock.now()
         return [
-            _item("invocation", one.id, wanted, one.agent, one.user, one.session, now - one.age_s, now) for one in items
+            {
+                **_item(one.kind, one.id, wanted, one.agent, one.user, one.session, now - one.age_s, now),
+                "model": one.model,
+                "cost_usd": one.cost_usd,
+            }
+            for one in items
         ]
 
     async def _found_jobs(self, wanted: Wanted) -> list[dict[str, Any]]:
@@ -242,13 +270,13 @@ class RunningRoutes:
                 raise
 
     async def _price(self, tenant: str, found: Sequence[dict[str, Any]]) -> None:
-        if not any(item["kind"] in ("invocation", "job") for item in found):
+        priced = [item for item in found if item["kind"] in _PRICED]
+        if not priced:
             return
         spent: list[Spend] = await self._spend(tenant, since_s=_COSTS_S, by=_BY_RUN, limit=_EACH_MAX)
         costs = {one.key: one.cost_usd for one in spent}
-        for item in found:
-            if item["kind"] in ("invocation", "job"):
-                item["cost_usd"] = costs.get(item["id"])
+        for item in priced:
+            item["cost_usd"] = costs.get(item["id"])
 
     def _asked(self, request: Request, given: dict[str, Any]) -> Asked:
         for name in _FIELDS:
@@ -256,28 +284,30 @@ class RunningRoutes:
             if not isinstance(word, str) or not 0 < len(word) <= _WORD_MAX:
                 raise ValidationFailed(f"`{name}` is text of 1 to {_WORD_MAX} characters.")
         tenant = request.context.tenant
-        if given.get("tenant", tenant) != tenant:
-            raise Forbidden(
-                f"Your key is of the tenant {tenant!r}: what runs for another one is seen with a key of its own."
-            )
+        named = given.get("tenant", tenant)
+        check_tenant(tenant, request.context.roles, named)
         kind = given.get("kind")
         if kind is not None and kind not in KINDS:
             raise ValidationFailed(f"There is no kind {kind[:40]!r}; there are {', '.join(KINDS)}.")
-        words = {name: given[name] for name in ("id", "agent", "user", "session") if name in given}
-        wanted = Wanted(tenant=tenant, older_s=_age(given.get("older_s", 0.0)), **words)
+        words = {name: given[name] for name in ("id", "agent", "user", "session", "model") if name in given}
+        wanted = Wanted(tenant=named, older_s=_age(given.get("older_s", 0.0)), **words)
         return Asked(kinds=KINDS if kind is None else (kind,), wanted=wanted)
 
-    def _noted(self, request: Request, given: dict[str, Any], count: int) -> AuditEntry:
+    def _noted(self, request: Request, given: dict[str, Any], tenant: str, count: int) -> AuditEntry:
+        """In the audit of the tenant whose it was."""
         context = request.context
         return AuditEntry(
             id=new_id(),
             at=self._clock.now(),
-            tenant=context.tenant,
+            tenant=tenant,
             action="running.stop",
             subject=", ".join(f"{name}={value}" for name, value in given.items()) or "all",
             decision="done",
             actor=context.user_id or "",
-            details={"stopped": count},
+            details={
+                "stopped": count,
+                **({} if context.tenant == tenant else {"by": f"key {context.key_id} of {context.tenant}"}),
+            },
         )
 
 
@@ -298,6 +328,7 @@ def _item(
         "agent": agent,
         "user": user or "",
         "session": session or "",
+        "model": "",
         "since": since,
         "age_s": max(0.0, now - since),
         "cost_usd": None,
@@ -311,6 +342,7 @@ def _fits(item: dict[str, Any], wanted: Wanted) -> bool:
         and wanted.agent in ("", item["agent"])
         and wanted.user in ("", item["user"])
         and wanted.session in ("", item["session"])
+        and wanted.model in ("", item["model"])
         and item["age_s"] >= wanted.older_s
     )
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
-from corral.context import enter_context
 from corral.errors import CorralError, ModelNotFound, ModelStreamBroken
 from corral.limits.rules import Visitor, visitor_of
 from corral.messages import CallEmbedder, CallModel, Delta, EmbedCall, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.provider import ModelInfo
 from corral.models.stack import reply_of
 from corral.security.roles import check_scope
-from corral.server.answer import write_error
 from corral.server.counted import NOT_COUNTED, Counted
-from corral.server.disconnect import ClientWatch
 from corral.server.gateway import schemas
+from corral.server.gateway.answering import Answering, Questions
 from corral.server.gateway.chat_reading import ChatRequest, read_chat
 from corral.server.gateway.chat_writing import ChunkWriter, completion
 from corral.server.gateway.dialect import OPENAI, openai_error
@@ -41,9 +39,6 @@ _SHOWN = {
 }
 _TURN_S = 0.002
 """What is at hand is written together, for no longer than that."""
-
-
-T = TypeVar("T")
 
 
 class Writer(Protocol):
@@ -73,10 +68,12 @@ class GatewayRoutes:
         *,
         default_model: str,
         counted: Counted = NOT_COUNTED,
+        questions: Questions | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`default_model` answers requests that name none; questions are `counted`."""
+        """`default_model` answers requests that name none; requests are `counted`. `questions` are those that are answered just now."""
         self._counted = counted
+        self._questions = questions or Questions()
         self._call_model = call_model
         self._call_embedder = call_embedder
         self._list_models = list_models
@@ -138,8 +135,8 @@ class GatewayRoutes:
             await self._embed(request, call, as_base64=asked.as_base64)
 
     async def _embed(self, request: Request, call: EmbedCall, *, as_base64: bool) -> None:
-        with _Leaving(request) as leaving:
-            reply = await leaving.unless_left(self._call_embedder(call))
+        with self._questions.answering(request, call) as answering:
+            reply = await answering.unless_over(self._call_embedder(call))
             if reply is not None:
                 headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
                 await request.respond_json(embedding_list(reply, as_base64=as_base64), headers=headers)
@@ -177,17 +174,18 @@ class GatewayRoutes:
         whole: Callable[[ModelReply], dict[str, Any]],
         writer: Callable[[str], Writer],
     ) -> None:
-        with _Leaving(request) as leaving:
+        with self._questions.answering(request, call) as answering:
             if call.stream:
-                await leaving.unless_left(self._stream(request, call, writer))
+                await answering.unless_over(self._stream(answering, call, writer))
                 return
-            reply = await leaving.unless_left(reply_of(self._call_model(call)))
+            reply = await answering.unless_over(reply_of(self._call_model(call)))
             if reply is not None:
                 headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
                 await request.respond(200, msgspec.json.encode(whole(reply)), JSON, headers)
 
-    async def _stream(self, request: Request, call: ModelCall, make_writer: Callable[[str], Writer]) -> None:
+    async def _stream(self, answering: Answering, call: ModelCall, make_writer: Callable[[str], Writer]) -> None:
         """Nothing is sent before the first event, so that what fails before it is a plain error."""
+        request = answering.request
         async with closing(self._call_model(call)) as events:
             event = await anext(events, None)
             if event is None:
@@ -195,14 +193,14 @@ class GatewayRoutes:
             headers = (*_STREAM_HEADERS, *_noted(call.notes))
             out = await request.open_stream(200, EVENT_STREAM, headers)
             writer = make_writer(str(call.notes.get("deployment") or call.model))
-            last = await self._tell(request, out, writer, events, event)
+            last = await self._tell(answering, out, writer, events, event)
         ended = out.end_stream(last)
         if inspect.isawaitable(ended):
             await ended
 
     async def _tell(
         self,
-        request: Request,
+        answering: Answering,
         out: StreamWriter,
         writer: Writer,
         events: AsyncIterator[ModelEvent],
@@ -224,57 +222,22 @@ class GatewayRoutes:
             failure: CorralError = ModelStreamBroken()
         except CorralError as error:
             failure = error
+        except asyncio.CancelledError:
+            if not answering.is_stopped:
+                raise
+            failure = answering.stopped()
         else:
             return pending + writer.end(cast("ModelReply", event))
-        request.failure = failure
+        answering.request.failure = failure
         if isinstance(writer, EventWriter):
             return pending + writer.failed(openai_error(failure))
-        return pending + OPENAI.broken(request, failure, 0)
-
-
-class _Leaving:
-    """Stops the call when its client has gone: nobody pays for what nobody reads."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._watch: ClientWatch | None = None
-
-    def __enter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
-        enter_context(self._request.context)  # of this request's task: spans of the call find their place
-        self._watch = ClientWatch(self._request, lambda: _cancel(task))
-        return self
-
-    async def unless_left(self, work: Awaitable[T]) -> T | None:
-        """The result; none if the client left meanwhile."""
-        assert self._watch is not None  # noqa: S101 - entered
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if not self._watch.gone:
-                raise
-            self._request.failure = asyncio.CancelledError()
-            return None
-        except CorralError as error:
-            self._request.failure = error
-            if not self._watch.gone:
-                await write_error(self._request, error, OPENAI)
-            return None
-
-    def __exit__(self, *_: object) -> None:
-        if self._watch is not None:
-            self._watch.close()
+        return pending + OPENAI.broken(answering.request, failure, 0)
 
 
 def _visitor(request: Request, call: ModelCall | EmbedCall) -> Visitor:
     """Who asks: the body may name the user."""
     visitor = visitor_of(request.context)
     return msgspec.structs.replace(visitor, user=call.caller.user_id, agent="", model=call.model)
-
-
-def _cancel(task: asyncio.Task[Any]) -> None:
-    task.cancel()
 
 
 def _noted(notes: dict[str, Any]) -> list[Header]:
