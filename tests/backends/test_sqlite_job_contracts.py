@@ -16,6 +16,7 @@ from corral.testing.contracts.job_edges import (
     TurnsOfTenantsContract,
 )
 from corral.testing.contracts.job_endings import EndingContract, RedriveContract, WaitContract
+from corral.testing.contracts.job_expected import ExpectedJobContract
 from corral.testing.contracts.job_machine import JobMachineContract
 from corral.testing.contracts.job_standing import StandingClaimContract
 from corral.testing.contracts.job_tokens import RaceContract, TokenContract
@@ -75,6 +76,9 @@ class TestLargeValue(OnSqlite, LargeValueContract): ...
 
 
 class TestStandingClaim(OnSqlite, StandingClaimContract): ...
+
+
+class TestExpectedJob(OnSqlite, ExpectedJobContract): ...
 
 
 class TestWorkWake(OnSqlite, WorkWakeContract): ...

@@ -115,7 +115,7 @@ class JobDesk:
             enqueued = await self._submissions.add(draft)
             with suppress(Overloaded, StoreUnavailable):
                 if enqueued.id == draft.id:
-                    return enqueued, await expected.ended(caller.tenant, wait_s)
+                    return enqueued, await expected.end(caller.tenant, wait_s)
                 return enqueued, await self.get(caller.tenant, enqueued.id, wait_s=wait_s)
             return enqueued, None
 

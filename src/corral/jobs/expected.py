@@ -31,14 +31,24 @@ class Expected:
         self._bell = Bell()
         self.moved = self._bell.ring
         """The job has moved, or whoever waits has to leave."""
+        self._ended: JobInfo | None = None
 
-    async def ended(self, tenant: str, seconds: float) -> JobInfo:
+    def ended(self, info: JobInfo) -> None:
+        """The job has ended: as it is here, nobody need look."""
+        self._ended = info
+        self._bell.ring()
+
+    async def end(self, tenant: str, seconds: float) -> JobInfo:
         """The job as soon as it has ended, or as it is after so many seconds, or when this worker leaves."""
         until = self._now() + seconds
         self._bell.hush()  # it moved into the queue, and perhaps to a worker: neither is an end
         pause_s = _FIRST_LOOK_S
         while True:
-            await self._bell.wait(max(0.0, min(until - self._now(), pause_s)))
+            if self._ended is None:
+                await self._bell.wait(max(0.0, min(until - self._now(), pause_s)))
+            ended, self._ended = self._ended, None
+            if ended is not None and ended.tenant == tenant:
+                return ended
             pause_s = self._poll_s
             info = await self._records.get(tenant, self._id)
             if info is None:

@@ -162,12 +162,15 @@ class JobHub:
         expected = self._expected[job_id] = Expected(self, self._records, job_id, self._now, self._poll_s)
         forget = self.on_drain(expected.moved)
         watch = self._watch
-        if watch is not None:
+        unexpect = None if watch is None else self._jobs.expect(job_id, expected.ended)
+        if watch is not None and unexpect is None:
             watch.follow(job_id)
         try:
             yield expected
         finally:
-            if watch is not None:
+            if unexpect is not None:
+                unexpect()
+            elif watch is not None:
                 watch.unfollow(job_id)
             forget()
             del self._expected[job_id]

@@ -184,6 +184,14 @@ class JobStore(Protocol):
         """Call `woken` (on the loop that called this) when there may be something to claim, in any process. May be lost."""
         ...
 
+    def expect(self, job_id: str, ended: Callable[[JobInfo], None]) -> Callable[[], None] | None:
+        """Have a job that is about to be enqueued handed to `ended` when it has ended: whole, once, on the loop that called this.
+
+        As good as a hint: it may be lost. Call what is returned when it is of no interest any more. None: this engine would have
+        to read it first as anybody does, so `watch_jobs` is all there is.
+        """
+        ...
+
     def watch_jobs(self, moved: Callable[[Sequence[str]], None]) -> JobWatch:
         """Call `moved` (on that loop) with followed jobs that have new events or another state, in any process.
 

@@ -15,6 +15,7 @@ from corral.jobs.job import (
     Enqueued,
     JobDraft,
     JobEventDraft,
+    JobInfo,
     JobQuery,
     Step,
     StepWrite,
@@ -167,6 +168,10 @@ class HotJobs:
             unwatch()
 
         return end
+
+    def expect(self, job_id: str, ended: Callable[[JobInfo], None]) -> Callable[[], None] | None:
+        """As behind it."""
+        return self._behind.expect(job_id, ended)
 
     def watch_jobs(self, moved: Moved) -> JobWatch:
         """As `JobStore.watch_jobs`, and for what Redis says."""

@@ -21,7 +21,6 @@ from corral.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from corral.backends.sqlite.job_news import JobNews
     from corral.clock import Clock
 
 T = TypeVar("T")
@@ -66,8 +65,10 @@ class Engine:
             sync=self._sync,
             clock=self._clock,
             moved=self.lines.moved,
-            told=self._told,
+            told=self.job_hints.told,
+            ring=doorbell.ring,
             standing=self.standing,
+            expected=self.job_hints.expected,
         )
         self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
         self._writer.start()
@@ -128,12 +129,6 @@ class Engine:
         if self._readers is None:
             raise self._not_open()
         return await self._submit(self._readers.put, run)
-
-    def _told(self, news: JobNews) -> None:
-        """Something about jobs was committed here."""
-        self.job_hints.told(news)
-        if self._doorbell is not None:
-            self._doorbell.ring()
 
     async def _submit(self, put: Callable[[Job], None], run: Callable[[Any], T]) -> T:
         loop = asyncio.get_running_loop()

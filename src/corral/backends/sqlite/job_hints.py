@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, get_running_loop
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from corral.backends.lines import call_on
+from corral.backends.sqlite.job_rows import job_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from corral.backends.sqlite.job_news import JobNews
+    from corral.jobs.job import JobInfo
 
 
 class JobHints:
@@ -30,6 +32,8 @@ class JobHints:
         self._workers: list[_Bell] = []
         self._senders: list[_Bell] = []
         self._followed: dict[str, list[_Watch]] = {}
+        self.expected: dict[str, _Expectation] = {}
+        """Jobs that are handed to who waits for them as they end."""
 
     # -- who waits ----------------------------------------------------------------------------------------------------
 
@@ -45,6 +49,16 @@ class JobHints:
         """Call `moved` with followed jobs that moved."""
         return _Watch(self, get_running_loop(), moved)
 
+    def expect(self, job_id: str, ended: Callable[[JobInfo], None]) -> Callable[[], None]:
+        """Call `ended` with that job when it has ended."""
+        self.expected[job_id] = _Expectation(get_running_loop(), ended)
+        self.rouse()
+
+        def take_down() -> None:
+            self.expected.pop(job_id, None)
+
+        return take_down
+
     @property
     def wants_work(self) -> bool:
         """Whether somebody waits for something to claim."""
@@ -58,7 +72,7 @@ class JobHints:
     @property
     def watched(self) -> bool:
         """Whether anybody waits for anything."""
-        return bool(self._workers or self._senders or self._followed)
+        return bool(self._workers or self._senders or self._followed or self.expected)
 
     def followed(self) -> list[str]:
         """The jobs that somebody follows."""
@@ -75,6 +89,8 @@ class JobHints:
             self.work()
         if news.outbox:
             self.outbox()
+        for row in news.ended:
+            self.ended(row)
         if news.moved and self._followed:
             with self._lock:
                 ours = self._followed.keys() & news.moved.keys()
@@ -100,6 +116,12 @@ class JobHints:
                     told.setdefault(watch, []).append(job_id)
         for watch, ids in told.items():
             watch.tell(ids)
+
+    def ended(self, row: Sequence[Any]) -> None:
+        """A job has ended, and this is its row. Who expects it hears of it once."""
+        expectation = self.expected.pop(row[1], None)
+        if expectation is not None:
+            expectation.tell(row)
 
     # -- what watches do ----------------------------------------------------------------------------------------------
 
@@ -153,6 +175,23 @@ class _Bell:
         # First, so that what happens from here on rings again.
         self._rung = False
         self._woken()
+
+
+class _Expectation:
+    """One who waits for the end of one job, on one loop."""
+
+    __slots__ = ("_ended", "_loop")
+
+    def __init__(self, loop: AbstractEventLoop, ended: Callable[[JobInfo], None]) -> None:
+        self._loop = loop
+        self._ended = ended
+
+    def tell(self, row: Sequence[Any]) -> None:
+        """Hand the job over, soon; read out of its row where nobody else waits meanwhile."""
+        call_on(self._loop, self._call, row)
+
+    def _call(self, row: Sequence[Any]) -> None:
+        self._ended(job_info(row))
 
 
 class _Watch:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corral.backends.sqlite.writer import Transaction
 
 _SQL = read_queries(Path(__file__).with_name("job_moves.sql"))
+_WHOLE = read_queries(Path(__file__).with_name("job_records.sql"))["get"]
 
 
 def numbers_text(numbers: Iterable[int]) -> str:
@@ -179,10 +180,12 @@ class Moves:
             ],
         )  # fmt: skip
         self._execute(_SQL["leave"], (numbers_text(one.row.number for one in ends),))
-        moved = self.news.moved
+        moved, expected = self.news.moved, self.transaction.expected
         for one in ends:
             row = one.row
             moved[row.id] = 0
+            if row.id in expected:
+                self.news.ended.append(self._execute(_WHOLE, (row.id, row.tenant)).fetchone())
             self.opened(row.queue, -1)
             if row.key is not None:
                 self._let_go(row)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class JobNews:
     """Collected by the operations of one transaction."""
 
-    __slots__ = ("all_taken", "due", "moved", "outbox", "tops")
+    __slots__ = ("all_taken", "due", "ended", "moved", "outbox", "tops")
 
     def __init__(self) -> None:
         self.tops: dict[tuple[str, int], float] = {}
@@ -19,6 +24,9 @@ class JobNews:
         """A callback is to be sent."""
         self.moved: dict[str, int] = {}
         """Jobs that have new events, with the number of the newest; 0 for those that moved otherwise."""
+
+        self.ended: list[Sequence[Any]] = []
+        """Jobs that ended and that somebody in this process waits for, whole, as rows."""
 
     def put_off(self, until: float) -> None:
         """A job is due at that time."""

@@ -152,6 +152,8 @@ class JobWatcher:
                 is_news |= self._look_for_callbacks(connection)
         else:
             self._outbox = None
+        if has_changed and hints.expected:
+            is_news |= self._look_for_ends(connection, list(hints.expected))
         follows = hints.follows
         if has_changed or follows != self._follows:
             self._follows = follows
@@ -182,6 +184,16 @@ class JobWatcher:
         is_news = known is None or last > known[0] or due < known[1]
         if is_news:
             self._hints.outbox()
+        return is_news
+
+    def _look_for_ends(self, connection: sqlite3.Connection, expected: Sequence[str]) -> bool:
+        """Which of the jobs that somebody waits for have ended: handed over as they are."""
+        is_news = False
+        for start in range(0, len(expected), _CHUNK):
+            chunk = encode(expected[start : start + _CHUNK], "Ids").decode()
+            for row in connection.execute(_SQL["ends"], (chunk,)).fetchall():
+                is_news = True
+                self._hints.ended(row)
         return is_news
 
     def _look_at_jobs(self, connection: sqlite3.Connection, followed: Sequence[str], *, has_changed: bool) -> bool:

@@ -13,6 +13,14 @@ SELECT
     coalesce((SELECT max(number) FROM job_outbox), 0),
     coalesce((SELECT min(next_at) FROM job_outbox INDEXED BY job_outbox_due WHERE status = 'pending'), 9e99);
 
+-- name: ends
+-- Those of these jobs that have ended, whole.
+SELECT number, jobs.id, tenant, agent, version, status, queue, priority, session_id, user_id, tags, batch_id, attempt,
+    failures, max_attempts, created_at, NULL, started_at, finished_at, deadline_at, worker, 0, '', job_progress.data, error,
+    callback, last_seq, input, result
+FROM json_each(?1) AS asked CROSS JOIN jobs ON jobs.id = asked.value LEFT JOIN job_progress ON job = number
+WHERE status IS NOT NULL;
+
 -- name: looks
 -- How jobs stand, and their newest events; and how executions (`x:`) and the work of activities (`a:`) do.
 SELECT jobs.id,

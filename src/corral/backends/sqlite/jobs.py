@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from corral.backends.sqlite.engine import Engine
     from corral.backends.sqlite.standing import StandingClaim
     from corral.backends.sqlite.writer import Transaction
-    from corral.jobs.job import Claim, Ending, Enqueued, JobDraft, JobEventDraft, Step, StepWrite, WorkerInfo
+    from corral.jobs.job import Claim, Ending, Enqueued, JobDraft, JobEventDraft, JobInfo, Step, StepWrite, WorkerInfo
     from corral.jobs.store import JobWatch, Reaped
 
 _SQL = read_queries(Path(__file__).with_name("jobs.sql"))
@@ -177,6 +177,10 @@ class SqliteJobs:
     def watch_work(self, woken: Callable[[], None]) -> Callable[[], None]:
         """Be told of work."""
         return self._hints.watch_work(woken)
+
+    def expect(self, job_id: str, ended: Callable[[JobInfo], None]) -> Callable[[], None]:
+        """Be handed a job."""
+        return self._hints.expect(job_id, ended)
 
     def watch_jobs(self, moved: Callable[[Sequence[str]], None]) -> JobWatch:
         """Be told of jobs."""

@@ -16,7 +16,7 @@ from corral.backends.sqlite.results import Job, deliver
 from corral.errors import CorralError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from pathlib import Path
 
     from corral.backends.sqlite.standing import Standing
@@ -30,12 +30,14 @@ _BATCH_MAX = 256
 class Transaction:
     """What an operation gets: a connection inside a transaction, the store's time, and a way to wake waiters."""
 
-    __slots__ = ("_job_news", "connection", "execute", "now", "woken")
+    __slots__ = ("_job_news", "connection", "execute", "expected", "now", "woken")
 
-    def __init__(self, connection: sqlite3.Connection, now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: float, expected: Container[str] = ()) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.now = now
+        self.expected = expected
+        """Jobs that somebody in this process wants to have, whole, as they end."""
         self.woken: list[SessionKey] = []
         self._job_news: JobNews | None = None
 
@@ -55,7 +57,7 @@ class Transaction:
 class Writer:
     """Group commit. Each operation succeeds or fails alone; those of a batch become durable together."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - who is to be woken, each by name
         self,
         path: Path,
         url: str,
@@ -64,15 +66,21 @@ class Writer:
         clock: Clock,
         moved: Callable[[list[SessionKey]], None],
         told: Callable[[JobNews], None],
+        ring: Callable[[], None],
         standing: Standing,
+        expected: Container[str],
     ) -> None:
+        """`moved` and `told` wake who waits in this process, and come first; `ring` wakes other processes."""
         self._path = path
         self._url = url
         self._sync = sync
         self._clock = clock
         self._moved = moved
         self._told = told
+        self._ring = ring
+        self._news: list[JobNews] = []
         self._standing = standing
+        self._expected = expected
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._gate = Lock()
         self._closed = False
@@ -104,12 +112,21 @@ class Writer:
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:
             self._write(batch)
-            moved = [key for job in batch for key in job.woken]
-            if moved:
-                self._moved(moved)
-            deliver(batch)
+            self._tell(batch)
         self._close_connection()
         self._lock.close()
+
+    def _tell(self, batch: list[Job]) -> None:
+        """Wake all who wait for what was written, in one go: a loop that is woken twice is woken late."""
+        news, self._news = self._news, []
+        for one in news:
+            self._told(one)
+        moved = [key for job in batch for key in job.woken]
+        if moved:
+            self._moved(moved)
+        deliver(batch)
+        if news:  # last: it lets go of the interpreter, and whoever was just woken runs meanwhile
+            self._ring()
 
     def _next_batch(self) -> list[Job] | None:
         job = self._queue.get()
@@ -149,7 +166,7 @@ class Writer:
     def _transact(self, connection: sqlite3.Connection, batch: list[Job]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         # Microseconds are what the file keeps: what is told now reads the same later.
-        transaction = Transaction(connection, round(self._clock.now(), 6))
+        transaction = Transaction(connection, round(self._clock.now(), 6), self._expected)
         for job in batch:
             if not job.abandoned:
                 _run(job, transaction)
@@ -161,7 +178,7 @@ class Writer:
             _run(waiting, transaction)
         connection.execute("COMMIT")
         if transaction.news is not None:
-            self._told(transaction.news)
+            self._news.append(transaction.news)
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
