@@ -11,9 +11,12 @@ from hypothesis import settings
 
 from corral.app import App
 from corral.service import Service
+from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
 from ready import prepare
 from serving import Served, settings_at
 from sweeping import sweep
+
+__all__ = ["fresh_postgres_url", "postgres_server", "postgres_url", "worker_postgres_url"]
 
 # Searches are short by default, so that all of them stay within minutes; `HYPOTHESIS_PROFILE=long` takes its time.
 settings.register_profile("short", max_examples=25, deadline=None)

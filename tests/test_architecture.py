@@ -7,14 +7,18 @@ import functools
 import re
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+pytestmark = pytest.mark.xdist_group("architecture")  # all of them read the same files, once
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "corral"
 FILES = sorted(SOURCE.rglob("*.py"))
 LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
+SQL = re.compile(r"\b(SELECT .+ FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE)\b")
 FORBIDDEN = {"utils", "util", "common", "helpers", "helper", "manager", "base", "misc", "core"}
 ROOMS = {
     "workflows",
@@ -59,46 +63,45 @@ def test_tests_have_names_of_their_own() -> None:
     assert not [name for name, count in names.items() if count > 1]
 
 
+class Facts(NamedTuple):
+    """What the rules ask of one file. Its tree is let go of: a million nodes would be in every collector's way."""
+
+    too_long: list[str]
+    imports: list[str]
+    sql: list[str]
+
+
 @functools.cache
-def parsed(path: Path) -> list[ast.AST]:
-    """All there is in a file."""
-    return list(ast.walk(ast.parse(path.read_text())))
-
-
-def test_functions_fit_on_a_screen() -> None:
-    too_long = []
-    for path, node in [(file, node) for file in FILES for node in parsed(file)]:
+def facts(path: Path) -> Facts:
+    found = Facts([], [], [])
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0]
             documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
             start = (first.end_lineno or first.lineno) if documented else node.lineno
             if (node.end_lineno or start) - start > FUNCTION_LINES_MAX:
-                too_long.append(f"{rel(path)}: {node.name}")
-    assert not too_long
+                found.too_long.append(f"{rel(path)}: {node.name}")
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.imports.append(node.module)
+        elif isinstance(node, ast.Import):
+            found.imports.extend(name.name for name in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value):
+            found.sql.append(f"{rel(path)}: {node.value}")
+    return found
+
+
+def test_functions_fit_on_a_screen() -> None:
+    assert not [function for path in FILES for function in facts(path).too_long]
 
 
 @pytest.mark.parametrize("path", sorted((SOURCE / "backends").rglob("*.py")), ids=rel)
 def test_backends_know_ports_and_types_only(path: Path) -> None:
-    wrong = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        modules = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            modules = [node.module]
-        elif isinstance(node, ast.Import):
-            modules = [name.name for name in node.names]
-        wrong += [m for m in modules if m.startswith("corral") and not BACKENDS_MAY_IMPORT.match(m)]
-    assert not wrong
+    ours = [module for module in facts(path).imports if module.startswith("corral")]
+    assert not [module for module in ours if not BACKENDS_MAY_IMPORT.match(module)]
 
 
 def test_sql_stands_in_sql_files() -> None:
-    sql = re.compile(r"\b(SELECT .+ FROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE)\b")
-    strings = [
-        (rel(path), node.value)
-        for path in FILES
-        for node in parsed(path)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
-    assert not [place for place, text in strings if sql.search(text)]
+    assert not [string for path in FILES for string in facts(path).sql]
 
 
 @pytest.mark.parametrize("room", sorted(ROOMS))

@@ -6,12 +6,9 @@ import pytest
 
 import corral.backends.postgres.stores  # noqa: F401 - before any loop runs: importing reads files
 from corral.backends.open import open_stores
-from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
 from ready import ready_url
 
 pytest.register_assert_rewrite("corral.testing.contracts")
-
-__all__ = ["fresh_postgres_url", "postgres_server", "postgres_url", "worker_postgres_url"]
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,10 +7,7 @@ from cache_scene import Layers, TurnedClock
 
 from corral.backends.sqlite.stores import SqliteStores
 from corral.cache import shelf
-from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
 from ready import ready_url
-
-__all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,7 @@ from working_scene import TENANT, HeartbeatOf, Interposed, Seen
 from corral.backends.open import open_stores
 from corral.jobs.worker import Worker
 from corral.settings.sections import JobSettings
-from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
 from ready import ready_url
-
-__all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

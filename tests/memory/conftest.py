@@ -4,10 +4,7 @@ import pytest
 from memory_scene import Scene
 
 import corral.backends.postgres.stores  # noqa: F401 - before any loop runs: importing reads files
-from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
 from ready import ready_url
-
-__all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
 
 @pytest.fixture

@@ -6,10 +6,7 @@ from corral.backends.open import open_stores
 from corral.sessions import turns as turns_module
 from corral.sessions.turns import Turns
 from corral.settings.sections import SessionSettings
-from corral.testing.servers.fixtures import postgres_server, postgres_url, worker_postgres_url
 from ready import ready_url
-
-__all__ = ["postgres_server", "postgres_url", "worker_postgres_url"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -6,10 +6,7 @@ import pytest
 from engine_scene import House, TurnedClock
 
 from corral.backends.open import open_stores
-from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
 from ready import ready_url
-
-__all__ = ["fresh_postgres_url", "postgres_server", "postgres_url", "worker_postgres_url"]
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -10,7 +10,6 @@ from map_scene import GET, PUT, SOME_FAIL, mapped, scene_on
 import corral.backends.postgres.stores  # noqa: F401 - before any loop runs: importing reads files
 from corral.backends.open import open_stores
 from corral.errors import ValidationFailed
-from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url  # noqa: F401 - fixtures
 from corral.workflows.distributed.desk import forget
 from corral.workflows.map_run_store import MapRunNotFound, MapRunOver
 from corral.workflows.store import ExecutionQuery

@@ -48,7 +48,7 @@ def fresh_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def worker_postgres_url(postgres_server: PostgresServer) -> str:
+def worker_postgres_url(postgres_server: PostgresServer, pytestconfig: pytest.Config) -> Iterator[str]:
     """A database of this test worker's own, with the schema."""
     name = f"worker_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{new_id()[-12:]}"
     postgres_server.sql(f"CREATE DATABASE {name}")
@@ -60,17 +60,51 @@ def worker_postgres_url(postgres_server: PostgresServer) -> str:
         await stores.stop()
 
     asyncio.run(prepare())
-    return url
+    emptying = pytestconfig.stash.setdefault(_EMPTYING, {})[url] = Emptying(url)
+    yield url
+    emptying.close()
 
 
 @pytest.fixture
-def postgres_url(worker_postgres_url: str) -> str:
+def postgres_url(worker_postgres_url: str, pytestconfig: pytest.Config) -> str:
     """A database with the schema and without any data, for one test."""
-    asyncio.run(_empty(worker_postgres_url))
+    pytestconfig.stash[_EMPTYING][worker_postgres_url].empty()
     return worker_postgres_url
 
 
-async def _empty(url: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(_SQL["empty"])
-    await connection.close()
+class Emptying:
+    """Empties one database before each test, over a connection that it keeps: to each new one all tables are new."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._loop = asyncio.new_event_loop()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    def empty(self) -> None:
+        """Forget all data. A test before may have cut the connection or ended the server; then there is a new one."""
+        try:
+            self._loop.run_until_complete(self._empty())
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            self.forget()
+            self._loop.run_until_complete(self._empty())
+
+    def forget(self) -> None:
+        """Let go of the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    def close(self) -> None:
+        """It is over."""
+        self.forget()
+        self._loop.run_until_complete(asyncio.sleep(0))  # where the transport is closed
+        self._loop.close()
+
+    async def _empty(self) -> None:
+        if self._connection is None:
+            self._connection = await asyncpg.connect(self._url)
+            await self._connection.execute(_SQL["learn"])
+        await self._connection.execute(_SQL["empty"])
+
+
+_EMPTYING = pytest.StashKey[dict[str, Emptying]]()
