@@ -6,6 +6,8 @@ RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS := 1
+# Whatever was compiled is kept: tests start hundreds of processes, and compiling is most of what a start without it takes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage check fmt bench bench-jobs bench-models bench-agents bench-workflows bench-rates chaos docs dev ci test-frameworks test-reference test-all clean
