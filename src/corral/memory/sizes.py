@@ -99,7 +99,17 @@ class Sizes:
 
     def of_tools(self, tools: Sequence[ToolSpec]) -> int:
         """Tokens of what a model is told about its tools."""
-        return sum(_TOOL + self.of_text(f"{tool.name} {tool.description} {as_json(tool.parameters)}") for tool in tools)
+        return sum(map(self._of_tool, tools))
+
+    def _of_tool(self, tool: ToolSpec) -> int:
+        known = self._tools.get(id(tool))
+        if known is not None and known[0] is tool:  # held here as well
+            return known[1]
+        size = _TOOL + self.of_text(f"{tool.name} {tool.description} {as_json(tool.parameters)}")
+        self._tools[id(tool)] = (tool, size)
+        if len(self._tools) > _KNOWN_MAX:
+            self._tools.popitem(last=False)
+        return size
 
     def beginning(self, text: str, most: int) -> str:
         """As much of a text as fits into `most` tokens."""

@@ -36,12 +36,22 @@ def is_question(message: Message) -> bool:
 
 def is_whole(messages: Sequence[Message]) -> bool:
     """Whether every call has its result and every result its call: `mended` would change nothing."""
-    parts = 0
+    halves = pairs = 0
+    open_calls: set[str] = set()
     for message in messages:
+        asks = message.role == "assistant"
         for part in message.content:
-            if part.get("type") in _HALVES:
-                parts += 1
-    return not parts or 2 * len(_links(messages)) == parts
+            kind = part.get("type")
+            if kind == "tool_use":
+                halves += 1
+                if asks:
+                    open_calls.add(str(part.get("id")))
+            elif kind == "tool_result":
+                halves += 1
+                if not asks and (call := str(part.get("tool_use_id"))) in open_calls:
+                    open_calls.remove(call)
+                    pairs += 1
+    return 2 * pairs == halves
 
 
 def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list[tuple[int, Half]]]:

@@ -85,8 +85,8 @@ class ContextWindow:
         sizes = self._sizes_for(model)
         tools_tokens = sizes.of_tools(tools)
         budget = self.max_tokens - reserve - tools_tokens
-        if not retrieved and self._fits(messages, budget, sizes):
-            return self._as_it_is(messages, tools_tokens, sizes)
+        if not retrieved and (as_it_is := self._as_it_is(messages, budget, tools_tokens, sizes)) is not None:
+            return as_it_is
         whole, gone = mended(messages)
         fitting = Fitting([self._piece(index, message, where, sizes) for index, message in whole], sizes)
         trimmed = fitting.trims(fitting.pieces, "tool_result", [piece.source for piece in fitting.pieces])
@@ -113,13 +113,17 @@ class ContextWindow:
             if not piece.stays
         ]
         left_out += [LeftOut(index=one.index, tokens=sizes.of(one.message), why="too_large") for one in dropped]
+        parts = {
+            "system": sizes.of_all([message for message in out if is_pinned(message)]),
+            "recent": sizes.of_all(out),
+            "summary": sizes.of(summary) if summary else 0,
+            "retrieved": sizes.of_all(looked_up),
+            "tools": tools_tokens,
+        }
+        parts["recent"] -= parts["system"] + parts["summary"] + parts["retrieved"]
         return self._seen(
             out,
-            {
-                "summary": sizes.of(summary) if summary else 0,
-                "retrieved": sizes.of_all(looked_up),
-                "tools": tools_tokens,
-            },
+            parts,
             sizes,
             summary=source,
             summary_covers=covers,
@@ -130,17 +134,20 @@ class ContextWindow:
 
     # -- where there is nothing to do, as for most conversations
 
-    def _fits(self, messages: Sequence[Message], budget: int, sizes: Sizes) -> bool:
+    def _as_it_is(self, messages: Sequence[Message], budget: int, tools: int, sizes: Sizes) -> Fitted | None:
+        """All of it, word for word; none: something must be done. Each message is looked at once: this comes with every step."""
         of, most = sizes.of, self._tool_result_max
+        every = system = 0
         for message in messages:
             size = of(message)
-            budget -= size
-            if size > most and not is_pinned(message):
-                return False
-        return budget >= 0 and is_whole(messages)
-
-    def _as_it_is(self, messages: Sequence[Message], tools_tokens: int, sizes: Sizes) -> Fitted:
-        parts = {"summary": 0, "retrieved": 0, "tools": tools_tokens}
+            every += size
+            if is_pinned(message):
+                system += size
+            elif size > most:
+                return None
+        if every > budget or not is_whole(messages):
+            return None
+        parts = {"system": system, "recent": every - system, "summary": 0, "retrieved": 0, "tools": tools}
         return self._seen(list(messages), parts, sizes, stable=len(messages))
 
     # -- the pieces
@@ -235,13 +242,10 @@ class ContextWindow:
         left_out: Sequence[LeftOut] = (),
         trimmed: Sequence[Trimmed] = (),
     ) -> Fitted:
-        every = sizes.of_all(messages)
-        system = sizes.of_all([message for message in messages if is_pinned(message)])
-        recent = every - system - parts["summary"] - parts["retrieved"]
         report = WindowReport(
             max_tokens=self.max_tokens,
-            tokens=every + parts["tools"],
-            parts={"system": system, "recent": recent, **parts},
+            tokens=sum(parts.values()),
+            parts=parts,
             estimated=sizes.estimated,
             summary=summary,
             summary_covers=summary_covers,
