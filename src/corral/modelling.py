@@ -20,6 +20,7 @@ from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import ConfigError, CorralError
+from corral.limits.batches import BatchAccounts
 from corral.limits.budget import Budgeted, Estimate
 from corral.limits.budgets import Budgets
 from corral.limits.counting import LimitCounting
@@ -31,7 +32,7 @@ from corral.limits.pace import Pace, rules_of
 from corral.limits.rated_models import RatedModels
 from corral.limits.rates import Rates
 from corral.limits.store import LedgerEntry, Spend, SpendBy, SpendQuery
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, Usage
+from corral.messages import CallEmbedder, Caller, CallModel, EmbedCall, EmbedReply, ModelCall, Usage
 from corral.models.bare_names import BareNames
 from corral.models.billed import Billed
 from corral.models.classifiers import function_at
@@ -42,7 +43,7 @@ from corral.models.dispatch import dispatch, dispatch_embedding
 from corral.models.exchange import Exchange
 from corral.models.micro_batching import MicroBatching
 from corral.models.own import OwnFunctions, own_router
-from corral.models.prices import Price, PriceFile, PriceTable, hosts_of, price_table
+from corral.models.prices import BATCH_PRICE, Price, PriceFile, PriceTable, hosts_of, price_table
 from corral.models.provider import ModelInfo, Provider
 from corral.models.providers import SIM, build_providers, first_model
 from corral.models.retrying import Retried
@@ -84,8 +85,6 @@ class Modelling:
         own = own or OwnFunctions()
         models = settings.models
         self._settings = models
-        self._server = settings.server
-        self._store_url = settings.store.url
         self._counting = ModelCounting(metrics)
         self._connected: Models | None = None
         self.providers = build_providers(models, os.environ if env is None else env, estimate_usage)
@@ -112,6 +111,8 @@ class Modelling:
             ),
         )
         counting = CacheCounting(metrics)
+        self._server = settings.server
+        self._store_url = settings.store.url
         self._shelf = Shelf(stores.cache, settings.cache, counting=counting)
         self.semantic = self._semantic(settings.cache, stores, SemanticCounting(metrics, counting))
         self._key = own.cache_key_generator or _key_generator(settings.cache)
@@ -124,6 +125,15 @@ class Modelling:
         self._budgeted = Budgeted(budgets, self._estimate) if budgets is not None and budgets.rules else None
         self.ledger = ledger_on(stores.ledger) if settings.limits.ledger else None
         self._ledger_store = stores.ledger
+        self.batches = BatchAccounts[Exchange](
+            budgets=budgets,
+            rates=rates,
+            store=stores.budgets,
+            estimate=self._estimate_in_batch,
+            cost_of=self._cost_in_batch,
+            told=self._told,
+            now=SYSTEM_CLOCK.now,
+        )
         self.call, self.embed = self._stack()
 
     def _stack(self) -> tuple[CallModel, CallEmbedder]:
@@ -209,7 +219,7 @@ class Modelling:
             self._counting.ended(call, exchange)
             self._learn(call, exchange)
         if self.ledger is not None:
-            self.ledger.add(_entry(call, exchange, self.prices.version))
+            self.ledger.add(_entry(call.caller, exchange, self.prices.version))
 
     def _settle(self, budgeted: Budgeted, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         cancelled = exchange.outcome == "cancelled"
@@ -224,6 +234,24 @@ class Modelling:
             written = call.max_tokens or int(self._sizes.of(call.model))
         usage = Usage(input=read, output=written)
         return Estimate(self.prices.cost_of(call.model, usage), usage.total)
+
+    def _estimate_in_batch(self, call: ModelCall | EmbedCall) -> Estimate:
+        usual = self._estimate(call)
+        return usual if usual.usd is None else Estimate(usual.usd * self._share_in_batch(call.model), usual.tokens)
+
+    def _cost_in_batch(self, model: str, usage: Usage) -> float | None:
+        usual = self.prices.cost_of(model, usage)
+        return None if usual is None else usual * self._share_in_batch(model)
+
+    def _share_in_batch(self, model: str) -> float:
+        price = self.prices.of(model)
+        return BATCH_PRICE if price is None or price.batch is None else price.batch
+
+    def _told(self, caller: Caller, exchange: Exchange) -> None:
+        """A call of a batch is over: it is on the bill, and no call that was made by itself."""
+        self._counting.batched(caller, exchange)
+        if self.ledger is not None:
+            self.ledger.add(_entry(caller, exchange, self.prices.version))
 
     def _learn(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """What providers count sets our estimates right; a sample is enough."""
@@ -262,7 +290,9 @@ class Modelling:
             await self.semantic.start()
         if self.ledger is not None:
             await self.ledger.start()
-        self._connected = Models(self.call, self.embed, default=self._settings.default, providers=self.providers)
+        self._connected = Models(
+            self.call, self.embed, default=self._settings.default, providers=self.providers, batches=self.batches
+        )
         use(self._connected)
 
     async def drain(self) -> None:
@@ -366,8 +396,7 @@ def _simulated(settings: ModelSettings) -> PriceFile:
     return PriceFile(version="sim", models=tuple(prices))
 
 
-def _entry(call: ModelCall | EmbedCall, exchange: Exchange, prices: str) -> LedgerEntry:
-    caller = call.caller
+def _entry(caller: Caller, exchange: Exchange, prices: str) -> LedgerEntry:
     return LedgerEntry(
         id=exchange.id,
         at=exchange.started_at,

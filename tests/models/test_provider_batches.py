@@ -11,6 +11,7 @@ from corral.errors import ModelAuthFailed, ModelNotFound, ModelRequestInvalid, M
 from corral.messages import OutputFormat, Usage
 from corral.models.anthropic import build_anthropic
 from corral.models.batch_apis import batches_at
+from corral.models.bedrock import build_bedrock
 from corral.models.connected import Models, using
 from corral.models.openai import build_openai
 from corral.models.provider_batches import (
@@ -243,6 +244,14 @@ async def test_what_cannot_be_a_batch(openai):
 
     with pytest.raises(ModelRequestInvalid, match=r"llm\.batch"):
         batches_at(Sim())
+
+
+async def test_batches_at_bedrock_are_refused_with_what_to_do_instead():
+    settings = ProviderSettings(kind="bedrock", region="eu-west-1", api_key="sk-secret-key")
+    provider = build_bedrock("aws", settings, {}, estimate)
+    with pytest.raises(ModelRequestInvalid, match=r"CreateModelInvocationJob .* `llm\.batch"):
+        batches_at(provider)
+    await provider.stop()
 
 
 async def test_a_provider_is_found_by_its_name(openai):

@@ -96,16 +96,22 @@ class Budgeted:
 
     async def _reserve(self, call: ModelCall | EmbedCall, pockets: Sequence[Pocket]) -> Reservation:
         estimate = self._estimate(call)
-        if estimate.usd is None:
-            strict = next((one for one in pockets if _needs_price(one)), None)
-            if strict is not None:
-                raise PriceUnknown(
-                    f"No price is known of {call.model!r}, and the budget {strict.rule.name!r} is one of money: say the price in "
-                    f"the file of `models.prices`, or let such calls pass with `budgets.{strict.rule.name}.unpriced: allow`."
-                )
+        check_priced(call.model, estimate, pockets)
         reservation = await self._budgets.reserve(pockets, amount_of(estimate.usd, estimate.tokens))
         call.notes["budget.reserved_usd"] = reservation.usd
         return reservation
+
+
+def check_priced(model: str, estimate: Estimate, pockets: Sequence[Pocket]) -> None:
+    """Raises `PriceUnknown` where one of these budgets has to know a price, and there is none."""
+    if estimate.usd is not None:
+        return
+    strict = next((one for one in pockets if _needs_price(one)), None)
+    if strict is not None:
+        raise PriceUnknown(
+            f"No price is known of {model!r}, and the budget {strict.rule.name!r} is one of money: say the price in "
+            f"the file of `models.prices`, or let such calls pass with `budgets.{strict.rule.name}.unpriced: allow`."
+        )
 
 
 def _needs_price(pocket: Pocket) -> bool:

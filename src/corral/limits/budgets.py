@@ -25,7 +25,7 @@ from corral.limits.budget_news import (
     BudgetQueued,
     BudgetsUnavailable,
 )
-from corral.limits.budget_rules import BudgetRule
+from corral.limits.budget_rules import BudgetRule, Period
 from corral.limits.budget_store import BudgetStore, Change, Known, Place
 from corral.limits.pocket import Pocket, Standing
 from corral.messages import Caller
@@ -166,6 +166,24 @@ class Budgets:
             self._dirty[pocket] = None
         if pockets:
             self._some.set()
+
+    def correct(self, places: Sequence[Place], by: Amount) -> None:
+        """What counted as spent in these accounts was more or less, by so much; they may be of a period that is over."""
+        rules = {rule.name: rule for rule in self.rules}
+        now = self.now()
+        for place in places:
+            rule = rules.get(place.budget)
+            if rule is None:
+                continue  # there is no such budget any more
+            pocket = self._known.get(place)
+            if pocket is None:
+                period = rule.period(now)
+                pocket = self._remember(
+                    Pocket(rule, place, period if period.name == place.period else Period(place.period, now))
+                )
+            pocket.settle(NOTHING, by)
+            self._dirty[pocket] = None
+        self._some.set()
 
     async def standings(self, pockets: Sequence[Pocket]) -> list[tuple[Pocket, Standing]]:
         """How they stand; the store is asked only about those that were never seen here."""

@@ -46,7 +46,7 @@ class RatedModels:
         """Charge, go on, settle. Raises `RateExceeded`."""
         read = float(self._input_tokens(call))
         tokens = read + (call.max_tokens or self._sizes.of(call.model))
-        admission = await self._rates.admit(_visitor(call), tokens=tokens, where="model")
+        admission = await self._rates.admit(visitor_of(call), tokens=tokens, where="model")
         took, written = read, 0
         try:
             async with closing(proceed(call)) as events:
@@ -70,7 +70,7 @@ class RatedModels:
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""
         read = float(self._input_tokens(call))
-        admission = await self._rates.admit(_visitor(call), tokens=read, where="model")
+        admission = await self._rates.admit(visitor_of(call), tokens=read, where="model")
         took = read
         try:
             reply = await proceed(call)
@@ -88,7 +88,8 @@ class RatedModels:
         return usage.total
 
 
-def _visitor(call: ModelCall | EmbedCall) -> Visitor:
+def visitor_of(call: ModelCall | EmbedCall) -> Visitor:
+    """Who is counted for a call."""
     caller = call.caller
     context = find_context()
     return Visitor(

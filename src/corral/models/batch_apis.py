@@ -31,6 +31,15 @@ def batches_at(provider: Provider | str) -> BatchApi:
             options=provider._options,  # noqa: SLF001 - see above
             transport=provider.transport,
         )
+    from corral.models.bedrock import BedrockProvider  # noqa: PLC0415 - as above
+
+    if isinstance(provider, BedrockProvider):
+        raise ModelRequestInvalid(
+            f"{provider.name} has no batches here: Bedrock reads them from a bucket of S3, with a role of your own. Call "
+            "CreateModelInvocationJob yourself (`boto3.client('bedrock').create_model_invocation_job`), hand the batch to OpenAI "
+            "or Anthropic, or ask now, at full price: `llm.batch([…])`.",
+            provider=provider.name,
+        )
     raise ModelRequestInvalid(
         f"{provider.name} has no batches here: OpenAI and Anthropic do. `llm.batch([…])` asks any model, at full price.",
         provider=provider.name,

@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
 from corral.errors import ConfigError, CorralError
 from corral.here import Here
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.messages import (
+    CallEmbedder,
+    CallModel,
+    EmbedCall,
+    EmbedReply,
+    ModelCall,
+    ModelEvent,
+    ModelReply,
+    Usage,
+    closing,
+)
+from corral.models.exchange import Exchange
 from corral.models.provider import Provider
 from corral.models.stack import reply_of
 
 T = TypeVar("T")
+
+
+class Batches(Protocol):
+    """What batches at providers cost, kept by whoever has budgets and limits."""
+
+    def handing_in(self, calls: Sequence[ModelCall]) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """Set aside what calls of one caller will probably take, while a block hands them in. Gives a receipt as JSON: `at` is when."""
+        ...
+
+    async def settle(self, receipt: Mapping[str, Any], answers: Sequence[Exchange]) -> None:
+        """So much was it in truth. Settling twice is settling once."""
+        ...
+
+    def cost_of(self, model: str, usage: Usage) -> float | None:
+        """What so many tokens of `provider/model` cost in a batch."""
+        ...
+
 
 Over = Callable[[CallModel], CallModel]
 """Layers of a caller's own, put around the stack."""
@@ -31,11 +60,13 @@ class Models:
         *,
         default: str = "auto",
         providers: Mapping[str, Provider] | None = None,
+        batches: Batches | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """`default` is the model of who names none; `loop`: none, the one that runs now."""
+        """`default` is the model of who names none; `batches` keeps their accounts; `loop`: none, the one that runs now."""
         self.providers: Mapping[str, Provider] = providers or {}
         """By their names in the settings, for what goes past the layers."""
+        self.batches = batches
         self.call = call
         self._embed = embed
         self.default = default
@@ -44,7 +75,7 @@ class Models:
     async def reply(self, call: ModelCall, over: Over | None = None) -> ModelReply:
         """The whole answer."""
         ask = self.call if over is None else over(self.call)
-        return await self._at_home(reply_of(ask(call)))
+        return await self.at_home(reply_of(ask(call)))
 
     async def stream(self, call: ModelCall, over: Over | None = None) -> AsyncIterator[ModelEvent]:
         """Its events."""
@@ -56,10 +87,10 @@ class Models:
             return
         carried = _Carried(ask(call))
         try:
-            while (event_or_none := await self._at_home(carried.next())) is not None:
+            while (event_or_none := await self.at_home(carried.next())) is not None:
                 yield event_or_none
         finally:
-            await self._at_home(carried.close())
+            await self.at_home(carried.close())
 
     def iterate(self, call: ModelCall, over: Over | None = None) -> Iterator[ModelEvent]:
         """The same for a thread that waits for each piece."""
@@ -77,9 +108,10 @@ class Models:
             raise ConfigError(
                 "No embedder is set up here: configure a provider with embedding models in `models.providers`."
             )
-        return await self._at_home(_embedded(self._embed, call))
+        return await self.at_home(_embedded(self._embed, call))
 
-    async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
+    async def at_home(self, work: Coroutine[Any, Any, T]) -> T:
+        """Done on the loop where connections and limits live."""
         if asyncio.get_running_loop() is self._loop:
             return await work
         return await asyncio.wrap_future(self._sent_home(work))
@@ -153,9 +185,13 @@ use, using = _here.use, _here.using
 """Whom every `LLM` of this process asks, or those of one block."""
 
 
+find = _here.find
+"""As `connected`, or none."""
+
+
 def connected() -> Models:
     """The models that answer here. Raises `ConfigError` if there are none."""
-    found = _here.find()
+    found = find()
     if found is None:
         raise ConfigError(
             "No models are set up here: an LLM asks the models of the service it runs in. Run the agent with `corral dev`, "

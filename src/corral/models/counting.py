@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from corral.errors import ModelNotFound
-from corral.messages import EmbedCall, ModelCall
+from corral.messages import Caller, EmbedCall, ModelCall
 from corral.models.exchange import Exchange
 from corral.observability.metrics import Distribution, Metrics, Value
 
@@ -91,6 +91,17 @@ class ModelCounting:
         if cost is None:
             cost = self._costs[place] = self._cost.value(*place)
         cost.value += exchange.cost_usd
+
+    def batched(self, caller: Caller, exchange: Exchange) -> None:
+        """A call of a batch is over: how long it was under way is nobody's waiting."""
+        model, usage = exchange.model, exchange.usage
+        self._requests.value(model, exchange.outcome).value += 1
+        for value, kind in zip(self._of(model)[2], _KINDS, strict=True):
+            value.value += getattr(usage, kind)
+        if exchange.cost_usd is not None:
+            self._cost.value(model, caller.tenant).value += exchange.cost_usd
+        elif usage.total:
+            self._unpriced.value(model).value += 1
 
     def stand(self, deployments: Iterable[Mapping[str, Any]], hedges: Hedges | None) -> None:
         """How deployments are doing."""

@@ -25,6 +25,9 @@ Dollars = Annotated[float, Meta(ge=0)]
 """US dollars per million tokens."""
 Tokens = Annotated[int, Meta(ge=1)]
 
+BATCH_PRICE = 0.5
+"""Of the usual price, in the batches of OpenAI and Anthropic, where a table does not say."""
+
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a million tokens of each kind cost, for calls that read more than so many."""
