@@ -58,11 +58,19 @@ def link_of(row: Sequence[Any]) -> AuditLink:
         digest = digest_of_kept((*columns, raw))
     except (TypeError, ValueError, msgspec.MsgspecError):  # no such thing was ever written
         digest = b""
-    try:
-        entry = _entry_of((*columns, raw))
-    except (TypeError, ValueError, msgspec.MsgspecError):
-        entry = None
-    return AuditLink(number=number, hash=_bytes(own), digest=digest, entry=entry)
+    return AuditLink(number=number, hash=_bytes(own), digest=digest, read=_Kept((*columns, raw)))
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """The columns of an entry. Most that look at a link never read it."""
+
+    columns: tuple[Any, ...]
+
+    def __call__(self) -> AuditEntry | None:
+        try:
+            return _entry_of(self.columns)
+        except (TypeError, ValueError, msgspec.MsgspecError):
+            return None
 
 
 def head_of(row: Sequence[Any]) -> AuditHead:

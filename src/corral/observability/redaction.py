@@ -59,9 +59,12 @@ def redacted(value: Any, depth: int = 0) -> Any:
 
 
 def _redacted_inside(value: Any, depth: int) -> Any:
-    if isinstance(value, list | tuple | set | frozenset):
+    if type(value) is dict:
+        parts: Mapping[Any, Any] | None = value
+    elif isinstance(value, list | tuple | set | frozenset):
         return [redacted(part, depth) for part in value]
-    parts = _parts(value)
+    else:
+        parts = _parts(value)
     if parts is None:
         return _shown(value)
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -27,8 +27,13 @@ class AuditLink(msgspec.Struct, frozen=True, kw_only=True):
     hash: bytes
     digest: bytes
     """Of what is kept, just now."""
-    entry: AuditEntry | None
-    """None: what is kept there cannot be read."""
+    read: Callable[[], AuditEntry | None]
+    """Who checks the chain has no use for the entry itself."""
+
+    @property
+    def entry(self) -> AuditEntry | None:
+        """None: what is kept there cannot be read."""
+        return self.read()
 
 
 class AuditHead(msgspec.Struct, frozen=True, kw_only=True):

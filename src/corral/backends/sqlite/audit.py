@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from corral.backends.audit_rows import (
     bound,
     canonical_row,
@@ -22,7 +24,7 @@ from corral.messages import Page
 from corral.security.chain import BEGINNING, link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from corral.backends.sqlite.engine import Engine
     from corral.backends.sqlite.reader import View
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from corral.security.store import AuditHead, AuditLink, AuditPrefix, AuditQuery, AuditRecord, Checkpoint
 
 _SQL = read_queries(Path(__file__).with_name("audit.sql"))
+_encode = msgspec.json.Encoder().encode
 
 
 class SqliteAudit:
@@ -106,10 +109,9 @@ class SqliteAudit:
 def _append(transaction: Transaction, rows: list[tuple[Any, ...]]) -> None:
     execute = transaction.execute
     heads: dict[str, tuple[int, bytes, int]] = {}
-    for row in rows:
-        tenant, entry_id, digest = row[0], row[1], row[13]
-        if execute(_SQL["known"], (tenant, entry_id)).fetchone():
-            continue
+    chained_rows: list[tuple[Any, ...]] = []
+    for row in _unknown(transaction, rows):
+        tenant, digest = row[0], row[13]
         before = heads.get(tenant)
         if before is None:
             before = execute(_SQL["standing"], (tenant,)).fetchone() or (0, BEGINNING, 0)
@@ -117,10 +119,26 @@ def _append(transaction: Transaction, rows: list[tuple[Any, ...]]) -> None:
         number, in_chain = last + 1, chained == last
         if in_chain:
             own, chained = link(own, number, digest), number
-        execute(_SQL["append"], (*row[:13], number, own if in_chain else b""))
+        chained_rows.append((*row[:13], number, own if in_chain else b""))
         heads[tenant] = (number, own, chained)
+    transaction.connection.executemany(_SQL["append"], chained_rows)
     for tenant, head in heads.items():
         execute(_SQL["stand"], (tenant, *head))
+
+
+def _unknown(transaction: Transaction, rows: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    """Those that are not kept yet, each once: a group whose answer was lost comes again."""
+    asked: dict[str, dict[str, None]] = {}
+    for tenant, entry_id, *_ in rows:
+        asked.setdefault(tenant, {})[entry_id] = None
+    seen: set[tuple[str, str]] = set()
+    for tenant, ids in asked.items():
+        found = transaction.execute(_SQL["known"], (tenant, _encode(list(ids)).decode()))
+        seen.update((tenant, entry_id) for (entry_id,) in found)
+    for row in rows:
+        if row[:2] not in seen:
+            seen.add(row[:2])
+            yield row
 
 
 def _seal(transaction: Transaction, limit: int) -> int:

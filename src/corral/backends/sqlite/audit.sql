@@ -5,8 +5,8 @@ INSERT INTO audit (tenant, id, at, action, subject, decision, rule, reason, acto
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15);
 
 -- name: known
--- Whether a tenant has an entry.
-SELECT 1 FROM audit WHERE tenant = ?1 AND id = ?2;
+-- Which of these entries a tenant has.
+SELECT id FROM audit WHERE tenant = ?1 AND id IN (SELECT value FROM json_each(?2));
 
 -- name: standing
 -- The last number and hash of a tenant, and how far the chain has come.
