@@ -5,12 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol
 
-from corral.errors import CorralError
+import msgspec
+
+from corral.errors import CorralError, Forbidden
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a key may use: patterns of agents and of models; none: all. It goes along with what the key begins, to its end."""
+
+    agents: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+EVERYTHING = Scope()
+"""Of keys that are not limited."""
+
+
+def check_scope(what: str, name: str, allowed: Sequence[str]) -> None:
+    """Raise `Forbidden` unless a key may use the agent or the model of this name."""
+    if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
+        raise Forbidden(f"Your key may not use the {what} {name[:100]!r}: it is for {', '.join(allowed)[:200]}.")
 
 
 class SessionHandle(Protocol):
@@ -161,6 +181,17 @@ class Context:
     def request(self) -> Any:
         """The HTTP request or WebSocket (Starlette's types), where there is one."""
         return None if self._http is None else self._http.as_starlette()
+
+    @property
+    def scope(self) -> Scope:
+        """What the caller's key may use, to hand on to what begins here."""
+        if not self.agents_allowed and not self.models_allowed:
+            return EVERYTHING
+        return Scope(agents=self.agents_allowed, models=self.models_allowed)
+
+    def limit_to(self, scope: Scope) -> None:
+        """Say what the caller's key may use."""
+        self.agents_allowed, self.models_allowed = scope.agents, scope.models
 
     @property
     def session(self) -> Any:

@@ -16,7 +16,7 @@ from corral.agents.desk import RunDesk
 from corral.backends.stores import Stores
 from corral.calling import FunctionCalls
 from corral.clock import SYSTEM_CLOCK, Clock, StoreClock, new_id
-from corral.context import Context
+from corral.context import Context, check_scope
 from corral.errors import AgentUnavailable, NotFound
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobDraft, JobInfo
@@ -346,6 +346,7 @@ class Flowing:
         except NotFound as missing:
             raise AgentUnavailable(missing.message) from None
         payload, context = task.payload, task.context
+        check_scope("agent", agent.name, context.agents_allowed)
         session = payload.get("session") if isinstance(payload, dict) else None
         if isinstance(session, str) and session:
             context.session_id = session

@@ -80,6 +80,7 @@ def context_of(job: RunningJob, begin: Callable[[Context], None]) -> Context:
     context = Context(claimed.id, claimed.agent)
     context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
     context.session_id, context.roles = claimed.session_id, claimed.roles
+    context.limit_to(claimed.scope)
     context.priority = min(claimed.priority, _MOST_OF_CALLS)
     join_trace(context, claimed.traceparent or None)
     begin(context)

@@ -38,7 +38,7 @@ def create_key(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         list[str] | None, typer.Option("--agent", "-a", help="Only for agents like this: `support*`.")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="Only for models like this, at the gateway.")
+        list[str] | None, typer.Option("--model", "-m", help="Only for models like this, whoever asks them.")
     ] = None,
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="TIME", help="How long it is good: `12h`, `90d`.")

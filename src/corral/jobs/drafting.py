@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_time_id
+from corral.context import EVERYTHING, Scope
 from corral.errors import ValidationFailed
 from corral.jobs.callbacks import callback_check
 from corral.jobs.job import PRIORITY_DEFAULT, QUEUE_DEFAULT, Backoff, Callback, JobDraft
@@ -28,6 +29,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     tier: str = ""
     roles: tuple[str, ...] = ()
+    scope: Scope = EVERYTHING
     session_id: str | None = None
     user_id: str | None = None
     idempotency_key: str | None = None
@@ -109,6 +111,7 @@ class Drafting:
             user_id=caller.user_id or request.user_id,
             tier=caller.tier,
             roles=caller.roles,
+            scope=caller.scope,
             queue=request.queue or QUEUE_DEFAULT,
             priority=self._priority_of(caller, request.priority),
             # Nobody gets into another tenant's lane.

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from corral.context import EVERYTHING, Scope
 from corral.jobs.states import JobState
 
 PRIORITY_MAX = 10
@@ -43,6 +44,8 @@ class JobDraft(msgspec.Struct, frozen=True, kw_only=True):
     tier: str = ""
     roles: tuple[str, ...] = ()
     """What who asked may do, as the credential said."""
+    scope: Scope = EVERYTHING
+    """What its key may use."""
     queue: str = QUEUE_DEFAULT
     priority: int = PRIORITY_DEFAULT
     """0 to 10, higher goes first."""
@@ -131,6 +134,7 @@ class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     traceparent: str
     roles: tuple[str, ...] = ()
+    scope: Scope = EVERYTHING
 
     @property
     def claim(self) -> Claim:

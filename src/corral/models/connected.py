@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
+from corral.context import check_scope, find_context
 from corral.errors import ConfigError, CorralError
 from corral.here import Here
 from corral.messages import (
@@ -74,11 +75,13 @@ class Models:
 
     async def reply(self, call: ModelCall, over: Over | None = None) -> ModelReply:
         """The whole answer."""
+        check_model(call.model)
         ask = self.call if over is None else over(self.call)
         return await self.at_home(reply_of(ask(call)))
 
     async def stream(self, call: ModelCall, over: Over | None = None) -> AsyncIterator[ModelEvent]:
         """Its events."""
+        check_model(call.model)
         ask = self.call if over is None else over(self.call)
         if asyncio.get_running_loop() is self._loop:
             async with closing(ask(call)) as events:
@@ -94,6 +97,7 @@ class Models:
 
     def iterate(self, call: ModelCall, over: Over | None = None) -> Iterator[ModelEvent]:
         """The same for a thread that waits for each piece."""
+        check_model(call.model)
         ask = self.call if over is None else over(self.call)
         carried = _Carried(ask(call))
         try:
@@ -104,6 +108,7 @@ class Models:
 
     async def embed(self, call: EmbedCall) -> EmbedReply:
         """One vector for each text."""
+        check_model(call.model)
         if self._embed is None:
             raise ConfigError(
                 "No embedder is set up here: configure a provider with embedding models in `models.providers`."
@@ -136,6 +141,13 @@ class Models:
             return self._sent_home(work).result()  # type: ignore[no-any-return]  # a future of T
         work.close()
         raise CorralError("This would block the event loop: in asynchronous code write `await llm(…)`.")
+
+
+def check_model(model: str) -> None:
+    """Raise `Forbidden` unless the key that began what runs here may ask this model, under the name by which it is asked."""
+    context = find_context()
+    if context is not None and context.models_allowed:
+        check_scope("model", model, context.models_allowed)
 
 
 async def _embedded(embed: CallEmbedder, call: EmbedCall) -> EmbedReply:

@@ -17,7 +17,7 @@ import msgspec
 from corral.context import find_context
 from corral.errors import ModelFailed, ModelRequestInvalid
 from corral.messages import ModelCall, ModelReply, Usage
-from corral.models.connected import Batches, find
+from corral.models.connected import Batches, check_model, find
 from corral.models.exchange import Exchange
 from corral.models.llm import caller_of
 from corral.models.prices import BATCH_PRICE
@@ -101,6 +101,8 @@ async def submit_batch(api: BatchApi, calls: Sequence[ModelCall]) -> BatchHandle
     if not 0 < len(calls) <= _CALLS_MAX:
         raise ModelRequestInvalid(f"A batch has 1 to {_CALLS_MAX} calls, not {len(calls)}: hand in several.")
     prefix = f"{api.name}/"
+    for call in calls:
+        check_model(prefix + call.model.removeprefix(prefix))
     own = [msgspec.structs.replace(call, model=call.model.removeprefix(prefix), stream=False) for call in calls]
     here = find()
     if here is None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
+from corral.context import Scope, check_scope
 from corral.errors import Forbidden
 
 Role = Literal["admin", "operator", "developer", "invoker", "auditor"]
@@ -44,6 +43,20 @@ def check_role(roles: tuple[str, ...], needs: Role) -> None:
         )
 
 
+def check_lasting(scope: Scope, agent: str | None = None) -> None:
+    """Raise `Forbidden` where a limited key makes what begins by itself later: no key is there then that would limit it.
+
+    What begins this `agent` alone may be made with a key that is limited to agents like it.
+    """
+    if scope.agents and agent is not None:
+        check_scope("agent", agent, scope.agents)
+    if scope.models or (scope.agents and agent is None):
+        raise Forbidden(
+            "Your key is limited to some agents or models, and what you ask for would begin later, without it: take a key that "
+            "is not limited."
+        )
+
+
 def check_tenant(own: str, roles: tuple[str, ...], asked: str) -> None:
     """Raise `Forbidden` unless a caller of the tenant `own` may name this one."""
     if asked != own and PLATFORM not in roles:
@@ -51,9 +64,3 @@ def check_tenant(own: str, roles: tuple[str, ...], asked: str) -> None:
             f"Your key is of the tenant {own!r}: what runs for another one is seen with a key of its own, or with one that "
             f"has the role `{PLATFORM}` besides (`corral keys create --role operator --role {PLATFORM}`, on the machine)."
         )
-
-
-def check_scope(what: str, name: str, allowed: Sequence[str]) -> None:
-    """Raise `Forbidden` unless a key may use the agent or the model of this name."""
-    if allowed and not any(fnmatchcase(name, pattern) for pattern in allowed):
-        raise Forbidden(f"Your key may not use the {what} {name[:100]!r}: it is for {', '.join(allowed)[:200]}.")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
 
+from corral.context import check_scope
 from corral.errors import CorralError, ValidationFailed
 from corral.limits.rates import RateExceeded
 from corral.runtime.invocation import Invocation
@@ -15,7 +16,6 @@ from corral.runtime.payload import is_id
 from corral.runtime.pipeline import Proceed
 from corral.runtime.registry import Agent
 from corral.runtime.reply import Reply
-from corral.security.roles import check_scope
 from corral.server.dialects import Dialect
 from corral.server.disconnect import ClientWatch
 from corral.server.http import EVENT_STREAM, JSON, Request

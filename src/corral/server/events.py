@@ -10,6 +10,7 @@ import msgspec
 from corral.errors import ValidationFailed
 from corral.jobs.request import MOMENT_MAX, check_fields, fault
 from corral.observability.traces import traceparent
+from corral.security.roles import check_lasting
 from corral.server.described import described_routes
 from corral.server.event_api import DESCRIPTIONS, EVENTS_MAX
 from corral.server.http import Request
@@ -78,6 +79,7 @@ class EventRoutes:
 
     async def save_rule(self, request: Request) -> None:
         """`PUT /v1/events/rules/{name}`: make or replace."""
+        check_lasting(request.context.scope)
         rule = _rule(request.context.tenant, request.params["name"], await request.json())
         kept, is_new = await self._topics.save(rule)
         await request.respond_json(_shown_rule(kept), 201 if is_new else 200)

@@ -102,6 +102,8 @@ class ExecutionRoutes:
         body = await body_of(request, ("input", "name"))
         name = name_asked(body, required=False)
         given = {"given": body["input"]} if "input" in body else {}
-        info = await self._desk.fork(request.context.tenant, request.params["id"], name=name, **given)
+        info = await self._desk.fork(
+            request.context.tenant, request.params["id"], name=name, scope=request.context.scope, **given
+        )
         headers: list[Header] = [(b"location", f"/v1/executions/{info.id}".encode())]
         await respond_begun(request, info, headers)

@@ -39,6 +39,7 @@ def caller_of(request: Request) -> Caller:
         tenant=context.tenant,
         tier=context.tier,
         roles=context.roles,
+        scope=context.scope,
         session_id=context.session_id,
         user_id=context.user_id,
         idempotency_key=context.idempotency_key,

@@ -14,6 +14,7 @@ from corral.jobs.job import Schedule
 from corral.jobs.request import check_fields, fault
 from corral.jobs.schedules import STARTER, Planned, check_name, job_of, planned
 from corral.jobs.store import ScheduleStore
+from corral.security.roles import check_lasting
 from corral.server.http import Request
 from corral.server.routes import Handler
 
@@ -61,6 +62,7 @@ class JobSchedules:
         """`PUT /v1/schedules/{name}`: create or replace."""
         tenant, name = request.context.tenant, check_name(request.params["name"])
         said = _said(await request.json())
+        check_lasting(request.context.scope, None if said.workflow is not None else said.job.get("agent"))
         known = {schedule.name: schedule for schedule in await self._store.schedules(tenant)}
         before = known.get(name)
         if before is None and len(known) >= SCHEDULES_MAX:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from corral.context import check_scope
 from corral.errors import NotFound
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobInfo, signal_of
@@ -14,7 +15,6 @@ from corral.jobs.request import JobRequest, check_fields, fault, read_batch, rea
 from corral.jobs.states import TERMINAL
 from corral.jobs.store import OutboxStore, ScheduleStore
 from corral.limits.rules import Visitor, visitor_of
-from corral.security.roles import check_scope
 from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.described import described_routes
 from corral.server.http import Header, Request, parse_json

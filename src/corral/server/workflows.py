@@ -166,7 +166,7 @@ class WorkflowRoutes:
                 name=name,
                 key=key,
                 traceparent=traceparent(context),
-                behalf=Behalf(user_id=context.user_id or "", tier=context.tier, roles=context.roles),
+                behalf=Behalf.of(context),
             )
             if not info.is_new:
                 counting.undo()

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.context import EVERYTHING, Scope
 from corral.errors import IdempotencyKeyReused, PayloadTooLarge
 from corral.jobs.request import fault
 from corral.messages import Audit, AuditEntry, Page
@@ -214,11 +215,17 @@ class WorkflowDesk:
         return await self.engine.describe(tenant, execution_id)
 
     async def fork(
-        self, tenant: str, execution_id: str, *, name: str = "", given: Any | UnsetType = UNSET
+        self,
+        tenant: str,
+        execution_id: str,
+        *,
+        name: str = "",
+        given: Any | UnsetType = UNSET,
+        scope: Scope = EVERYTHING,
     ) -> ExecutionInfo:
-        """Another execution of the very same definition, with the same input or with another one."""
+        """Another execution of the very same definition, with the same input or with another one; `scope` is that of who forks."""
         changed = {} if given is UNSET else {"input": given}
-        return await self.engine.fork(tenant, execution_id, name=name, **changed)
+        return await self.engine.fork(tenant, execution_id, name=name, scope=scope, **changed)
 
     async def machine(
         self, tenant: str, workflow: StateMachine, execution_id: str | None = None

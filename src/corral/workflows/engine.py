@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_time_id
+from corral.context import EVERYTHING, Scope
 from corral.jobs.store import BlobStore
 from corral.messages import Page
 from corral.settings.workflow_sections import WorkflowSettings
@@ -178,8 +181,13 @@ class Engine:
         """An express execution from start to end, here and now."""
         return await self.express.run(request, self._clock.now())
 
-    async def fork(self, tenant: str, execution_id: str, *, name: str = "", **changed: Any) -> ExecutionInfo:
-        """Begin another execution of the same definition, with the same input unless `input=` is given."""
+    async def fork(
+        self, tenant: str, execution_id: str, *, name: str = "", scope: Scope = EVERYTHING, **changed: Any
+    ) -> ExecutionInfo:
+        """Begin another execution of the same definition, with the same input unless `input=` is given.
+
+        It is on the same behalf, but for its `scope`: what it may use is what who forks it may.
+        """
         found = await self._row(tenant, execution_id)
         kept = kept_facts(found)
         given = changed["input"] if "input" in changed else await self._keeping.value(tenant, found.input)
@@ -194,7 +202,7 @@ class Engine:
                 version_arn=found.version_arn,
                 alias_arn=found.alias_arn,
                 role_arn=kept.role_arn,
-                behalf=kept.behalf,
+                behalf=msgspec.structs.replace(kept.behalf, scope=scope),
             )
         )
 

@@ -48,7 +48,7 @@ class Starter:
             wanted.input,
             name=claimed.id,
             traceparent=claimed.traceparent,
-            behalf=Behalf(user_id=claimed.user_id or "", tier=claimed.tier, roles=claimed.roles),
+            behalf=Behalf(user_id=claimed.user_id or "", tier=claimed.tier, roles=claimed.roles, scope=claimed.scope),
         )
         return Outcome(msgspec.json.encode({"execution": info.id, "arn": info.arn}))
 

@@ -28,7 +28,7 @@ from corral.workflows.machine import distributed, flow, moves, recording, workin
 from corral.workflows.machine.context import item_context
 from corral.workflows.machine.happening import Message, TaskFailed, TaskSucceeded
 from corral.workflows.machine.order import StartTask
-from corral.workflows.machine.run import Facts, Frame, Frames, Run
+from corral.workflows.machine.run import NOBODY, Behalf, Facts, Frame, Frames, Run
 from corral.workflows.machine.turn import ENTER, RETRY, Turn
 from corral.workflows.testing_request import (
     Level,
@@ -90,10 +90,11 @@ async def try_state(
     call_task: CallTask | None = None,
     arns: Arns,
     tenant: str = "",
+    behalf: Behalf = NOBODY,
     clock: Clock = SYSTEM_CLOCK,
     chance: Callable[[], float] = lambda: 1.0,
 ) -> Tried:
-    """Try a state. `call_task` does what a Task without a mock asks for; none: nobody does.
+    """Try a state. `call_task` does what a Task without a mock asks for, on `behalf` of who tries it; none: nobody does.
 
     Raises `DefinitionInvalid`, `StateUntriable`, `TryInputInvalid` or `ValidationFailed`.
     """
@@ -104,7 +105,7 @@ async def try_state(
     context = None if request.context is None else context_of(request.context, state)
     if context is not None and request.mock is None:
         raise ValidationFailed("A Context object may only be specified when a mock is specified.")
-    trial = _Trial(request, state, language, arns, tenant, clock, chance)
+    trial = _Trial(request, state, language, arns, (tenant, behalf), clock, chance)
     trial.run.context = context
     if in_map:
         trial.be_an_item()
@@ -153,7 +154,7 @@ class _Trial:
         state: State,
         language: Language,
         arns: Arns,
-        tenant: str,
+        who: tuple[str, Behalf],
         clock: Clock,
         chance: Callable[[], float],
     ) -> None:
@@ -166,7 +167,7 @@ class _Trial:
         self._request = request
         self._state = state
         machine = Machine(start_at=NAME, states={NAME: state}, query_language=language)
-        self._facts = _facts(request, given, arns, tenant, clock.now())
+        self._facts = _facts(request, given, arns, who, clock.now())
         self._root = Frame(
             id="", state=NAME, input=given, variables=variables, place={"phase": ENTER, "event": 0, "at": clock.now()}
         )
@@ -340,7 +341,8 @@ def _bear(plan: distributed.MapPlan, failures: int, items: int) -> None:
         raise StateFailed(TOLERANCE, "The specified tolerated failure threshold was exceeded")
 
 
-def _facts(request: TryRequest, given: Any, arns: Arns, tenant: str, now: float) -> Facts:
+def _facts(request: TryRequest, given: Any, arns: Arns, who: tuple[str, Behalf], now: float) -> Facts:
+    tenant, behalf = who
     name, execution = f"TestState-{new_id()}", new_id()
     return Facts(
         id=execution,
@@ -353,4 +355,5 @@ def _facts(request: TryRequest, given: Any, arns: Arns, tenant: str, now: float)
         kind="EXPRESS",
         started_at=now,
         input=given,
+        behalf=behalf,
     )

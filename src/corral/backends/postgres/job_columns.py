@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from corral.backends.encoding import check_id, encode
+from corral.context import EVERYTHING, Scope
 from corral.errors import ValidationFailed
 from corral.jobs.job import PRIORITY_MAX, Backoff, ClaimedJob
 
@@ -26,6 +27,7 @@ class Spec(msgspec.Struct, frozen=True, omit_defaults=True):
     backoff: Backoff = Backoff()
     traceparent: str = ""
     roles: tuple[str, ...] = ()
+    scope: Scope = EVERYTHING
 
 
 _spec = msgspec.json.Decoder(Spec)
@@ -131,6 +133,7 @@ def _claimed(row: Sequence[Any]) -> ClaimedJob:
         tags=tags_of(tags),
         traceparent=spec.traceparent,
         roles=spec.roles,
+        scope=spec.scope,
     )
 
 
@@ -199,10 +202,11 @@ def _spec_of(draft: JobDraft) -> bytes:
     if (
         not (draft.version or draft.tier or draft.traceparent or draft.timeout_s or draft.roles)
         and draft.backoff == _USUAL
+        and draft.scope == EVERYTHING
     ):
         return b"{}"
     return encode(
-        Spec(draft.version, draft.tier, draft.timeout_s, draft.backoff, draft.traceparent, draft.roles),
+        Spec(draft.version, draft.tier, draft.timeout_s, draft.backoff, draft.traceparent, draft.roles, draft.scope),
         "What a job asks for",
     )
 

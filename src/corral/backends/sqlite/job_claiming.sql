@@ -30,7 +30,7 @@ ORDER BY rank, queue;
 -- The next jobs of one rank of a queue, with what a worker needs.
 SELECT number, job_queue.id, job_queue.tenant, job_queue.agent, input, version, session_id, user_id, tier,
     job_queue.queue, priority, job_queue.attempt, job_queue.failures, job_queue.max_attempts, backoff, timeout_s,
-    job_queue.deadline_at, created_at, job_queue.has_journal, tags, traceparent, roles
+    job_queue.deadline_at, created_at, job_queue.has_journal, tags, traceparent, roles, scope
 FROM job_queue INDEXED BY job_queue_ready CROSS JOIN jobs USING (number)
 WHERE state = 'ready' AND job_queue.queue = ?1 AND rank = ?2
   AND (job_queue.deadline_at IS NULL OR job_queue.deadline_at > ?3)
@@ -40,7 +40,7 @@ ORDER BY pass, number LIMIT ?4;
 -- The next jobs of one rank of a queue, without those of some agents.
 SELECT number, job_queue.id, job_queue.tenant, job_queue.agent, input, version, session_id, user_id, tier,
     job_queue.queue, priority, job_queue.attempt, job_queue.failures, job_queue.max_attempts, backoff, timeout_s,
-    job_queue.deadline_at, created_at, job_queue.has_journal, tags, traceparent, roles
+    job_queue.deadline_at, created_at, job_queue.has_journal, tags, traceparent, roles, scope
 FROM job_queue INDEXED BY job_queue_ready CROSS JOIN jobs USING (number)
 WHERE state = 'ready' AND job_queue.queue = ?1 AND rank = ?2
   AND (job_queue.deadline_at IS NULL OR job_queue.deadline_at > ?3)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from corral.backends.encoding import check_id, encode
+from corral.context import EVERYTHING
 from corral.errors import ValidationFailed
 from corral.jobs.job import PRIORITY_MAX, Backoff
 
@@ -53,6 +54,7 @@ def _row_of(draft: JobDraft) -> DraftRow:
     backoff = "" if draft.backoff == _DEFAULT_BACKOFF else encode(draft.backoff, "The backoff").decode()
     tags = encode(draft.tags, "Tags").decode() if draft.tags else ""
     roles = encode(draft.roles, "Roles").decode() if draft.roles else ""
+    scope = "" if draft.scope == EVERYTHING else encode(draft.scope, "The scope of a key").decode()
     callback = "" if draft.callback is None else encode(draft.callback, "The callback").decode()
     return DraftRow(
         draft,
@@ -63,7 +65,7 @@ def _row_of(draft: JobDraft) -> DraftRow:
             draft.tenant, draft.agent, draft.version, draft.session_id or "", draft.user_id or "", draft.tier, draft.queue,
             draft.priority, draft.fairness_key, draft.weight, key or "", limit, _number(draft.deadline_s),
             _number(draft.timeout_s), draft.max_attempts, backoff, tags, draft.batch_id or "", callback,
-            draft.traceparent, bytearray(draft.input), roles,
+            draft.traceparent, bytearray(draft.input), roles, scope,
         ),
         (
             draft.id, draft.tenant, draft.agent, draft.queue, rank, draft.fairness_key, draft.weight, key or "", limit,

@@ -32,11 +32,11 @@ SELECT coalesce(max(number), 0) FROM jobs;
 INSERT INTO jobs (
     number, id, created_at, deadline_at, tenant, agent, version, session_id, user_id, tier, queue, priority, fairness_key,
     weight, concurrency_key, concurrency_limit, deadline_s, timeout_s, max_attempts, backoff, tags, batch_id, callback,
-    traceparent, input, roles
+    traceparent, input, roles, scope
 ) VALUES (
     ?1, ?2, ?3, nullif(?4, 9e999), ?5, ?6, ?7, nullif(?8, ''), nullif(?9, ''), ?10, ?11, ?12, ?13, ?14,
     nullif(?15, ''), ?16, nullif(?17, 9e999), nullif(?18, 9e999), ?19, nullif(?20, ''), nullif(?21, ''),
-    nullif(?22, ''), nullif(?23, ''), ?24, ?25, nullif(?26, '')
+    nullif(?22, ''), nullif(?23, ''), ?24, ?25, nullif(?26, ''), nullif(?27, '')
 );
 
 -- name: insert_queued

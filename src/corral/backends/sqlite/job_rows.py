@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from corral.backends.sqlite.job_claiming import token_of
+from corral.context import EVERYTHING, Scope
 from corral.jobs.job import Backoff, Callback, ClaimedJob, JobError, JobInfo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _words = msgspec.json.Decoder(tuple[str, ...])
+_scope = msgspec.json.Decoder(Scope)
 _backoff = msgspec.json.Decoder(Backoff)
 _callback = msgspec.json.Decoder(Callback)
 error_of = msgspec.json.Decoder(JobError).decode
@@ -25,7 +27,7 @@ def claimed_job(row: Sequence[Any], nonce: str, now: float) -> ClaimedJob:
     """What a worker gets, out of the columns of a claim's walk."""
     (
         number, job_id, tenant, agent, body, version, session_id, user_id, tier, queue, priority, attempt, failures,
-        max_attempts, backoff, timeout_s, deadline_at, created_at, has_journal, tags, traceparent, roles,
+        max_attempts, backoff, timeout_s, deadline_at, created_at, has_journal, tags, traceparent, roles, scope,
     ) = row  # fmt: skip
     return ClaimedJob(
         id=job_id,
@@ -51,6 +53,7 @@ def claimed_job(row: Sequence[Any], nonce: str, now: float) -> ClaimedJob:
         tags=() if tags is None else _words.decode(tags),
         traceparent=traceparent,
         roles=() if roles is None else _words.decode(roles),
+        scope=EVERYTHING if scope is None else _scope.decode(scope),
     )
 
 

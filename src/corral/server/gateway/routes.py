@@ -10,12 +10,12 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
+from corral.context import check_scope
 from corral.errors import CorralError, ModelNotFound, ModelStreamBroken
 from corral.limits.rules import Visitor, visitor_of
 from corral.messages import CallEmbedder, CallModel, Delta, EmbedCall, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.provider import ModelInfo
 from corral.models.stack import reply_of
-from corral.security.roles import check_scope
 from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.gateway import schemas
 from corral.server.gateway.answering import Answering, Questions

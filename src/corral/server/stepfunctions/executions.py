@@ -103,7 +103,7 @@ class Executions:
             alias_arn=found.alias_arn,
             role_arn=found.setup.role_arn,
             traceparent=asked.traceparent,
-            behalf=Behalf(user_id=context.user_id or "", tier=context.tier, roles=context.roles),
+            behalf=Behalf.of(context),
         )
 
     async def stop(self, asked: Asked) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import msgspec
 from corral.server.stepfunctions.operations import Asked, Work
 from corral.workflows.arns import Arns
 from corral.workflows.doing import CallTask
+from corral.workflows.machine.run import Behalf
 
 
 class Trying:
@@ -29,6 +30,12 @@ class Trying:
         from corral.workflows.testing_state import try_state  # noqa: PLC0415 - as above
 
         request = msgspec.convert(asked.body, TryRequest)
-        tried = await try_state(request, call_task=self._call_task, arns=self._arns, tenant=asked.tenant)
+        tried = await try_state(
+            request,
+            call_task=self._call_task,
+            arns=self._arns,
+            tenant=asked.tenant,
+            behalf=Behalf.of(asked.request.context),
+        )
         answer: dict[str, Any] = msgspec.to_builtins(tried)
         return answer

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from corral.context import Scope
 from corral.errors import IdempotencyKeyReused, JobNotFound, QueueFull, ValidationFailed
 from corral.jobs.job import Claim, Ending, JobEventDraft, JobQuery, Step, StepWrite, WorkerInfo
 from corral.testing.contracts.job_setting import (
@@ -36,11 +37,12 @@ class EnqueueContract(Contract):
 
     async def test_what_was_asked_for_is_what_a_worker_gets(self, stores: Stores) -> None:
         wanted = draft("a", session_id="s", user_id="ada", tier="gold", queue="gpu", priority=7, version="v2",
-                       max_attempts=5, timeout_s=9.0, traceparent="00-a-b-01", deadline_s=900.0, roles=("clerk", "senior"))  # fmt: skip
+                       max_attempts=5, timeout_s=9.0, traceparent="00-a-b-01", deadline_s=900.0, roles=("clerk", "senior"),
+                       scope=Scope(agents=("main",), models=("sim/*", "äöü ?")))  # fmt: skip
         ((enqueued,), (job,)) = (await stores.jobs.enqueue([wanted]), await claim(stores))
         assert (enqueued.id, enqueued.is_new, enqueued.state) == (wanted.id, True, "queued")
         for field in ("id", "tenant", "agent", "input", "version", "session_id", "user_id", "tier", "queue", "priority",
-                      "max_attempts", "timeout_s", "traceparent", "tags", "backoff", "roles"):  # fmt: skip
+                      "max_attempts", "timeout_s", "traceparent", "tags", "backoff", "roles", "scope"):  # fmt: skip
             assert getattr(job, field) == getattr(wanted, field), field
         assert (job.attempt, job.failures, job.has_journal) == (1, 0, False)
         assert job.deadline_at == pytest.approx(job.created_at + 900.0)

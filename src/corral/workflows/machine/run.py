@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from corral.context import EVERYTHING, Context, Scope
 from corral.workflows.machine.order import Order
 
 EVENTS_MAX = 25_000
@@ -33,6 +34,13 @@ class Behalf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tier: str = ""
     roles: tuple[str, ...] = ()
     """What its tasks may do: what tools ask for, and rules name."""
+    scope: Scope = EVERYTHING
+    """What its tasks may use: the agents and models of the key."""
+
+    @classmethod
+    def of(cls, context: Context) -> Behalf:
+        """Of who asks."""
+        return cls(user_id=context.user_id or "", tier=context.tier, roles=context.roles, scope=context.scope)
 
 
 NOBODY = Behalf()

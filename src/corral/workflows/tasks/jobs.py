@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from corral.context import check_scope
 from corral.jobs.job import Callback, JobDraft, JobInfo
 from corral.jobs.store import JobStore
 from corral.workflows.machine import tokens
@@ -45,6 +46,7 @@ class Jobs:
     async def do(self, task: Task) -> dict[str, Any]:
         """Enqueue it, once however often this is asked. The task ends when the job has."""
         context = task.context
+        check_scope("agent", task.resource.name, context.agents_allowed)
         draft = msgspec.structs.replace(
             self._draft(task.tenant, task.resource.name, task.payload),
             id=job_id_of(task.token, "job"),
@@ -53,6 +55,7 @@ class Jobs:
             user_id=context.user_id,
             tier=context.tier,
             roles=context.roles,
+            scope=context.scope,
             traceparent=task.facts.traceparent,
         )
         (enqueued,) = await self._store.enqueue([draft])

@@ -133,6 +133,7 @@ class TaskQueue:
             user_id=facts.behalf.user_id or None,
             tier=facts.behalf.tier,
             roles=facts.behalf.roles,
+            scope=facts.behalf.scope,
         )
         if function is None:
             return draft

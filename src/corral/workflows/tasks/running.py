@@ -193,6 +193,7 @@ class TaskRuns:
         behalf = facts.behalf
         context.tenant, context.user_id, context.tier = facts.tenant, behalf.user_id or None, behalf.tier
         context.roles = behalf.roles
+        context.limit_to(behalf.scope)
         context.idempotency_key = order.token
         join_trace(context, facts.traceparent or None)
         self._begin(context)
