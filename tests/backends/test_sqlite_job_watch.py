@@ -223,3 +223,43 @@ async def test_many_followed_jobs_are_looked_at_in_chunks(sqlite_stores, other_s
     await claimed(sqlite_stores, jobs)
     await bell.wait_for(*names)
     watch.close()
+
+
+async def test_a_claim_that_waits_takes_what_another_process_brings(sqlite_stores, other_sqlite_stores):
+    bell = Bell()
+    unwatch = sqlite_stores.jobs.watch_work(bell)
+    await settled(bell, sqlite_stores._engine._job_watcher)
+    standing = sqlite_stores.jobs.stand_by("w", queues=(), limit=5, lease_s=30)
+    await other_sqlite_stores.jobs.enqueue([draft("a"), draft("b")])
+    async with asyncio.timeout(PATIENCE_S):
+        taken = (await standing.claimed).jobs
+    assert [job.id for job in taken] == ["a", "b"]
+    assert await claimed(sqlite_stores) == []
+    unwatch()
+
+
+async def test_what_a_claim_that_waits_does_not_want_is_told_to_the_others(sqlite_stores, other_sqlite_stores):
+    bell = Bell()
+    unwatch = sqlite_stores.jobs.watch_work(bell)
+    await settled(bell, sqlite_stores._engine._job_watcher)
+    standing = sqlite_stores.jobs.stand_by("w", queues=("other",), limit=5, lease_s=30)
+    await other_sqlite_stores.jobs.enqueue([draft("a")])
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await standing.claimed).jobs == []
+    await bell.wait()
+    assert [job.id for job in await claimed(sqlite_stores)] == ["a"]
+    unwatch()
+
+
+async def test_work_that_comes_while_the_store_closes_is_left_to_others(sqlite_url, other_sqlite_stores):
+    stores = open_stores(sqlite_url)
+    await stores.start()
+    standing = stores.jobs.stand_by("w", queues=(), limit=5, lease_s=30)
+    engine = stores._engine
+    engine._writer.finish()
+    engine._came({("default", 5): 1.0})
+    await stores.stop()
+    engine._came({("default", 5): 2.0})
+    assert not standing.claimed.done()
+    await other_sqlite_stores.jobs.enqueue([draft("a")])
+    assert [job.id for job in await claimed(other_sqlite_stores)] == ["a"]

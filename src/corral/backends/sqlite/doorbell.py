@@ -59,6 +59,11 @@ class Doorbell:
         else:
             self._own = bell
 
+    @property
+    def hangs(self) -> bool:
+        """Whether anybody can ring."""
+        return self._own is not None
+
     def wait(self, seconds: float) -> None:
         """Until somebody rings, or the time is over."""
         if self._own is None:

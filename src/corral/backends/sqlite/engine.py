@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.backends.lines import Lines
@@ -12,7 +13,7 @@ from corral.backends.sqlite.job_hints import JobHints
 from corral.backends.sqlite.job_watcher import JobWatcher
 from corral.backends.sqlite.migrate import STEPS, version_of
 from corral.backends.sqlite.reader import Readers, View
-from corral.backends.sqlite.results import Job
+from corral.backends.sqlite.results import Errand, Job
 from corral.backends.sqlite.standing import Standing
 from corral.backends.sqlite.watcher import Watcher
 from corral.backends.sqlite.writer import Transaction, Writer
@@ -57,7 +58,7 @@ class Engine:
         self.path = await asyncio.to_thread(self.path.absolute)
         self._watcher = Watcher(self.path, self.lines, self._clock)
         self._doorbell = doorbell = Doorbell(self.path)
-        self._job_watcher = JobWatcher(self.path, self.job_hints, doorbell)
+        self._job_watcher = JobWatcher(self.path, self.job_hints, doorbell, self._came)
         self.job_hints.rouse = self._job_watcher.rouse
         self._writer = Writer(
             self.path,
@@ -129,6 +130,15 @@ class Engine:
         if self._readers is None:
             raise self._not_open()
         return await self._submit(self._readers.put, run)
+
+    def _came(self, tops: dict[tuple[str, int], float]) -> None:
+        """Another process made jobs ready: claims that wait here take them, without a way round by their loops."""
+        writer = self._writer
+        if writer is None or not self.standing.waits:
+            self.job_hints.work()
+            return
+        with contextlib.suppress(StoreUnavailable):  # it closes: nobody here claims any more
+            writer.put(Errand(lambda transaction: transaction.job_news.tops.update(tops)))
 
     async def _submit(self, put: Callable[[Job], None], run: Callable[[Any], T]) -> T:
         loop = asyncio.get_running_loop()

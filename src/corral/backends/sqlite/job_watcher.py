@@ -13,17 +13,16 @@ from corral.backends.queries import read_queries
 from corral.backends.sqlite.connection import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from corral.backends.sqlite.doorbell import Doorbell
     from corral.backends.sqlite.job_hints import JobHints
 
 _SQL = read_queries(Path(__file__).with_name("job_watcher.sql"))
 
+# Without a doorbell the file is looked at more often, while there is news.
 _POLL_S = 0.002
 _CALM_POLL_S = 0.01
-# However often others ring.
-_REST_S = 0.0002
 # How much rest may be put off, so that a few looks in a row are quick ones.
 _OWED_MAX_S = 0.01
 _CALM_AFTER_S = 5.0
@@ -39,10 +38,14 @@ _Look = tuple[object, int]
 class JobWatcher:
     """A thread that looks on while somebody in this process waits for jobs, and sleeps while nobody does."""
 
-    def __init__(self, path: Path, hints: JobHints, doorbell: Doorbell) -> None:
+    def __init__(
+        self, path: Path, hints: JobHints, doorbell: Doorbell, came: Callable[[dict[tuple[str, int], float]], None]
+    ) -> None:
+        """`came` is told of ranks of queues in which others made jobs ready, with the highest passes they gave there."""
         self._path = path
         self._hints = hints
         self._doorbell = doorbell
+        self._came = came
         self._starting = Lock()
         self._thread: Thread | None = None
         self._awake = Event()
@@ -132,32 +135,34 @@ class JobWatcher:
             looked = time.monotonic()
             owed = max(0.0, owed - (started - rested)) + 4 * (looked - started)
             rested = looked
-            pause = _POLL_S if started - news_at < _CALM_AFTER_S else _CALM_POLL_S
-            rest = max(_REST_S, owed - _OWED_MAX_S)
-            time.sleep(rest)
+            is_calm = self._doorbell.hangs or started - news_at >= _CALM_AFTER_S
+            pause = _CALM_POLL_S if is_calm else _POLL_S
+            rest = max(0.0, owed - _OWED_MAX_S)
+            if rest > 0:
+                time.sleep(rest)
             if pause > rest:
                 self._doorbell.wait(pause - rest)
 
     def _look(self, connection: sqlite3.Connection, *, has_changed: bool) -> bool:
-        """True: there was something to hint at."""
+        """True: there was something to hint at. Work comes last: whoever claims it then has the interpreter for itself."""
         hints = self._hints
         is_news = False
-        if hints.wants_work:
-            if has_changed or self._tops is None:
-                is_news |= self._look_for_work(connection)
-        else:
-            self._tops = None
+        if has_changed and hints.expected:
+            is_news |= self._look_for_ends(connection, list(hints.expected))
         if hints.wants_outbox:
             if has_changed or self._outbox is None:
                 is_news |= self._look_for_callbacks(connection)
         else:
             self._outbox = None
-        if has_changed and hints.expected:
-            is_news |= self._look_for_ends(connection, list(hints.expected))
         follows = hints.follows
         if has_changed or follows != self._follows:
             self._follows = follows
             is_news |= self._look_at_jobs(connection, hints.followed(), has_changed=has_changed)
+        if hints.wants_work:
+            if has_changed or self._tops is None:
+                is_news |= self._look_for_work(connection)
+        else:
+            self._tops = None
         return is_news
 
     def _look_for_work(self, connection: sqlite3.Connection) -> bool:
@@ -168,13 +173,16 @@ class JobWatcher:
         known, ours = self._tops, self._hints.tops
         is_earlier = due is not None and (self._due is None or due < self._due)
         self._tops, self._due = tops, due
-        is_higher = any(
-            top > (known or {}).get(place, -1.0) and top > ours.get(place, -1.0) for place, top in tops.items()
-        )
-        is_news = known is None or is_earlier or is_higher
-        if is_news:
+        higher = {
+            place: top
+            for place, top in tops.items()
+            if top > (known or {}).get(place, -1.0) and top > ours.get(place, -1.0)
+        }
+        if known is None or is_earlier:
             self._hints.work()
-        return is_news
+        elif higher:
+            self._came(higher)
+        return known is None or is_earlier or bool(higher)
 
     def _look_for_callbacks(self, connection: sqlite3.Connection) -> bool:
         """Did a callback come into the outbox, or is one due earlier than before?"""

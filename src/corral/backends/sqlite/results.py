@@ -39,11 +39,24 @@ class Job:
         self.woken = []
 
 
+class Errand(Job):
+    """Something that no loop asked for: nobody waits for what comes of it."""
+
+    __slots__ = ()
+
+    def __init__(self, run: Callable[[Any], Any]) -> None:
+        self.run = run
+        self.result = self.error = None
+        self.woken = []
+        self.abandoned = False
+
+
 def deliver(jobs: Iterable[Job]) -> None:
     """Settle the futures of finished jobs, each on its own loop."""
     by_loop: dict[AbstractEventLoop, list[Job]] = {}
     for job in jobs:
-        by_loop.setdefault(job.loop, []).append(job)
+        if not isinstance(job, Errand):
+            by_loop.setdefault(job.loop, []).append(job)
     for loop, finished in by_loop.items():
         call_on(loop, _settle, finished)
 

@@ -29,6 +29,11 @@ class Standing:
             self._jobs.append(job)
         return StandingClaim(self, job)
 
+    @property
+    def waits(self) -> bool:
+        """Whether anybody does."""
+        return bool(self._jobs)
+
     def next(self) -> Job | None:
         """The first one, which waits no longer."""
         with self._lock:

@@ -70,7 +70,7 @@ class Writer:
         standing: Standing,
         expected: Container[str],
     ) -> None:
-        """`moved` and `told` wake who waits in this process, and come first; `ring` wakes other processes."""
+        """`moved` and `told` wake who waits in this process, `ring` wakes other processes."""
         self._path = path
         self._url = url
         self._sync = sync
@@ -117,16 +117,19 @@ class Writer:
         self._lock.close()
 
     def _tell(self, batch: list[Job]) -> None:
-        """Wake all who wait for what was written, in one go: a loop that is woken twice is woken late."""
+        """Wake all who wait for what was written.
+
+        Other processes first, who have the longest way; then this one's loops, in one go: one that is woken twice is woken late.
+        """
         news, self._news = self._news, []
+        if news:
+            self._ring()
         for one in news:
             self._told(one)
         moved = [key for job in batch for key in job.woken]
         if moved:
             self._moved(moved)
         deliver(batch)
-        if news:  # last: it lets go of the interpreter, and whoever was just woken runs meanwhile
-            self._ring()
 
     def _next_batch(self) -> list[Job] | None:
         job = self._queue.get()
