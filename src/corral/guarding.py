@@ -48,7 +48,7 @@ class Guarding:
         self.overload = None if lines is None else lines[0]
         self._models = None if lines is None else lines[1]
         self.limiting = Limiting(settings, stores.limits, metrics, self.audit)
-        self.spending = Spending(settings, stores.budgets, metrics, self.audit)
+        self.spending = Spending(settings, stores.budgets, metrics, self.audit, stores.jobs.enqueue)
 
     # -- under load: who goes first, and how many at once
 

@@ -252,7 +252,12 @@ class Service:
                 self.app.agents,
                 Answers(self._job_pipeline(), result_max_bytes=jobs.result_max_bytes),
                 self.observing.begin,
-                own={LEARNER: self.learning.run, KEEPER: self.remembering.run, **self.flowing.handlers},
+                own={
+                    LEARNER: self.learning.run,
+                    KEEPER: self.remembering.run,
+                    **self.flowing.handlers,
+                    **self.guarding.spending.handlers,
+                },
             )
             worker = Worker(
                 stores.jobs,

@@ -13,9 +13,11 @@ import corral.limits.budgets
 from corral.agents.agent import Agent
 from corral.app import App
 from corral.errors import StoreUnavailable
+from corral.jobs.job import Backoff, JobQuery
 from corral.jobs.signing import verify
 from corral.limits.accounts import NOTHING, Amount
 from corral.messages import Caller
+from corral.server.spending import NEWS
 from corral.testing.contracts.setting import eventually
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
@@ -209,8 +211,10 @@ async def test_a_store_that_is_away_is_never_an_error_of_ours(client_of):
         assert (await client.post("/v1/budgets/local/reset")).status_code == 503
 
 
-async def test_whoever_wants_to_know_is_told_signed(client_of):
-    heard = asyncio.Queue()
+@pytest.fixture
+async def receiver():
+    """An address that is told, and what it answers, the first at the end; then 200."""
+    heard, answers = asyncio.Queue(), []
 
     async def receive(reader, writer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -218,23 +222,33 @@ async def test_whoever_wants_to_know_is_told_signed(client_of):
         headers = {name.lower(): value for name, value in headers.items()}
         body = await reader.readexactly(int(headers["content-length"]))
         heard.put_nowait((headers, body))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        status = answers.pop() if answers else 200
+        writer.write(f"HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n".encode())
         await writer.drain()
         writer.close()
 
+    async def hear():
+        return await asyncio.wait_for(heard.get(), 20)
+
     server = await asyncio.start_server(receive, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    budget = {
-        "usd": 5,
-        "by": ["tag:team"],
-        "ladder": [{"at": 0.5, "do": "warn"}],
-        "webhook": f"http://127.0.0.1:{port}/",
-    }
-    jobs = {"callback_secret": SECRET, "callback_allow": ["127.0.0.0/8"]}
-    clients = await client_of({"team": budget}, jobs=jobs)
+    hear.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    hear.answers = answers
+    hear.heard = heard
+    yield hear
+    server.close()
+
+
+TOLD = {"callback_secret": SECRET, "callback_allow": ["127.0.0.0/8"]}
+
+
+def told_at(url):
+    return {"team": {"usd": 5, "by": ["tag:team"], "ladder": [{"at": 0.5, "do": "warn"}], "webhook": url}}
+
+
+async def test_whoever_wants_to_know_is_told_signed(client_of, receiver):
+    clients = await client_of(told_at(receiver.url), jobs=TOLD)
     await spend(clients, 0.6)
-    async with asyncio.timeout(20):
-        headers, body = await heard.get()
+    headers, body = await receiver()
     assert verify(body, headers, SECRET)
     said = msgspec.json.decode(body)
     assert said["type"] == "budget.reached"
@@ -246,7 +260,41 @@ async def test_whoever_wants_to_know_is_told_signed(client_of):
         "does": ["warn"],
         "limit_usd": 5.0,
     }
-    server.close()
+
+
+async def test_no_word_is_lost_with_the_worker_that_has_it(client_of, receiver, monkeypatch):
+    monkeypatch.setattr("corral.jobs.webhooks._BACKOFF", Backoff(initial_s=0.01, max_s=0.01))
+    first = await client_of(told_at(receiver.url), jobs={**TOLD, "worker": False})
+    await spend(first, 0.6)
+    waiting = JobQuery(agent=NEWS)
+
+    async def is_handed_on():
+        return len((await first.service.desk.find("acme", waiting)).items) == 1
+
+    await eventually(is_handed_on)
+    assert receiver.heard.empty()
+    receiver.answers += [410, 500]  # the first that comes fails
+    second = await client_of(told_at(receiver.url), jobs=TOLD)
+    (head, body), (again, same) = await receiver(), await receiver()
+    assert (head["webhook-id"], body) == (again["webhook-id"], same)
+
+    async def is_over():
+        return [job.status for job in (await second.service.desk.find("acme", waiting)).items] == ["succeeded"]
+
+    await eventually(is_over)  # 410: it wants no more, and that is no failure
+
+
+async def test_a_webhook_that_was_taken_away_is_not_called(client_of, receiver):
+    first = await client_of(told_at(receiver.url), jobs={**TOLD, "worker": False})
+    await spend(first, 0.6)
+    second = await client_of({"team": {"usd": 5}}, jobs=TOLD)
+
+    async def is_over():
+        found = (await second.service.desk.find("acme", JobQuery(agent=NEWS))).items
+        return [job.status for job in found] == ["succeeded"]
+
+    await eventually(is_over)
+    assert receiver.heard.empty()
 
 
 async def test_agents_keep_to_budgets_as_well(client_of):

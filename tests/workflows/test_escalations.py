@@ -162,7 +162,7 @@ class Receiver:
 
 
 async def test_rules_and_the_webhook_hear_of_it(build, monkeypatch):
-    monkeypatch.setattr("corral.workflows.escalating._BACKOFF", Backoff(initial_s=0.01, max_s=0.01))
+    monkeypatch.setattr("corral.jobs.webhooks._BACKOFF", Backoff(initial_s=0.01, max_s=0.01))
     app, heard, receiver = App(), asyncio.Queue(), Receiver()
 
     async def hear(event):

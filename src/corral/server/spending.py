@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 
 from corral.behind import Behind
-from corral.clock import SYSTEM_CLOCK, Clock, new_id, rfc3339
-from corral.errors import ConfigError, CorralError, OutboundFailed, OutboundRefused, StoreUnavailable
-from corral.jobs.signing import keys_of, sign
+from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_time_id, rfc3339
+from corral.errors import ConfigError, CorralError, OutboundRefused, StoreUnavailable
+from corral.jobs.job import JobDraft
+from corral.jobs.running import Handler, Outcome, RunningJob
+from corral.jobs.webhooks import Notice, Webhooks, notice_of
 from corral.limits.budget_books import BudgetBooks
 from corral.limits.budget_counting import BudgetCounting
 from corral.limits.budget_manager import here
@@ -33,9 +35,13 @@ _log = logging.getLogger("corral.limits")
 
 _PENDING_MAX = 10_000
 _TELL_EVERY_S = 0.1
-_FINE, _GONE = range(200, 300), 410
 _REACHED = "budget.reached"
 
+NEWS = "corral.news"
+"""The name of its jobs, in the place of an agent's."""
+
+Enqueue = Callable[[Sequence[JobDraft]], Awaitable[object]]
+"""Durable when it returns."""
 Publish = Callable[[str, list[Event]], Awaitable[object]]
 """Hands a tenant's events to who waits for them."""
 
@@ -49,16 +55,19 @@ class Spending:
         store: BudgetStore,
         metrics: Metrics,
         audit: Audit | None,
+        enqueue: Enqueue,
         *,
         outbound: Outbound | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Nothing is opened yet. Raises `ConfigError` for budgets that cannot be kept."""
+        """Webhooks are called by jobs, which `enqueue` takes. Nothing is opened yet. Raises `ConfigError` for budgets that cannot be kept."""
         rules = rules_of(settings.budgets)
         self._audit = audit
         self._counting = BudgetCounting(metrics)
         self._is_lent = False
-        self.telling = Telling(rules, settings, outbound=outbound, clock=clock)
+        self.telling = Telling(rules, settings, enqueue, outbound=outbound, clock=clock)
+        self.handlers: dict[str, Handler] = {NEWS: self.telling.run}
+        """The house's own jobs."""
         observer = _Observer(self._counting, audit, self.telling, clock)
         self.budgets = Budgets(rules, store, observer=observer, clock=clock, chance=random.random)
 
@@ -145,12 +154,13 @@ class _Observer(BudgetObserver):
 
 
 class Telling:
-    """Publishes steps that were reached, and tells addresses: signed, again while this worker lives, and never in anybody's way."""
+    """Publishes steps that were reached, and has addresses called, by jobs: never in anybody's way."""
 
     def __init__(
         self,
         rules: Sequence[BudgetRule],
         settings: Settings,
+        enqueue: Enqueue | None = None,
         *,
         outbound: Outbound | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -158,20 +168,20 @@ class Telling:
         """Raises `ConfigError` where there is no secret to sign with, or an address that may not be called."""
         self.publish: Publish | None = None
         """Where events go."""
-        self._keys = keys_of(settings.jobs.callback_secret)
-        self._clock = clock
-        self._outbound = outbound or Outbound(settings.jobs.callback_allow)
-        for rule in rules:
-            url = rule.settings.webhook
-            if url and not self._keys:
-                raise ConfigError(
-                    f"budgets.{rule.name}.webhook needs a secret to sign with: set `jobs.callback_secret`."
-                )
-            if url:
-                try:
-                    self._outbound.check(url, {})
-                except OutboundRefused as error:
-                    raise ConfigError(f"budgets.{rule.name}.webhook: {error.message}") from None
+        jobs = settings.jobs
+        self._enqueue = enqueue
+        self._queue = settings.workflows.queue
+        self._urls = {rule.name: rule.settings.webhook for rule in rules if rule.settings.webhook}
+        self._webhooks = Webhooks(
+            jobs.callback_secret, jobs.callback_allow, for_s=jobs.callback_for_s, outbound=outbound, clock=clock
+        )
+        for name, url in self._urls.items():
+            if not self._webhooks.can_sign:
+                raise ConfigError(f"budgets.{name}.webhook needs a secret to sign with: set `jobs.callback_secret`.")
+            try:
+                self._webhooks.check(url)
+            except OutboundRefused as error:
+                raise ConfigError(f"budgets.{name}.webhook: {error.message}") from None
         self._line: Behind[tuple[str, BudgetNews]] = Behind(
             self._send, name="News of budgets", log=_log, every_s=_TELL_EVERY_S, pending_max=_PENDING_MAX
         )
@@ -181,38 +191,41 @@ class Telling:
         await self._line.start()
 
     async def stop(self) -> None:
-        """Tell what is left."""
+        """Hand on what is left."""
         await self._line.stop()
-        await self._outbound.stop()
+        await self._webhooks.stop()
 
     def tell(self, news: BudgetNews) -> None:
         """Soon."""
-        self._line.add((new_id(), news))
+        self._line.add((new_time_id(news.at), news))
 
     async def _send(self, group: list[tuple[str, BudgetNews]]) -> None:
-        """All of a group, or it comes again: subscribers and receivers know a message by its id."""
+        """All of a group, or it comes again: events and jobs that are there already are not begun twice."""
         await asyncio.gather(*(self._send_one(*one) for one in group))
 
     async def _send_one(self, message_id: str, news: BudgetNews) -> None:
+        place = news.place
         try:
             if self.publish is not None:
                 event = Event(detail_type=_REACHED, detail=detail_of(news), id=message_id, time=news.at)
-                await self.publish(news.place.tenant, [event])
-            if news.webhook:
-                await self._post(news.webhook, message_id, body_of(news))
-        except (StoreUnavailable, OutboundFailed):
+                await self.publish(place.tenant, [event])
+            if news.webhook and self._enqueue is not None:
+                notice = Notice(message_id, body_of(news).decode(), place.budget)
+                await self._enqueue(
+                    [self._webhooks.draft(notice, tenant=place.tenant, handler=NEWS, queue=self._queue)]
+                )
+        except StoreUnavailable:
             raise
         except CorralError as error:  # trying again is useless
-            _log.warning("News of the budget %s cannot be told: %s", news.place.budget, error.message)
+            _log.warning("News of the budget %s cannot be told: %s", place.budget, error.message)
 
-    async def _post(self, url: str, message_id: str, body: bytes) -> None:
-        headers = {
-            "content-type": "application/json",
-            **sign(self._keys, message_id, int(self._clock.now()), body),
-        }
-        answer = await self._outbound.post(url, body, headers)
-        if answer.status not in _FINE and answer.status != _GONE:
-            raise OutboundFailed(f"{url} answered {answer.status}.")
+    async def run(self, job: RunningJob) -> Outcome:
+        """Call the webhook. A call that fails is tried again as jobs are; `410 Gone` is an answer as well."""
+        notice = notice_of(job)
+        url = self._urls.get(notice.about)
+        if url is None:
+            return Outcome(b'"There is no webhook any more."')
+        return Outcome(msgspec.json.encode(await self._webhooks.send(notice, url)))
 
 
 def body_of(news: BudgetNews) -> bytes:

@@ -11,11 +11,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, rfc3339
-from corral.errors import ConfigError, OutboundFailed, OutboundRefused
-from corral.jobs.job import Backoff, Enqueued, JobDraft
+from corral.errors import ConfigError, OutboundRefused
+from corral.jobs.job import Enqueued, JobDraft
 from corral.jobs.running import Outcome, RunningJob
-from corral.jobs.signing import keys_of, sign
-from corral.outbound.client import Outbound
+from corral.jobs.webhooks import GONE, Notice, Webhooks, notice_of
 from corral.settings.workflow_sections import WorkflowSettings
 from corral.workflows.arns import parse
 from corral.workflows.execution import Escalated
@@ -29,19 +28,7 @@ TOPIC = "corral"
 SOURCE = "corral.approvals"
 DETAIL_TYPE = "Approval escalated"
 
-_BACKOFF = Backoff(initial_s=5.0, factor=3.0, max_s=3600.0)
-_ATTEMPTS = 1000
-"""It is the deadline that ends them."""
-_GONE = 410
-
 Enqueue: TypeAlias = Callable[[Sequence[JobDraft]], Awaitable[list[Enqueued]]]
-
-
-class Notice(msgspec.Struct, frozen=True):
-    """The input of such a job: what is sent, and under which name."""
-
-    id: str
-    body: str
 
 
 class Escalations:
@@ -66,20 +53,17 @@ class Escalations:
         self._enqueue = enqueue
         self._queue = settings.queue
         self._url = settings.approvals_webhook
-        self._for_s = for_s
-        self._keys = keys_of(secret) if self._url else []
-        self._outbound = Outbound(allow)
-        self._now = clock.now
+        self._webhooks = Webhooks(secret if self._url else "", allow, for_s=for_s, clock=clock)
         if self._url:
             self._check()
 
     def _check(self) -> None:
-        if not self._keys:
+        if not self._webhooks.can_sign:
             raise ConfigError(
                 "`workflows.approvals_webhook` needs a secret to sign with: set `jobs.callback_secret` as well."
             )
         try:
-            self._outbound.check(self._url, {})
+            self._webhooks.check(self._url)
         except OutboundRefused as error:
             raise ConfigError(
                 f"`workflows.approvals_webhook` cannot be called: {error.message} "
@@ -100,34 +84,21 @@ class Escalations:
         body = msgspec.json.encode(
             {"type": "approval.escalated", "timestamp": rfc3339(news.at), "data": detail}
         ).decode()
-        return JobDraft(
-            id=_event_id(news),
-            tenant=news.tenant,
-            agent=NOTICE,
-            input=msgspec.json.encode(Notice(_event_id(news), body)),
-            queue=self._queue,
-            max_attempts=_ATTEMPTS,
-            backoff=_BACKOFF,
-            deadline_s=self._for_s,
-        )
+        notice = Notice(_event_id(news), body)
+        return self._webhooks.draft(notice, tenant=news.tenant, handler=NOTICE, queue=self._queue)
 
     async def run(self, job: RunningJob) -> Outcome:
         """Call the webhook. A call that fails is tried again as jobs are; `410 Gone` ends it."""
-        notice = msgspec.json.decode(job.claimed.input, type=Notice)
         if not self._url:
             return Outcome(b'"There is no webhook any more."')
-        body = notice.body.encode()
-        headers = sign(self._keys, notice.id, int(self._now()), body)
-        answer = await self._outbound.post(self._url, body, headers)
-        if answer.status == _GONE:
+        status = await self._webhooks.send(notice_of(job), self._url)
+        if status == GONE:
             raise OutboundRefused("The webhook answered 410: its receiver wants no more.")
-        if not 200 <= answer.status < 300:  # noqa: PLR2004 - success, in HTTP
-            raise OutboundFailed(f"The webhook answered {answer.status}.")
-        return Outcome(msgspec.json.encode(answer.status))
+        return Outcome(msgspec.json.encode(status))
 
     async def stop(self) -> None:
         """End. Calling it again does nothing."""
-        await self._outbound.stop()
+        await self._webhooks.stop()
 
 
 def detail_of(news: Escalated) -> dict[str, Any]:
