@@ -67,33 +67,33 @@ class AskedEmbedder:
         """Nothing to give back."""
 
 
-def open_embedder(place: str, ask: CallEmbedder) -> Embedder:
+def open_embedder(place: str, ask: CallEmbedder, *, said_as: str = _KEY) -> Embedder:
     """`onnx:FOLDER`, `package:NAME` or `provider/model`. Raises `ConfigError` for what cannot tell meanings apart, or is not there."""
     kind, colon, rest = place.partition(":")
     if kind == "onnx" and colon:
         return OnnxEmbedder(Path(rest).expanduser())
     if kind == "package" and colon:
-        return OnnxEmbedder(_folder_in(rest))
+        return OnnxEmbedder(_folder_in(rest, said_as))
     if place == "sim" or place.startswith("sim/"):
         raise ConfigError(
-            f"{_KEY}: {place!r} places texts by their letters, not by what they mean; answers found with it would be wrong. Take a "
+            f"{said_as}: {place!r} places texts by their letters, not by what they mean; answers found with it would be wrong. Take a "
             "model: `onnx:FOLDER`, `package:NAME` or `provider/model`."
         )
     if "/" not in place:
-        raise ConfigError(f"{_KEY} is {place!r}: write `onnx:FOLDER`, `package:NAME` or `provider/model`.")
+        raise ConfigError(f"{said_as} is {place!r}: write `onnx:FOLDER`, `package:NAME` or `provider/model`.")
     check_packages()
     return AskedEmbedder(place, ask)
 
 
-def _folder_in(package: str) -> Path:
+def _folder_in(package: str, said_as: str) -> Path:
     """Where an installed package keeps a model. Nothing of it is imported or run."""
     try:
         listed = files(package)
     except PackageNotFoundError as error:
-        raise ConfigError(f"{_KEY}: the package {package!r} is not installed.") from error
+        raise ConfigError(f"{said_as}: the package {package!r} is not installed.") from error
     folder = _model_folder(Path(str(one.locate())) for one in listed or ())
     if folder is None:
-        raise ConfigError(f"{_KEY}: the package {package!r} holds no folder with tokenizer.json and a model.")
+        raise ConfigError(f"{said_as}: the package {package!r} holds no folder with tokenizer.json and a model.")
     return folder
 
 
