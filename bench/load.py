@@ -111,14 +111,14 @@ def request_bytes(path: str, body: bytes, headers: dict[str, str] | None = None)
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def load(port: int, requests: list[bytes], connections: int, seconds: float) -> Result:
-    """Send for `seconds`: all connections together send the requests one after the other, and begin anew after the last."""
+async def load(port: int, requests: list[bytes] | Iterator[bytes], connections: int, seconds: float) -> Result:
+    """Send for `seconds`: all connections together send the requests one after the other, of a list again and again."""
     loop = asyncio.get_running_loop()
     result = Result()
     start = time.perf_counter()
     until = start + seconds
     waits: list[asyncio.Future[None]] = []
-    turn = itertools.cycle(requests)
+    turn = itertools.cycle(requests) if isinstance(requests, list) else requests
     for _ in range(connections):
         done: asyncio.Future[None] = loop.create_future()
         waits.append(done)
