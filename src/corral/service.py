@@ -244,10 +244,9 @@ class Service:
     def _working(self) -> Working:
         """What this process does of its own."""
         settings, stores = self.settings, self.stores
-        jobs = settings.jobs
         counting = self.observing.jobs
-        worker = None
-        if settings.runs_jobs:
+        worker, jobs = None, self.guarding.spending.jobs_of(settings)
+        if jobs is not None:
             runs = JobRuns(
                 self.app.agents,
                 Answers(self._job_pipeline(), result_max_bytes=jobs.result_max_bytes),
@@ -274,13 +273,13 @@ class Service:
             counting.slots(jobs.concurrency)
         parts: list[Part] = [self.flowing]
         if settings.keeps_house:
-            self._scheduler = Scheduler(stores.schedules, self.desk.drafts, jobs.schedules)
+            self._scheduler = Scheduler(stores.schedules, self.desk.drafts, settings.jobs.schedules)
             parts += [
                 self._scheduler,
-                Callbacks(stores.outbox, stores.job_records, jobs, own=self.flowing.receivers),
+                Callbacks(stores.outbox, stores.job_records, settings.jobs, own=self.flowing.receivers),
             ]
             if worker is None:
-                parts.append(Reaper(stores.jobs, stores.job_records, jobs, Outage()))
+                parts.append(Reaper(stores.jobs, stores.job_records, settings.jobs, Outage()))
         return Working(worker, parts)
 
     def _routes(self) -> list[Route]:

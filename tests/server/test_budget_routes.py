@@ -264,7 +264,7 @@ async def test_whoever_wants_to_know_is_told_signed(client_of, receiver):
 
 async def test_no_word_is_lost_with_the_worker_that_has_it(client_of, receiver, monkeypatch):
     monkeypatch.setattr("corral.jobs.webhooks._BACKOFF", Backoff(initial_s=0.01, max_s=0.01))
-    first = await client_of(told_at(receiver.url), jobs={**TOLD, "worker": False})
+    first = await client_of(told_at(receiver.url), jobs=TOLD, server={"role": "api"})
     await spend(first, 0.6)
     waiting = JobQuery(agent=NEWS)
 
@@ -284,8 +284,19 @@ async def test_no_word_is_lost_with_the_worker_that_has_it(client_of, receiver, 
     await eventually(is_over)  # 410: it wants no more, and that is no failure
 
 
+@pytest.mark.parametrize("jobs", [{"worker": False}, {"queues": ["gpu"]}])
+async def test_processes_that_run_no_other_jobs_call_it_as_well(client_of, receiver, jobs):
+    clients = await client_of(told_at(receiver.url), jobs={**TOLD, **jobs})
+    async with clients() as client:
+        asked = await client.post("/v1/jobs", json={"agent": "helper", "input": {"prompt": "Hi"}})
+        await spend(clients, 0.6)
+        headers, body = await receiver()
+        assert verify(body, headers, SECRET)
+        assert (await client.get(f"/v1/jobs/{asked.json()['id']}")).json()["status"] == "queued"
+
+
 async def test_a_webhook_that_was_taken_away_is_not_called(client_of, receiver):
-    first = await client_of(told_at(receiver.url), jobs={**TOLD, "worker": False})
+    first = await client_of(told_at(receiver.url), jobs=TOLD, server={"role": "api"})
     await spend(first, 0.6)
     second = await client_of({"team": {"usd": 5}}, jobs=TOLD)
 

@@ -28,7 +28,7 @@ from corral.observability.metrics import Metrics
 from corral.outbound.client import Outbound
 from corral.server.budgets import BudgetRoutes
 from corral.server.routes import Route
-from corral.settings.sections import Settings
+from corral.settings.sections import JobSettings, Settings
 from corral.workflows.topics import Event
 
 _log = logging.getLogger("corral.limits")
@@ -38,7 +38,7 @@ _TELL_EVERY_S = 0.1
 _REACHED = "budget.reached"
 
 NEWS = "corral.news"
-"""The name of its jobs, in the place of an agent's."""
+"""The name of its jobs, in the place of an agent's; and their queue, which processes take from that run no other jobs."""
 
 Enqueue = Callable[[Sequence[JobDraft]], Awaitable[object]]
 """Durable when it returns."""
@@ -79,6 +79,15 @@ class Spending:
     def is_on(self) -> bool:
         """Whether anybody has a budget."""
         return bool(self.budgets.rules)
+
+    def jobs_of(self, settings: Settings) -> JobSettings | None:
+        """Which jobs these processes run: those of the settings, and the calls of webhooks, which a gateway makes as well; none: none."""
+        jobs, calls = settings.jobs, self.telling.calls
+        if settings.runs_jobs:
+            return msgspec.structs.replace(jobs, queues=[*jobs.queues, NEWS]) if jobs.queues and calls else jobs
+        if settings.keeps_house and calls:
+            return msgspec.structs.replace(jobs, queues=[NEWS], concurrency=1)
+        return None
 
     async def start(self) -> None:
         """Begin, where anybody has a budget."""
@@ -170,7 +179,6 @@ class Telling:
         """Where events go."""
         jobs = settings.jobs
         self._enqueue = enqueue
-        self._queue = settings.workflows.queue
         self._urls = {rule.name: rule.settings.webhook for rule in rules if rule.settings.webhook}
         self._webhooks = Webhooks(
             jobs.callback_secret, jobs.callback_allow, for_s=jobs.callback_for_s, outbound=outbound, clock=clock
@@ -185,6 +193,11 @@ class Telling:
         self._line: Behind[tuple[str, BudgetNews]] = Behind(
             self._send, name="News of budgets", log=_log, every_s=_TELL_EVERY_S, pending_max=_PENDING_MAX
         )
+
+    @property
+    def calls(self) -> bool:
+        """Whether any address is called."""
+        return bool(self._urls)
 
     async def start(self) -> None:
         """Begin."""
@@ -211,9 +224,7 @@ class Telling:
                 await self.publish(place.tenant, [event])
             if news.webhook and self._enqueue is not None:
                 notice = Notice(message_id, body_of(news).decode(), place.budget)
-                await self._enqueue(
-                    [self._webhooks.draft(notice, tenant=place.tenant, handler=NEWS, queue=self._queue)]
-                )
+                await self._enqueue([self._webhooks.draft(notice, tenant=place.tenant, handler=NEWS, queue=NEWS)])
         except StoreUnavailable:
             raise
         except CorralError as error:  # trying again is useless
