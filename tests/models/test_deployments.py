@@ -357,3 +357,8 @@ def test_by_cost_the_cheap_go_first_and_the_unpriced_last():
     balancing = Balancing(headroom=lambda _: 1.0, cost={"x/a": 3.0, "x/b": 1.0}.get, chance=random.random)
     ordered = balancing.ordered([Candidate("x/c"), Candidate("x/a"), Candidate("x/b")], "cost", 0)
     assert [one.name for one in ordered] == ["x/b", "x/a", "x/c"]
+
+
+def test_a_model_that_is_nearly_one_that_a_provider_has_is_suggested():
+    with pytest.raises(ModelNotFound, match=r"Did you mean 'gpt-4\.1-mini'\?"):
+        Naming({}, listed=["gpt-4.1-mini", "claude-sonnet-5"]).chain("gpt-4.1-min")

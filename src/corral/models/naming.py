@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -33,10 +33,15 @@ class Naming:
     """Names of one's own, understood once. A name goes before a model that is called the same."""
 
     def __init__(
-        self, names: Mapping[str, NamedModelSettings], *, context_tokens: Callable[[str], int | None] = lambda _: None
+        self,
+        names: Mapping[str, NamedModelSettings],
+        *,
+        context_tokens: Callable[[str], int | None] = lambda _: None,
+        listed: Iterable[str] = (),
     ) -> None:
-        """Raises `ConfigError` for names that lead nowhere. `context_tokens` knows how much models can read."""
+        """Raises `ConfigError` for names that lead nowhere. `context_tokens` knows how much models can read; `listed`: what providers have."""
         self._names = names
+        self._suggested = [*names, *listed]
         self._context_tokens = context_tokens
         self._chains = {name: self._chain(name) for name in names}
 
@@ -48,7 +53,7 @@ class Naming:
         if "/" not in model:
             raise ModelNotFound(
                 f"There is no model {model!r}: write `provider/model`, or give it a name in `models.names`. "
-                f"Names: {nearest(model, self._names)}",
+                f"Names: {nearest(model, self._suggested)}",
                 model=model,
             )
         return Chain((Stage(((model, 1.0),)),))
