@@ -185,8 +185,9 @@ class Agent:
                 history = History(await open_session(stack, house, context, session))
                 await history.load(house.settings.history_max, upto=None if asked else state.asked.session_at)  # type: ignore[union-attr]  # as above
                 loop = self._loop(keeper, state, history, house, context, steps, stack, stream=stream)
-                if loops is not None:
+                if loops is not None:  # who asks for it wants the result
                     loops.append(loop)
+                    loop.followed = False
                 if asked is not None:
                     asked = msgspec.structs.replace(asked, session_at=history.at, at=clock.now())
                 async with closing(loop.events(asked)) as events:

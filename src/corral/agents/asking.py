@@ -72,10 +72,9 @@ class Asking:
         """The answer as it comes; it is in `reply` afterwards."""
         call = await self._call(state, history)
         reply: ModelReply | None = None
-        late = TimeExceeded("The model took longer than the agent may.")
         async with closing(self._ask(call)) as events:
             # What happens before the first piece (routing, waiting for limits, the request itself) stands below this step.
-            first = await self._first(events, late)
+            first = await self._first(events)
             while first is not None:
                 event, first = first, None
                 if type(event) is ModelReply:
@@ -85,7 +84,7 @@ class Asking:
                 if happened is not None:
                     yield happened
                 if self._clock.monotonic() >= self._deadline:
-                    raise late
+                    raise _late()
                 first = await anext(events, None)
         if reply is None:
             raise ModelStreamBroken("The model's answer ended without a reply.", model=call.model)
@@ -93,7 +92,7 @@ class Asking:
         if not call.stream and not self._silent and reply.text:
             yield Text(agent=self._agent, step=step, text=reply.text)
 
-    async def _first(self, events: Any, late: TimeExceeded) -> Any:
+    async def _first(self, events: Any) -> Any:
         if self._keeps_time:
             with self._steps.below():
                 return await anext(events, None)
@@ -104,7 +103,7 @@ class Asking:
                     return await anext(events, None)
         except TimeoutError:
             if self._clock.monotonic() >= self._deadline:
-                raise late from None
+                raise _late() from None
             raise
 
     def usage(self, step: int) -> UsageSeen:
@@ -140,6 +139,10 @@ class Asking:
         if delta.kind == "text":
             return Text(agent=self._agent, step=step, text=delta.text)
         return Reasoning(agent=self._agent, step=step, text=delta.text) if delta.kind == "reasoning" else None
+
+
+def _late() -> TimeExceeded:
+    return TimeExceeded("The model took longer than the agent may.")
 
 
 def _conversation(own: list[Message], history: Sequence[Message]) -> list[Message]:

@@ -122,10 +122,10 @@ class KeptRun:
         self._writing = asyncio.Lock()
         self._tally = Tally()
         self._waits: dict[str, None] = {}
-        for entry in self.entries:
-            self._count(entry)
         if stands == "new":
             self._queue += self.entries
+        if not self._lies_low:
+            self._count_all(self.entries)
 
     def hold(self) -> None:
         """Somebody works on it from now on: its lease is renewed until it is let go. Until then it only lasts."""
@@ -146,12 +146,14 @@ class KeptRun:
             raise RunLost("This run was over before, and is only looked at again.")
         if self.cancelled and not ends:
             raise Cancelled("The run was cancelled.")
-        self._count(entry)
         self._queue.append(entry)
-        if self._stands == "new" and self._when == "asked":
+        if self._lies_low:
             if type(entry) is not ApprovalWanted:
                 return
             self._when = "always"
+            self._count_all(self._queue)
+        else:
+            self._count(entry)
         await self._flush()
         if self.cancelled and not ends:
             raise Cancelled("The run was cancelled.")
@@ -203,6 +205,15 @@ class KeptRun:
         self._give_back()
 
     # -- inside
+
+    @property
+    def _lies_low(self) -> bool:
+        """Nothing of it is stored, and nothing added up, before it waits for people: most runs never do."""
+        return self._when == "asked" and self._stands == "new"
+
+    def _count_all(self, entries: Iterable[AnyEntry]) -> None:
+        for entry in entries:
+            self._count(entry)
 
     def _count(self, entry: AnyEntry) -> None:
         match entry:

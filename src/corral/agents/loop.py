@@ -22,8 +22,6 @@ from corral.agents.event import (
     Finished,
     HandOff,
     Text,
-    ToolFinished,
-    UsageSeen,
 )
 from corral.agents.failing import GuardRefused, OutputMisfit, TimeExceeded
 from corral.agents.guards import Guarded, Guards, Verdict, name_of
@@ -76,6 +74,8 @@ class Loop:
         """`state` is what the keeper's entries fold to; `wasted` says what calls ahead have cost in vain since it was last asked."""
         self.agent = agent
         self.state = state
+        self.followed = True
+        """Somebody follows the work; else tools and usage are not told of, but what people are asked, and the end."""
         self.failure: BaseException | None = None
         """What a run that failed raises, for who awaits it."""
         self.outcome = ""
@@ -125,7 +125,9 @@ class Loop:
                     async with closing(self._asking.ask(step, state, self._history.messages)) as events:
                         async for event in events:
                             yield event
-                    yield await self._answered(step)
+                    await self._answered(step)
+                    if self.followed:
+                        yield self._asking.usage(step)
                 elif (text := await self._conclude(state.answer)) is not None:
                     yield text
             last = self._finished("paused", None) if self.outcome == "paused" else self._ending()
@@ -174,7 +176,7 @@ class Loop:
 
     # -- the model
 
-    async def _answered(self, step: int) -> UsageSeen:
+    async def _answered(self, step: int) -> None:
         """The model has said all it has to say in this step."""
         asking = self._asking
         reply = asking.reply
@@ -187,7 +189,6 @@ class Loop:
         self._steps.answered(reply)
         if not self.state.pending:
             self._steps.close()
-        return asking.usage(step)
 
     # -- the tools
 
@@ -196,19 +197,24 @@ class Loop:
         self._steps.open(state.step)
         lasting_id = self._keeper.run_id if self._keeper.lasts else ""
         calls = calling.ready(state, lasting_id, self._bounds.deadline)
-        for call in calls:
-            yield calling.started(state.step, call)
+        if self.followed:
+            for call in calls:
+                yield calling.started(state.step, call)
         made, settled = calling.settled(state, calls)
         for reply in settled:
-            yield await self._tool_done(reply)
+            await self._tool_done(reply)
+            if self.followed:
+                yield calling.finished(state.step, reply)
         if made:
             by_id = {call.id: call for call in made}
             async with closing(calling.replies(made)) as replies:
                 while (replied := await self._below(replies)) is not None:
                     if _wants_approval(replied) and replied.id not in state.decisions:
                         yield await self._approval_wanted(by_id[replied.id], replied)
-                    else:
-                        yield await self._tool_done(replied)
+                        continue
+                    await self._tool_done(replied)
+                    if self.followed:
+                        yield calling.finished(state.step, replied)
         if not state.pending:
             self._steps.close()
 
@@ -217,10 +223,8 @@ class Loop:
         with self._steps.below(), self._board.here():
             return await anext(replies, None)
 
-    async def _tool_done(self, reply: ToolReply) -> ToolFinished:
-        step = self.state.step
-        await self._append(ToolDone(step=step, reply=_kept(reply), at=self._clock.now()))
-        return self._calling.finished(step, reply)
+    async def _tool_done(self, reply: ToolReply) -> None:
+        await self._append(ToolDone(step=self.state.step, reply=_kept(reply), at=self._clock.now()))
 
     async def _approval_wanted(self, call: ToolCall, reply: ToolReply) -> ApprovalAsked:
         step = self.state.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
@@ -52,6 +53,9 @@ class ParallelToolExecutor:
         self, call: CallTool, calls: Sequence[ToolCall], *, deadline: float | None = None
     ) -> AsyncIterator[ToolReply]:
         """Each reply as it comes. Close the iterator to cancel what still runs."""
+        if len(calls) == 1 and not calls[0].after:
+            yield await self._one(call, calls[0], deadline)
+            return
         turn = _Turn(calls)
         async with closing(self._replies(call, turn, deadline)) as numbers:
             async for number in numbers:
@@ -60,26 +64,33 @@ class ParallelToolExecutor:
     async def _replies(self, call: CallTool, turn: _Turn, deadline: float | None) -> AsyncIterator[int]:
         """The numbers of calls, as their replies come."""
         loop = asyncio.get_running_loop()
-        running: dict[asyncio.Task[ToolReply], int] = {}
+        running: dict[int, asyncio.Task[ToolReply]] = {}
+        ended = _Ended(loop)
         try:
             for number in turn.impossible():
                 yield number
             while True:
                 while len(running) < self._max and (ready := turn.next_ready()) is not None:
-                    running[loop.create_task(self._one(call, turn.calls[ready], deadline))] = ready
+                    running[ready] = loop.create_task(self._noted(call, turn.calls[ready], deadline, ready, ended))
                 if not running:
                     return
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in sorted(done, key=running.__getitem__):
-                    number = running.pop(task)
-                    yield turn.over(number, task.result())
-                    for hopeless in turn.hopeless():
-                        yield hopeless
+                number = await ended.next()
+                yield turn.over(number, running.pop(number).result())
+                for hopeless in turn.hopeless():
+                    yield hopeless
         finally:
-            for task in running:
+            for task in running.values():
                 task.cancel()
             if running:
-                await asyncio.wait(running)
+                await asyncio.wait(running.values())
+
+    async def _noted(
+        self, call: CallTool, asked: ToolCall, deadline: float | None, number: int, ended: _Ended
+    ) -> ToolReply:
+        try:
+            return await self._one(call, asked, deadline)
+        finally:
+            ended.add(number)
 
     async def _one(self, call: CallTool, asked: ToolCall, deadline: float | None) -> ToolReply:
         now = self._monotonic()
@@ -92,7 +103,8 @@ class ParallelToolExecutor:
             return await _answered(call, asked)
         if until <= now:
             return failed(asked, "timeout", f"There was no time left for {asked.name}.", retryable=True)
-        asked = msgspec.structs.replace(asked, deadline=until)
+        if until != asked.deadline:
+            asked = msgspec.structs.replace(asked, deadline=until)
         try:
             async with asyncio.timeout(until - now + _GRACE_S):
                 return await _answered(call, asked)
@@ -110,6 +122,30 @@ async def _answered(call: CallTool, asked: ToolCall) -> ToolReply:
         return failed_with(asked, fault, attempts=1)
 
 
+class _Ended:
+    """Numbers of calls in the order in which they end, for the one who waits for the next."""
+
+    __slots__ = ("_loop", "_numbers", "_waiter")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._numbers: deque[int] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def add(self, number: int) -> None:
+        """The call's task says this in its last step: whoever wakes finds it done."""
+        self._numbers.append(number)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def next(self) -> int:
+        """The next one."""
+        if not self._numbers:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return self._numbers.popleft()
+
+
 class _Turn:
     """The calls of one turn: which may start, and which never will."""
 
@@ -124,9 +160,13 @@ class _Turn:
             if missing := [one for one in call.after if one not in by_id]:
                 self._unknown[number] = missing
         self._waiting = dict.fromkeys(range(len(calls)))
+        self._free = not any(self._needs.values()) and not self._unknown
+        """No call needs another one, as in nearly every turn."""
 
     def impossible(self) -> list[int]:
         """Settle what can never start: a call that needs one that is not there, itself, or one that needs it."""
+        if self._free:
+            return []
         for number, missing in self._unknown.items():
             said = f"It comes after {', '.join(missing)}, and no call of this turn has that id."
             self._fail(number, "invalid_input", said)
@@ -140,7 +180,7 @@ class _Turn:
     def hopeless(self) -> list[int]:
         """Settle what needs a call that failed, and what needs that."""
         found: list[int] = []
-        while True:
+        while not self._free:
             lost = [number for number in self._waiting if any(self._failed(one) for one in self._needs[number])]
             if not lost:
                 return found
@@ -148,6 +188,7 @@ class _Turn:
                 needed = ", ".join(sorted(self.calls[n].name for n in self._needs[number] if self._failed(n)))
                 self._fail(number, "dependency_failed", f"It was not called: it needs {needed}, which failed.")
             found += lost
+        return found
 
     def next_ready(self) -> int | None:
         """The first call that may start now; it counts as started."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from corral.tools.failing import ToolFailed
@@ -28,19 +29,13 @@ class Attempts:
         """The result. Raises what the tool raised, and `TimeoutError` once the time is over, whatever the tool does then."""
         if use.tool.blocking:
             return await self._in_thread(use, within_s)
-        return await self._in_task(use, _awaited(use), within_s)
+        return await self._in_task(use, functools.partial(use.tool.invoke, use.arguments, use.call), within_s)
 
-    async def _in_task(self, use: Use, work: Coroutine[Any, Any, Any], within_s: float) -> Any:
+    async def _in_task(self, use: Use, begin: Callable[[], Awaitable[Any]], within_s: float) -> Any:
         loop = asyncio.get_running_loop()
-        task: asyncio.Task[Any] = loop.create_task(work)
         over: asyncio.Future[bool] = loop.create_future()
-
-        def settle(too_late: bool) -> None:
-            if not over.done():
-                over.set_result(too_late)
-
-        task.add_done_callback(lambda _: settle(False))
-        timer = loop.call_later(max(0.0, within_s), settle, True)
+        task: asyncio.Task[Any] = loop.create_task(_carried_out(begin, over))
+        timer = loop.call_later(max(0.0, within_s), _settle, over, True)
         try:
             too_late = await over
         except BaseException:
@@ -95,7 +90,7 @@ class Attempts:
         finally:
             timer.cancel()
         if inspect.isawaitable(result):  # a plain function that hands on a coroutine
-            return await self._in_task(use, _handed_on(result), until - loop.time())
+            return await self._in_task(use, lambda: result, until - loop.time())
         return result
 
     def _give_up(self, use: Use, errand: Errand) -> None:
@@ -107,15 +102,19 @@ class Late(TimeoutError):
     """Our own clock ended the call: not an error of the tool's."""
 
 
-async def _awaited(use: Use) -> Any:
-    return await _handed_on(use.tool.invoke(use.arguments, use.call))
-
-
-async def _handed_on(result: Awaitable[Any]) -> Any:
+async def _carried_out(begin: Callable[[], Awaitable[Any]], over: asyncio.Future[bool]) -> Any:
+    """Begin, and say in the last step that it is over: who waits wakes when the task has just ended."""
     try:
-        return await result
+        return await begin()
     except SystemExit as error:  # raised inside of a task it would end the loop
         raise RuntimeError(f"The tool wanted to end the program: {error!r}") from error
+    finally:
+        _settle(over, False)
+
+
+def _settle(over: asyncio.Future[bool], too_late: bool) -> None:
+    if not over.done():
+        over.set_result(too_late)
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

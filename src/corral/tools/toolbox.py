@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from corral.context import find_context
+from corral.context import Context, find_context
 from corral.errors import ConfigError, CorralError
 from corral.messages import Caller, ToolCall, ToolReply, ToolSpec
 from corral.tools.connected import connected
@@ -118,7 +118,26 @@ def addressed(call: ToolCall) -> ToolCall:
     said, deadline = call.caller, call.deadline
     if context.deadline is not None:
         deadline = context.deadline if deadline is None else min(deadline, context.deadline)
-    caller = Caller(
+    caller = said if _is_of(said, context) else _caller_in(context, said)
+    if caller is said and deadline == call.deadline:
+        return call
+    return msgspec.structs.replace(call, caller=caller, deadline=deadline)
+
+
+def _is_of(said: Caller, context: Context) -> bool:
+    """Whether this is the request's caller as it is: an agent's calls say so by themselves."""
+    return (
+        said.tenant == context.tenant
+        and said.tier == context.tier
+        and (not context.user_id or said.user_id == context.user_id)
+        and bool(said.agent and said.run_id)
+        and (not context.session_id or said.session_id == context.session_id)
+        and (not context.roles or said.roles == context.roles)
+    )
+
+
+def _caller_in(context: Context, said: Caller) -> Caller:
+    return Caller(
         tenant=context.tenant,
         tier=context.tier,
         user_id=context.user_id or said.user_id,
@@ -129,6 +148,3 @@ def addressed(call: ToolCall) -> ToolCall:
         priority=said.priority,
         roles=context.roles or said.roles,
     )
-    if caller == said and deadline == call.deadline:
-        return call
-    return msgspec.structs.replace(call, caller=caller, deadline=deadline)
