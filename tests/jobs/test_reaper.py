@@ -79,3 +79,47 @@ async def test_a_job_of_a_dead_worker_is_run_by_another(make_worker, enqueue, lo
     assert await seen.count(1) == ["succeeded"]
     job = await look(job_id)
     assert (job.attempt, job.failures) == (2, 1)
+
+
+class Hands:
+    """A clock whose hands can be set."""
+
+    def __init__(self):
+        self.passed = 100.0
+        self.shown = 1_000_000.0
+
+    def now(self):
+        return self.shown + self.passed
+
+    def monotonic(self):
+        return self.passed
+
+
+def test_no_lease_counts_as_over_just_after_the_clock_was_set_forward(caplog):
+    clock = Hands()
+    reaper = Reaper(Swept(), None, JobSettings(lease_s=9), Outage(), clock=clock)
+    assert not reaper._is_held()
+    clock.passed += 1_000
+    clock.shown += 1
+    assert not reaper._is_held()
+    clock.shown += 30
+    assert reaper._is_held()
+    clock.passed += 8.9
+    assert reaper._is_held()
+    clock.passed += 0.2
+    assert not reaper._is_held()
+    clock.shown -= 60
+    assert not reaper._is_held()
+    assert caplog.text.count("The clock went forward by 30.0 s") == 1
+
+
+async def test_it_sweeps_again_when_leases_can_be_believed():
+    store, clock = Swept(), Hands()
+    reaper = Reaper(store, None, JobSettings(lease_s=0.3), Outage(), clock=clock, chance=lambda: 0.0)
+    clock.shown += 60
+    await reaper.start()
+    await until(lambda: reaper._hold_until > 0)
+    assert store.calls == []
+    clock.passed += 1
+    await store.called.wait()
+    await reaper.stop()

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from corral.clock import SYSTEM_CLOCK, Clock
 from corral.jobs.bell import Bell
 
 if TYPE_CHECKING:
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
     from corral.settings.sections import JobSettings
 
 _GATHER_S = 0.005
-"""With a backlog and few free slots, wait so long for more of them: one claim of many costs what one of few does."""
+"""With a backlog and few free slots, wait so long for more of them: one claim of many costs what one of few does.
+
+Who comes anew waits for less: until it is so long ago that somebody claimed.
+"""
 
 
 class Claimer:
     """One call to the store at a time, as long as there may be work and there is room for it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker has for it; all but three by name
         self,
         store: JobStore,
         settings: JobSettings,
@@ -30,11 +34,16 @@ class Claimer:
         *,
         worker: str,
         free: Callable[[], int],
-        take: Callable[[Sequence[ClaimedJob]], None],
+        take: Callable[[Sequence[ClaimedJob], float], None],
         exclude: Callable[[], Sequence[str]] = tuple,
+        clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`free` says for how many jobs there is room; `take` gets those that were claimed, at once, even while draining."""
+        """`free` says for how many jobs there is room; `take` gets those that were claimed, at once, even while draining.
+
+        It is also told when they were asked for, on the monotonic clock: since then this process may have been stopped, and
+        their leases be over.
+        """
         self._store = store
         self._settings = settings
         self._outage = outage
@@ -42,10 +51,16 @@ class Claimer:
         self._free = free
         self._take = take
         self._exclude = exclude
+        self._now = clock.monotonic
+        self._asked_at = 0.0
+        """When what is being claimed was asked for."""
         self._chance = chance
         self._enough = max(1, settings.concurrency // 4)
         self._bell = Bell()
         self._may_find = True
+        self._has_come = False
+        """Whether there is work that was not there at the last claim, as far as anybody said."""
+        self._claimed_at = 0.0
         self._draining = False
         self._task: asyncio.Task[None] | None = None
         self._unwatch: Callable[[], None] | None = None
@@ -72,7 +87,7 @@ class Claimer:
             self._bell.ring()
 
     def _woken(self) -> None:
-        self._may_find = True
+        self._may_find = self._has_come = True
         self._bell.ring()
 
     async def _run(self) -> None:
@@ -83,9 +98,13 @@ class Claimer:
                 self._may_find = True  # nobody looks meanwhile: not even for what becomes due
                 await self._bell.wait()
                 continue
-            if free < self._enough and await self._gather(free):
-                continue
-            self._may_find = False
+            if free < self._enough:
+                await self._gather()
+                free = self._free()
+                if free <= 0 or self._draining:
+                    continue
+            self._may_find = self._has_come = False
+            self._claimed_at = asyncio.get_running_loop().time()
             try:
                 claimed = await self._claim(free)
             except Exception as error:  # noqa: BLE001 - whatever ails the store, the next attempt may succeed
@@ -100,6 +119,7 @@ class Claimer:
 
     async def _claim(self, limit: int) -> Claimed:
         settings = self._settings
+        self._asked_at = self._now()
         return await self._store.claim(
             self._worker, queues=settings.queues, limit=limit, lease_s=settings.lease_s, exclude=self._exclude()
         )
@@ -107,7 +127,7 @@ class Claimer:
     async def _work_off(self, claimed: Claimed, limit: int) -> None:
         """Take what was claimed, and all that a standing claim brings, until there is a reason to look again."""
         while True:
-            self._take(claimed.jobs)
+            self._take(claimed.jobs, self._asked_at)
             if len(claimed.jobs) >= limit:
                 self._may_find = True
             if self._may_find or self._draining:
@@ -117,10 +137,16 @@ class Claimer:
                 return
             claimed, limit = came
 
-    async def _gather(self, free: int) -> bool:
-        """Wait a little for more room. True: there is more, or it is time to end."""
-        await self._bell.wait(_GATHER_S)
-        return self._draining or self._free() > free
+    async def _gather(self) -> None:
+        """Wait a little for more room, however it comes."""
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        while not self._draining and self._free() < self._enough:
+            since = self._claimed_at if self._has_come else began_at
+            rest = since + _GATHER_S - loop.time()
+            if rest <= 0:
+                return
+            await self._bell.wait(rest)
 
     async def _idle(self, next_due_s: float | None) -> tuple[Claimed, int] | None:
         """Wait until there may be work: woken, or something is due, or it is time to look whether a wake-up was lost.
@@ -133,6 +159,7 @@ class Claimer:
         free, settings = self._free(), self._settings
         standing = None
         if free > 0:
+            self._asked_at = self._now()
             standing = self._store.stand_by(
                 self._worker, queues=settings.queues, limit=free, lease_s=settings.lease_s, exclude=self._exclude()
             )

@@ -189,8 +189,10 @@ class Heartbeat:
             asked_at = self._clock.monotonic()
             renewed = await store.renew([job.claim for job in batch], lease_s=self._lease_s, worker=worker)
             worker = None
+            lost = set(renewed.lost)
             for job in batch:
-                job.renewed_at = asked_at
+                if job.claim.token not in lost:  # until the loop has heard of it, nothing may pass for good
+                    job.renewed_at = asked_at
             if (renewed.lost or renewed.cancelled) and self._home is not None:
                 self._home.call_soon_threadsafe(self._report, renewed)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,11 +17,15 @@ if TYPE_CHECKING:
     from corral.jobs.store import JobRecords, JobStore
     from corral.settings.sections import JobSettings
 
+_log = logging.getLogger("corral.jobs")
+
 _LIMIT = 1000
 _ROUNDS_MAX = 20
 """How often a sweep is repeated at once while it still finds as much as it may take."""
 _FORGET_S = 60.0
 """How often ended jobs that are old enough are removed."""
+_AHEAD_S = SYSTEM_CLOCK.now() - SYSTEM_CLOCK.monotonic()
+"""What lay between the two clocks when this program began: workers are forked from it, and know of what happened before."""
 
 
 class Reaper:
@@ -27,6 +33,9 @@ class Reaper:
 
     A dead worker's jobs are picked up within lease + 1 s. Each worker has a reaper; the periods are jittered, so that
     they rarely meet, and meeting does no harm.
+
+    When the machine's clock was set forward, or the machine slept, all leases look as if they were over: then it waits for
+    as long as a lease lasts. Who lives has renewed them by then, and who was stopped knows that they are over.
     """
 
     def __init__(
@@ -47,6 +56,8 @@ class Reaper:
         self._clock = clock
         self._chance = chance
         self._period_s = min(1.0, settings.lease_s / 4)
+        self._ahead = _AHEAD_S if clock is SYSTEM_CLOCK else clock.now() - clock.monotonic()
+        self._hold_until = -math.inf
         self._task: asyncio.Task[None] | None = None
         self._bell = Bell()
         self._stopping = False
@@ -80,7 +91,8 @@ class Reaper:
             if self._stopping:
                 return
             try:
-                await self._sweep()
+                if not self._is_held():
+                    await self._sweep()
                 if self._clock.monotonic() >= forget_at:
                     await self._forget()
                     forget_at = self._clock.monotonic() + _FORGET_S * (0.8 + 0.4 * self._chance())
@@ -91,6 +103,16 @@ class Reaper:
                 self._outage.began("sweep", error)
                 pause_s = self._outage.pause_s(failures)
                 failures += 1
+
+    def _is_held(self) -> bool:
+        """Whether leases say nothing just now."""
+        now = self._clock.monotonic()
+        ahead = self._clock.now() - now
+        set_s, self._ahead = ahead - self._ahead, ahead
+        if set_s > self._settings.lease_s / 6:
+            _log.warning("The clock went forward by %.1f s: for as long as a lease lasts, none counts as over.", set_s)
+            self._hold_until = now + self._settings.lease_s
+        return now < self._hold_until
 
     async def _sweep(self) -> None:
         for _ in range(_ROUNDS_MAX):

@@ -15,6 +15,7 @@ from corral.jobs.claiming import Claimer
 from corral.jobs.ending import ending_of, refused, released, succeeded
 from corral.jobs.heartbeat import Heartbeat, HeartbeatStores
 from corral.jobs.job import ClaimedJob, Ending, WorkerInfo
+from corral.jobs.line import Line
 from corral.jobs.minding import GRACE_S, Minder
 from corral.jobs.outage import Outage
 from corral.jobs.reaper import Reaper
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from corral.settings.sections import JobSettings
 
 _log = logging.getLogger("corral.jobs")
+
+_AT_ONCE = 4
+"""So many runs begin before the loop looks at anything else: a crowd that was claimed together holds up nobody else's job."""
 
 
 class Worker:
@@ -72,6 +76,7 @@ class Worker:
             free=self._free,
             take=self._take,
             exclude=exclude,
+            clock=clock,
             chance=chance,
         )
         self._heartbeat = Heartbeat(
@@ -83,6 +88,8 @@ class Worker:
             describe=self._describe,
         )
         self._held: dict[str, RunningJob] = {}
+        self._line = Line()
+        self._admitting = False
         self._minder = Minder(store, self._held, self._heartbeat.ask, self._leave_alone, clock)
         self.reaper = Reaper(store, records, settings, self._outage, clock=clock, chance=chance)
         self._running = 0
@@ -151,7 +158,7 @@ class Worker:
         concurrency = self._slots(self._settings.concurrency)
         return min(concurrency - self._running, 2 * concurrency - len(self._held))
 
-    def _take(self, jobs: Sequence[ClaimedJob]) -> None:
+    def _take(self, jobs: Sequence[ClaimedJob], asked_at: float) -> None:
         loop = asyncio.get_running_loop()
         now = self._clock.monotonic()
         for claimed in jobs:
@@ -159,17 +166,35 @@ class Worker:
             if claimed.deadline_at is not None:
                 limit_s = min(limit_s, claimed.deadline_at - claimed.claimed_at)
             job = RunningJob(claimed, self._scribe, loop, self._clock, started_at=now, deadline=now + limit_s)
+            job.renewed_at = asked_at
             self._held[claimed.token] = job
             self._running += 1
             self._idle.clear()
             self._heartbeat.add(job)
-            if self._draining:
-                self._end(job, released(job))
-                continue
             if self._observer is not None:
                 self._observer.claimed(claimed, max(0.0, claimed.claimed_at - claimed.created_at))
-            job.task = loop.create_task(self._run(job))
             self._minder.begun(job)
+            self._line.add(job)
+        if not self._admitting:
+            self._admit()
+
+    def _admit(self) -> None:
+        """Begin a few of those that were claimed, and the others when the loop has been round."""
+        for _ in range(min(_AT_ONCE, len(self._line))):
+            self._begin(self._line.next())
+        self._admitting = len(self._line) > 0
+        if self._admitting:
+            asyncio.get_running_loop().call_soon(self._admit)
+
+    def _begin(self, job: RunningJob) -> None:
+        if job.ended:
+            return
+        if job.stop_reason is not None:
+            self._end(job, ending_of(job, asyncio.CancelledError(), self._retrying))
+        elif self._draining:
+            self._end(job, released(job))
+        else:
+            job.task = asyncio.get_running_loop().create_task(self._run(job))
 
     # -- running -----------------------------------------------------------------------------------------------------
 
