@@ -43,9 +43,9 @@ def project(here, corral):
     return here
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_server(tmp_path_factory) -> Iterator[RunningServer]:
-    """One server with the agents of `corral init`, for all tests of a file."""
+    """One server with the agents of `corral init`, for all tests whose names are their own."""
     folder = tmp_path_factory.mktemp("served")
     subprocess.run([CORRAL, "init", str(folder)], check=True, capture_output=True)
     server = RunningServer(folder)
