@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import msgspec
@@ -246,12 +245,23 @@ CallModel = Callable[[ModelCall], AsyncIterator[ModelEvent]]
 """Ask a model. Close the iterator (`aclose`) to stop early: what it holds is given back then."""
 
 
-def closing(events: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+class closing(Generic[T]):  # noqa: N801 - reads as what it does: `async with closing(…) as events`
     """The events of a call, or its pieces; leaving the block closes it, so that who stops early gives back at once what it holds.
 
-    They are generators, although their types do not say so.
+    They are generators, although their types do not say so. A call passes a dozen of these: `contextlib.aclosing` does the same,
+    with a coroutine more for each.
     """
-    return aclosing(cast("AsyncGenerator[T, None]", events))
+
+    __slots__ = ("_events",)
+
+    def __init__(self, events: AsyncIterator[T]) -> None:
+        self._events = cast("AsyncGenerator[T, None]", events)
+
+    async def __aenter__(self) -> AsyncGenerator[T, None]:
+        return self._events
+
+    def __aexit__(self, *_: object) -> Awaitable[None]:
+        return self._events.aclose()
 
 
 class EmbedCall(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

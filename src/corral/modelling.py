@@ -18,6 +18,7 @@ from corral.cache.keys import KeyGenerator
 from corral.cache.semantic.counting import SemanticCounting
 from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
+from corral.cache.writing import GATHER_S
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import ConfigError, CorralError
 from corral.limits.batches import BatchAccounts
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("corral.models")
 _LIST_S = 10.0
 _SAMPLE = 8
+_GATHER_ALONE_S = 0.1
+"""Where no other worker waits for what this one keeps, more of it goes into one transaction."""
 _TYPICAL = Usage(input=1_000, output=300)
 _READ = Usage(input=1_000_000)
 _WRITTEN = Usage(output=1_000_000)
@@ -111,9 +114,9 @@ class Modelling:
             ),
         )
         counting = CacheCounting(metrics)
-        self._server = settings.server
-        self._store_url = settings.store.url
-        self._shelf = Shelf(stores.cache, settings.cache, counting=counting)
+        self._alone = settings.server.workers == 1 and settings.store.url.startswith("sqlite")
+        gather_s = _GATHER_ALONE_S if self._alone else GATHER_S
+        self._shelf = Shelf(stores.cache, settings.cache, counting=counting, gather_s=gather_s)
         self.semantic = self._semantic(settings.cache, stores, SemanticCounting(metrics, counting))
         self._key = own.cache_key_generator or _key_generator(settings.cache)
         self.cached = Cached(self._shelf, generate=self._key)
@@ -207,8 +210,7 @@ class Modelling:
 
     def _sharing(self) -> Sharing | None:
         """With other processes, where there are some and answers are kept: that is how the others get theirs."""
-        alone = self._server.workers == 1 and self._store_url.startswith("sqlite")
-        return None if alone or not self._shelf.settings.exact else Sharing(self._shelf)
+        return None if self._alone or not self._shelf.settings.exact else Sharing(self._shelf)
 
     def _over(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """A question is over, or was answered with what was kept."""

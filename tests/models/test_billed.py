@@ -16,6 +16,7 @@ from corral.models.stack import reply_of, wrap
 from corral.models.traced import Traced
 from corral.observability.metrics import Metrics
 from corral.observability.store import Span
+from corral.observability.traces import Made
 
 REPLY = ModelReply(
     model="small", provider="sim", content=[{"type": "text", "text": "Hello"}], usage=Usage(input=7, output=3)
@@ -137,6 +138,9 @@ class Recorder:
 
     def record(self, span: Span) -> None:
         self.spans.append(span)
+
+    def record_made(self, made: Made) -> None:
+        self.record(made())
 
 
 async def ask_traced(

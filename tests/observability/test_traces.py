@@ -276,3 +276,24 @@ def test_traceparent():
     assert traceparent(context) == f"00-{context.trace_id}-{'ab' * 8}-01"
     context.sampled = False
     assert traceparent(context).endswith("-00")
+
+
+async def test_a_span_is_made_when_its_trace_is_kept_and_not_before(store):
+    traces = Traces(store, sample=0.0)
+    fine, broken = request(traces), request(traces)
+    made = []
+
+    def make(name):
+        made.append(name)
+        return finished_span(
+            Context("r"), name, "client", span_id=name, parent_id=None, started_at=1.0, duration_s=0.1, failed=False, attributes={}
+        )  # fmt: skip
+
+    fine.traces.record_made(lambda: make("fine"))
+    broken.traces.record_made(lambda: make("broken"))
+    assert made == []
+    traces.keep(broken)
+    traces.record_made(lambda: make("at once"))
+    await traces.drain()
+    assert made == ["broken", "at once"]
+    assert [span.name for span in store.spans] == made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 from typing import cast
 
 import msgspec
@@ -18,7 +17,7 @@ from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import DeadlineExceeded, ModelRequestInvalid, ModelTimeout, PaceExceeded
-from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
 
 _TOO_LATE = (ModelTimeout, PaceExceeded, DeadlineExceeded)
 
@@ -70,7 +69,7 @@ class Coalesced:
                     return
                 flight = self._flights[key] = self._send(call, key, proceed)
             try:
-                async with aclosing(self._follow(call, flight, leads=leads)) as events:
+                async with closing(self._follow(call, flight, leads=leads)) as events:
                     async for event in events:
                         begun = True
                         yield event
@@ -116,8 +115,7 @@ class Coalesced:
         deltas = False
         try:
             while True:
-                within_s = None if call.deadline is None else call.deadline - self._monotonic()
-                event = await flight.read(follower, within_s)
+                event = flight.at_hand(follower) or await flight.read(follower, self._left_s(call))
                 if event is None:
                     return
                 if type(event) is Delta:
@@ -139,6 +137,9 @@ class Coalesced:
             raise
         finally:
             await flight.leave(follower)
+
+    def _left_s(self, call: ModelCall) -> float | None:
+        return None if call.deadline is None else call.deadline - self._monotonic()
 
     def _shared(self, call: ModelCall, reply: ModelReply, flight: Flight | None = None) -> ModelReply:
         """The answer as one's own: free, and in a copy that may be changed."""

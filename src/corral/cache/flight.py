@@ -59,19 +59,24 @@ class Flight:
         self.joined += 1
         return follower
 
+    def at_hand(self, follower: Follower) -> ModelEvent | None:
+        """The next event, if it has come already: then nobody waits. Raises for who has lost the thread."""
+        place = follower.at - self._first
+        if place < 0:
+            raise ModelStreamBroken("The stream is shared with others, and was read too slowly to keep up with them.")
+        if place >= len(self._events):
+            return None
+        follower.at += 1
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        return self._events[place]
+
     async def read(self, follower: Follower, within_s: float | None) -> ModelEvent | None:
         """The next event; none: that was all. Raises what the question came to, and `ModelTimeout` when the time is over."""
         while True:
-            if follower.at < self._first:
-                raise ModelStreamBroken(
-                    "The stream is shared with others, and was read too slowly to keep up with them."
-                )
-            place = follower.at - self._first
-            if place < len(self._events):
-                follower.at += 1
-                if self._room is not None and not self._room.done():
-                    self._room.set_result(None)
-                return self._events[place]
+            event = self.at_hand(follower)
+            if event is not None:
+                return event
             if self._over:
                 if self._error is not None:
                     raise _again(self._error)
@@ -106,7 +111,9 @@ class Flight:
         try:
             async with closing(asked) as events:
                 async for event in events:
-                    await self._take(event)
+                    if self._take(event):
+                        await self._make_room()
+                        self._wake()
                     if self._answered:
                         break
         except asyncio.CancelledError as error:
@@ -120,20 +127,22 @@ class Flight:
             self._ended(self)
             self._wake()
 
-    async def _take(self, event: ModelEvent) -> None:
+    def _take(self, event: ModelEvent) -> bool:
+        """Hand it to all; whether there is no room for the next one."""
+        full = False
         self._events.append(event)
         if type(event) is Delta:
             self._bytes += len(event.text) + _OVERHEAD
             if self._bytes > BUFFER_MAX_BYTES:
                 self._ended(self)
-                self._wake()
-                await self._make_room()
+                full = True
         elif type(event) is ModelReply:
             if self._came is not None:
                 self._came(event)
             self._answered = True
             self._ended(self)
         self._wake()
+        return full
 
     async def _make_room(self) -> None:
         """Wait for the fastest; who is further behind than what may be kept has lost the thread."""

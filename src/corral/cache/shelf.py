@@ -10,7 +10,7 @@ from typing import TypeVar
 from corral.cache.counting import CacheCounting
 from corral.cache.local import LocalCopies
 from corral.cache.store import CacheStore, Claimed, EntryDraft, Kept, Kind, KindStats, Looked
-from corral.cache.writing import Writing
+from corral.cache.writing import GATHER_S, Writing
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError
 from corral.observability.metrics import Metrics
@@ -40,8 +40,9 @@ class Shelf:
         counting: CacheCounting | None = None,
         clock: Clock = SYSTEM_CLOCK,
         sure_s: float = SURE_S,
+        gather_s: float = GATHER_S,
     ) -> None:
-        """Without a store, the copies in this process are all there is."""
+        """Without a store, the copies in this process are all there is. `gather_s`: how much later the store may have an entry."""
         self.settings = CacheSettings() if settings is None else settings
         self.counting = CacheCounting(Metrics()) if counting is None else counting
         self._monotonic = clock.monotonic
@@ -50,9 +51,13 @@ class Shelf:
         self._writing: Writing | None = None
         if store is not None:
             self._writing = Writing(
-                store, self.counting, entries_max=self.settings.entries_max, bytes_max=self.settings.bytes_max
+                store,
+                self.counting,
+                entries_max=self.settings.entries_max,
+                bytes_max=self.settings.bytes_max,
+                gather_s=gather_s,
             )
-        self._asking: dict[tuple[str, bytes], asyncio.Future[Kept | None]] = {}
+        self._asking: dict[tuple[str, bytes], list[asyncio.Future[Kept | None]]] = {}
         self._batch: dict[str, list[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._away_until = 0.0
@@ -90,16 +95,19 @@ class Shelf:
         kept = self.at_hand(tenant, key)
         if kept is not None or self._store is None:
             return kept
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Kept | None] = loop.create_future()  # one's own: who leaves takes nobody's
         asked = self._asking.get((tenant, key))
         if asked is None:
-            loop = asyncio.get_running_loop()
-            asked = self._asking[tenant, key] = loop.create_future()
+            self._asking[tenant, key] = [answer]
             batch = self._batch.get(tenant)
             if batch is None:
                 batch = self._batch[tenant] = []
                 loop.call_soon(self._send, tenant)
             batch.append(key)
-        return await asyncio.shield(asked)
+        else:
+            asked.append(answer)
+        return await answer
 
     async def find_many(self, tenant: str, keys: Sequence[bytes]) -> dict[bytes, Kept]:
         """Those of these entries that are there: one question to the store, and no copies of what is so many."""
@@ -121,9 +129,10 @@ class Shelf:
                 found |= await self._look(self._store, tenant, keys[start : start + _BATCH_MAX])
         finally:
             for key in keys:
-                asked = self._asking.pop((tenant, key))
-                if not asked.done():
-                    asked.set_result(found.get(key))
+                kept = found.get(key)
+                for answer in self._asking.pop((tenant, key)):
+                    if not answer.done():
+                        answer.set_result(kept)
 
     async def _look(
         self, store: CacheStore, tenant: str, keys: Sequence[bytes], *, copies: bool = True

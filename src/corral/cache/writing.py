@@ -20,7 +20,7 @@ _log = logging.getLogger("corral.cache")
 _PENDING_MAX = 2_000
 _PENDING_BYTES_MAX = 33_554_432
 _BATCH = 200
-_GATHER_S = 0.01
+GATHER_S = 0.01
 """Others will come meanwhile: a transaction for one entry costs more than the entry."""
 _TALLY_S = 5.0
 _SWEEP_S = 60.0
@@ -39,8 +39,17 @@ class _Count(msgspec.Struct):
 class Writing:
     """One task that writes, counts and sweeps. What cannot be written is dropped and counted."""
 
-    def __init__(self, store: CacheStore, counting: CacheCounting, *, entries_max: int, bytes_max: int) -> None:
-        """`entries_max` and `bytes_max` are the store's, over all tenants."""
+    def __init__(
+        self,
+        store: CacheStore,
+        counting: CacheCounting,
+        *,
+        entries_max: int,
+        bytes_max: int,
+        gather_s: float = GATHER_S,
+    ) -> None:
+        """`entries_max` and `bytes_max` are the store's, over all tenants. `gather_s`: how long one entry waits for others."""
+        self._gather_s = gather_s
         self._store = store
         self._counting = counting
         self._entries_max = entries_max
@@ -130,7 +139,7 @@ class Writing:
                 await _until(self._some, min(tally_at, sweep_at))
             self._some.clear()
             if self._pending:
-                await _until(self._hurry, loop.time() + _GATHER_S)
+                await _until(self._hurry, loop.time() + self._gather_s)
             self._hurry.clear()
             await self._write()
             now = loop.time()

@@ -74,6 +74,7 @@ _KINDS_OF = {
     word: tuple(number for number, words in enumerate(_KINDS) if word in words) for word in frozenset().union(*_KINDS)
 }
 """Which of these lists a word stands in: each word of a question is looked up once."""
+_KNOWN = frozenset(_KINDS_OF)
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -122,8 +123,8 @@ def features_of(call: ModelCall) -> Features:
     plain = text.encode().translate(_PLAIN_ASCII).decode() if is_ascii else text.lower().translate(_PLAIN)
     words = plain.split()
     seen = [0] * len(_KINDS)
-    for kinds in filter(None, map(_KINDS_OF.get, set(words))):
-        for kind in kinds:
+    for word in _KNOWN.intersection(words):
+        for kind in _KINDS_OF[word]:
             seen[kind] += 1
     asks_thought, asks_little, expert, binds, makes, stepwise = seen
     # What is behind a question weighs little more once it is very long: its newest part is enough.

@@ -78,8 +78,12 @@ class ModelCounting:
         if exchange.first_s is not None:
             first.observe(exchange.first_s)
         usage = exchange.usage
-        for value, name in zip(tokens, _KINDS, strict=True):
-            value.value += getattr(usage, name)
+        read, written, cache_read, cache_write, reasoning = tokens
+        read.value += usage.input
+        written.value += usage.output
+        cache_read.value += usage.cache_read
+        cache_write.value += usage.cache_write
+        reasoning.value += usage.reasoning
         if exchange.outcome == "model_rate_limited":
             self._limited.value(exchange.provider).value += 1
         if exchange.cost_usd is None:

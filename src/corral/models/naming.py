@@ -11,6 +11,9 @@ from corral.models.balancing import Balance
 from corral.models.dispatch import nearest
 from corral.settings.model_sections import NamedModelSettings
 
+_PLAIN_MAX = 1_000
+"""Callers may ask for any model: those that come later are understood each time."""
+
 
 class Stage(msgspec.Struct, frozen=True):
     """The same model in one place or several."""
@@ -44,6 +47,7 @@ class Naming:
         self._suggested = [*names, *listed]
         self._context_tokens = context_tokens
         self._chains = {name: self._chain(name) for name in names}
+        self._plain: dict[str, Chain] = {}
 
     def chain(self, model: str) -> Chain:
         """Where to ask. Raises `ModelNotFound` for what is neither a name nor `provider/model`."""
@@ -56,7 +60,12 @@ class Naming:
                 f"Names: {nearest(model, self._suggested)}",
                 model=model,
             )
-        return Chain((Stage(((model, 1.0),)),))
+        plain = self._plain.get(model)
+        if plain is None:
+            plain = Chain((Stage(((model, 1.0),)),))
+            if len(self._plain) < _PLAIN_MAX:
+                self._plain[model] = plain
+        return plain
 
     def first(self, model: str) -> str:
         """The first place of a name: what the model is, for its price and its abilities."""

@@ -37,10 +37,13 @@ class Plan:
         self._left: list[Place] = []
         self._tried: list[tuple[Place, ModelFailed]] = []
         for number, stage in enumerate(chain.stages):
-            candidates = [Candidate(name, share, fleet.get(name).live) for name, share in stage.deployments]
-            for one in balancing.ordered(candidates, stage.balance, now):
-                place = Place(fleet.get(one.name), number, naming.context_tokens(stage, one.name))
-                self._left.append(place)
+            if len(stage.deployments) == 1:
+                names = [stage.deployments[0][0]]
+            else:
+                candidates = [Candidate(name, share, fleet.get(name).live) for name, share in stage.deployments]
+                names = [one.name for one in balancing.ordered(candidates, stage.balance, now)]
+            for name in names:
+                self._left.append(Place(fleet.get(name), number, naming.context_tokens(stage, name)))
 
     @property
     def is_fresh(self) -> bool:
@@ -57,7 +60,7 @@ class Plan:
 
     def ready(self, now: float) -> int:
         """How many more could be asked now."""
-        return sum(place.deployment.is_ready(now) for place in self._left)
+        return sum(place.deployment.is_ready(now) for place in self._left) if self._left else 0
 
     def twin(self, place: Place, now: float) -> Place:
         """Where the same model could be asked at the same time: elsewhere, or else in the same place again."""

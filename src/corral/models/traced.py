@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_span_id
-from corral.context import find_context
+from corral.context import Context, find_context
 from corral.errors import CorralError
 from corral.messages import (
     CallEmbedder,
@@ -22,6 +23,7 @@ from corral.messages import (
 )
 from corral.models.exchange import Exchange, Record
 from corral.observability import semconv
+from corral.observability.store import Span
 from corral.observability.traces import current_span_id, finished_span, span
 
 _NOTED = (
@@ -69,19 +71,9 @@ class Traced:
             if reply is not None and reply.cached:
                 self._kept(call, reply, started_at, seconds, first_s)
             if context is not None and context.traces is not None:
-                attributes = self._attributes(call, reply, first_s, failure)
-                context.traces.record(
-                    finished_span(
-                        context,
-                        f"{semconv.CHAT} {call.model}",
-                        "client",
-                        span_id=new_span_id(),
-                        parent_id=parent_id,
-                        started_at=started_at,
-                        duration_s=seconds,
-                        failed=bool(failure) and failure != "cancelled",
-                        attributes=attributes,
-                    )
+                times = (started_at, seconds, first_s)
+                context.traces.record_made(
+                    functools.partial(self._span, context, parent_id, call, reply, times, failure)
                 )
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
@@ -100,6 +92,29 @@ class Traced:
                 "corral.cache.vectors": reply.cached,
             }
             return reply
+
+    def _span(
+        self,
+        context: Context,
+        parent_id: str | None,
+        call: ModelCall,
+        reply: ModelReply | None,
+        times: tuple[float, float, float | None],
+        failure: str,
+    ) -> Span:
+        """`times`: when it began, how long it took, and how long the first piece."""
+        started_at, seconds, first_s = times
+        return finished_span(
+            context,
+            f"{semconv.CHAT} {call.model}",
+            "client",
+            span_id=new_span_id(),
+            parent_id=parent_id,
+            started_at=started_at,
+            duration_s=seconds,
+            failed=bool(failure) and failure != "cancelled",
+            attributes=self._attributes(call, reply, first_s, failure),
+        )
 
     def _kept(
         self, call: ModelCall, reply: ModelReply, started_at: float, seconds: float, first_s: float | None

@@ -75,6 +75,7 @@ class Transport:
         self.name = name
         self._timeout_s = timeout_s
         self._pool = Pool(connect_s=connect_s, idle_s=idle_s)
+        self._said: tuple[Mapping[str, str], dict[str, str], dict[str, str]] | None = None
 
     @property
     def open(self) -> int:
@@ -117,11 +118,18 @@ class Transport:
     ) -> Connection:
         seconds = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         try:
-            return await self._pool.ask(method, url, {**_AGENT, **headers}, body, timeout_s=seconds)
+            return await self._pool.ask(method, url, self._with_agent(headers), body, timeout_s=seconds)
         except CallFailed as error:
             raise self.translated(error, begun=False) from error
         except ValueError as error:  # the address itself is not shown: it may hold a secret
             raise ModelFailed(f"{self.name} cannot be called: {error}.", provider=self.name) from None
+
+    def _with_agent(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """And who we are. An account's headers are the same with every call, and so is what becomes of them."""
+        said = self._said
+        if said is None or said[0] is not headers or said[1] != headers:
+            said = self._said = (headers, dict(headers), {**_AGENT, **headers})
+        return said[2]
 
     async def stop(self) -> None:
         """Close every connection. Stopping twice is stopping once."""

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -29,11 +29,19 @@ _OF_A_TRACE_MAX = 100
 """Spans held back of a trace that is kept only if it fails."""
 
 
+Made = Callable[[], Span]
+"""Makes a span of what is over: not called for a trace that nobody keeps."""
+
+
 class Recorder(Protocol):
     """Where the spans of one request go: `Context.traces`."""
 
     def record(self, span: Span) -> None:
         """Take a finished span."""
+        ...
+
+    def record_made(self, made: Made) -> None:
+        """Take a finished span, which is made when it is kept."""
         ...
 
 
@@ -86,7 +94,7 @@ class Traces:
         context.traces = self
         if isinstance(held, _HeldBack):
             for span in held.spans:
-                self.record(span)
+                self.record(span if isinstance(span, Span) else span())
 
     def record(self, span: Span) -> None:
         """Keep a finished span for the next batch."""
@@ -94,6 +102,10 @@ class Traces:
             self.dropped += 1
         else:
             self._spans.append(span)
+
+    def record_made(self, made: Made) -> None:
+        """As `record`."""
+        self.record(made())
 
     # -- life
 
@@ -141,11 +153,13 @@ class _HeldBack:
     __slots__ = ("spans",)
 
     def __init__(self) -> None:
-        self.spans: list[Span] = []
+        self.spans: list[Span | Made] = []
 
-    def record(self, span: Span) -> None:
+    def record(self, span: Span | Made) -> None:
         if len(self.spans) < _OF_A_TRACE_MAX:
             self.spans.append(span)
+
+    record_made = record
 
 
 _current: contextvars.ContextVar[tuple[Context, str] | None] = contextvars.ContextVar("corral_span", default=None)

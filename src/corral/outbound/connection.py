@@ -34,6 +34,9 @@ class Connection(asyncio.Protocol):
         self._failure: CallFailed | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._timed = False
+        """Whether an answer is waited for."""
         self._idle_s = 0.0
         self._heard_at = 0.0
         self._until = 0.0
@@ -64,7 +67,13 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._idle_s, self._until = idle_s, until
         self._heard_at = self._loop.time()
-        self._arm()
+        self._timed = True
+        due = min(until, self._heard_at + idle_s)
+        if self._timer is None:
+            self._arm(due)
+        elif due < self._timer_at:
+            self._timer.cancel()
+            self._arm(due)
         assert self._transport is not None  # noqa: S101 - connected by the pool
         self._transport.write(request)
 
@@ -112,33 +121,39 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def rest(self) -> None:
-        """The answer is over: nothing is timed any more."""
+        """The answer is over: nothing is timed any more. The timer that is set is there for the next call."""
         self.used = True
+        self._timed = False
+
+    def abort(self) -> None:
+        """Close it now: the other side sees that nobody reads on."""
+        self._rest_for_good()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _rest_for_good(self) -> None:
+        self.rest()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def abort(self) -> None:
-        """Close it now: the other side sees that nobody reads on."""
-        self.rest()
-        if self._transport is not None:
-            self._transport.abort()
-
     # -- time
 
-    def _arm(self) -> None:
-        due = min(self._until, self._heard_at + self._idle_s)
+    def _arm(self, due: float) -> None:
+        self._timer_at = due
         self._timer = self._loop.call_at(due, self._check_time)
 
     def _check_time(self) -> None:
-        """Armed once, not with every piece: it looks when something was heard last."""
-        now = self._loop.time()
-        if now >= self._until or now >= self._heard_at + self._idle_s:
-            self._timer = None
+        """Armed once, not with every piece or call: it looks when something was heard last."""
+        self._timer = None
+        if not self._timed:
+            return
+        now, due = self._loop.time(), min(self._until, self._heard_at + self._idle_s)
+        if now >= due:
             self._fail(CallTimedOut("no answer in time"))
             self.abort()
         else:
-            self._arm()
+            self._arm(due)
 
     def _fail(self, failure: CallFailed) -> None:
         if self._failure is None and not self._complete:
@@ -185,7 +200,7 @@ class Connection(asyncio.Protocol):
             self._complete, self._keeps_alive = True, False
         self._fail(CallFailed(str(error) if error is not None else "the connection was closed"))
         self._transport = None
-        self.rest()
+        self._rest_for_good()
 
     def _ends_with_connection(self) -> bool:
         headers = self._raw_headers

@@ -38,6 +38,7 @@ class Pool:
         self._proxies: dict[str, str] | None = None
         self._tls: ssl.SSLContext | None = None
         self._prepared: dict[str, tuple[SplitResult, Origin, bytes]] = {}
+        self._head: tuple[Mapping[str, str], dict[str, str], bytes] | None = None
         self.open = 0
         """Connections that carry a call."""
 
@@ -50,7 +51,7 @@ class Pool:
         `CallTimedOut`, and `ValueError` for what cannot be sent. Cancelling closes the connection.
         """
         parts, origin, start = self._address(url)
-        request = _request(method, start, parts, headers, body)
+        request = self._request(method, start, parts, headers, body)
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
         while True:
@@ -121,6 +122,16 @@ class Pool:
         if not proxy or host in _LOOPBACK or proxy_bypass_environment(f"{host}:{port}", self._proxies):
             return None
         return proxy
+
+    def _request(self, method: str, start: bytes, parts: SplitResult, headers: Mapping[str, str], body: bytes) -> bytes:
+        """All of it. Headers that come again and have not changed, as a provider's own do, are written once."""
+        known = self._head
+        if known is None or known[0] is not headers or known[1] != headers:
+            known = self._head = (headers, dict(headers), _head(headers))
+        if parts.username is not None and "authorization" not in {name.lower() for name in headers}:
+            raise ValueError("an address holds no password: set a header")
+        length = b"content-length: %d\r\n\r\n" % len(body) if body or method != "GET" else b"\r\n"
+        return b"".join((method.encode(), start, known[2], length, body))
 
     # -- connections
 
@@ -195,15 +206,12 @@ class Pool:
         return self._tls
 
 
-def _request(method: str, start: bytes, parts: SplitResult, headers: Mapping[str, str], body: bytes) -> bytes:
+def _head(headers: Mapping[str, str]) -> bytes:
     lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
     head = "".join(lines)
     if head.count("\n") != len(lines) or head.count("\r") != len(lines) or "\0" in head:
         raise ValueError("a header holds a line break")
-    if parts.username is not None and "authorization" not in {name.lower() for name in headers}:
-        raise ValueError("an address holds no password: set a header")
-    length = f"content-length: {len(body)}\r\n\r\n" if body or method != "GET" else "\r\n"
-    return method.encode() + start + head.encode("latin-1") + length.encode() + body
+    return head.encode("latin-1")
 
 
 def _reason(error: Exception) -> str:

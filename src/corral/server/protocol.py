@@ -50,6 +50,8 @@ class CorralProtocol(HttpToolsProtocol):
         """Runs while a request is incomplete."""
         self._leaving = False
         self._refused = False
+        self._idle_since: float | None = None
+        """When the last answer was complete; none while a request comes or is answered."""
 
     # -- for the application
 
@@ -190,7 +192,7 @@ class CorralProtocol(HttpToolsProtocol):
         """Parse what came."""
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         if self._refused:
             return
         if len(data) > HEAD_BYTES_MAX:
@@ -277,6 +279,31 @@ class CorralProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Go on with the request that came meanwhile, or begin to be idle: one timer looks whether it has lasted too long."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._look_whether_idle)
+
+    def _look_whether_idle(self) -> None:
+        """Armed once for many requests: a busy connection pays nothing for a timer that is set and unset with each."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self._look_whether_idle)
+        else:
+            self.timeout_keep_alive_handler()
 
     # -- requests that are none, or do not come
 

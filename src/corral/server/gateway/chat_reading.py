@@ -17,6 +17,17 @@ from corral.server.gateway.reading import (
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _ALONE = 1
+_TAKEN_AS_THEY_ARE: dict[str, tuple[str, type]] = {
+    "parallel_tool_calls": ("parallel_tools", bool),
+    "temperature": ("temperature", float),
+    "top_p": ("top_p", float),
+    "top_k": ("top_k", int),
+    "seed": ("seed", int),
+    "frequency_penalty": ("frequency_penalty", float),
+    "presence_penalty": ("presence_penalty", float),
+    "reasoning_effort": ("reasoning", str),
+    "stream": ("stream", bool),
+}
 
 
 class ChatRequest:
@@ -44,18 +55,10 @@ def read_chat(body: object, default_model: str) -> ChatRequest:
         messages=_messages(fields.need("messages", list)),
         tools=function_tools(fields, "function"),
         tool_choice=_tool_choice(fields.take_any("tool_choice")),
-        parallel_tools=fields.take("parallel_tool_calls", bool),
-        temperature=fields.take("temperature", float),
-        top_p=fields.take("top_p", float),
-        top_k=fields.take("top_k", int),
         max_tokens=_max_tokens(fields),
         stop=texts(fields, "stop"),
-        seed=fields.take("seed", int),
-        frequency_penalty=fields.take("frequency_penalty", float),
-        presence_penalty=fields.take("presence_penalty", float),
         output=_output(fields.take("response_format", dict)),
-        reasoning=fields.take("reasoning_effort", str) or "",
-        stream=bool(fields.take("stream", bool)),
+        **fields.take_all(_TAKEN_AS_THEY_ARE),
     )
     options = fields.take("stream_options", dict) or {}
     user = fields.take("user", str) or fields.take("safety_identifier", str)
@@ -65,7 +68,7 @@ def read_chat(body: object, default_model: str) -> ChatRequest:
     return ChatRequest(
         call,
         user=user,
-        tags={str(name): str(value) for name, value in metadata.items()},
+        tags={str(name): str(value) for name, value in metadata.items()} if metadata else {},
         wants_usage=bool(options.get("include_usage")),
     )
 

@@ -54,6 +54,17 @@ class Fields:
             return float(value)  # type: ignore[return-value]  # T is float here
         raise RequestInvalid(f"`{self._where}{name}` is {_NAMES[kind]}, not {_kind(value)}.", f"{self._where}{name}")
 
+    def take_all(self, named: Mapping[str, tuple[str, type]]) -> dict[str, Any]:
+        """Those of these fields that are there, under names of ours. Raises `RequestInvalid` if one is something else."""
+        left = self._left
+        found: dict[str, Any] = {}
+        for name, (own, kind) in named.items():
+            if name in left:
+                value: Any = self.take(name, kind)
+                if value is not None:
+                    found[own] = value
+        return found
+
     def need(self, name: str, kind: type[T]) -> T:
         """A field that must be there."""
         value = self.take(name, kind)
@@ -187,7 +198,9 @@ def caller_of(request: Request, *, user: str | None, tags: Mapping[str, str] | N
     if given:
         pairs = (pair.partition("=") for pair in given.split(","))
         found |= {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
-    if len(found) > _TAGS_MAX or any(len(name) + len(value) > _TAG_CHARS_MAX for name, value in found.items()):
+    if found and (
+        len(found) > _TAGS_MAX or any(len(name) + len(value) > _TAG_CHARS_MAX for name, value in found.items())
+    ):
         raise RequestInvalid(f"At most {_TAGS_MAX} tags, each of at most {_TAG_CHARS_MAX} characters.", "metadata")
     return Caller(
         tenant=context.tenant,
@@ -219,11 +232,14 @@ def policy_of(request: Request) -> CallPolicy:
 
 
 NO_POLICY = CallPolicy()
+_POLICY = frozenset(
+    {b"x-corral-cache", b"x-corral-cache-ttl-s", b"x-corral-cache-tags", b"x-corral-cache-scope", b"x-corral-route"}
+)
 
 
 def has_policy(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether any header of ours is there: most requests have none."""
-    return any(name.startswith(b"x-corral-") for name in headers)
+    """Whether any header that `policy_of` reads is there: most requests have none."""
+    return not _POLICY.isdisjoint(headers)
 
 
 def _words(request: Request, header: bytes) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import check_scope
 from corral.errors import CorralError, ModelNotFound, ModelStreamBroken
-from corral.limits.rules import Visitor, visitor_of
+from corral.limits.rules import Visitor
 from corral.messages import CallEmbedder, CallModel, Delta, EmbedCall, ModelCall, ModelEvent, ModelReply, closing
 from corral.models.provider import ModelInfo
 from corral.models.stack import reply_of
@@ -236,8 +236,15 @@ class GatewayRoutes:
 
 def _visitor(request: Request, call: ModelCall | EmbedCall) -> Visitor:
     """Who asks: the body may name the user."""
-    visitor = visitor_of(request.context)
-    return msgspec.structs.replace(visitor, user=call.caller.user_id, agent="", model=call.model)
+    context = request.context
+    return Visitor(
+        tenant=context.tenant,
+        key=context.key_id,
+        user=call.caller.user_id,
+        session=context.session_id or "",
+        tier=context.tier,
+        model=call.model,
+    )
 
 
 def _noted(notes: dict[str, Any]) -> list[Header]:
