@@ -54,17 +54,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "store.hot": hot,
         "security.allow_unauthenticated": allow_unauthenticated or None,
     }
-    loaded = load_project(file, config, flags)
-    target = find_target(file, loaded)
-    _say_loading(target)
-    from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
-
-    return run(
-        target,
-        loaded.settings,
-        reload_settings=lambda: load_project(file, config, flags).settings,
-        announce=partial(_announce, target) if as_json else None,
-    )
+    return _run(file, config, flags, as_json=as_json)
 
 
 @gateway_app.command()
@@ -87,15 +77,7 @@ def gateway(
         "jobs.worker": False,
         "models.gateway": True,
     }
-    loaded = load_project(None, config, flags)
-    from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
-
-    return run(
-        _GATEWAY,
-        loaded.settings,
-        reload_settings=lambda: load_project(None, config, flags).settings,
-        announce=partial(_announce, _GATEWAY) if as_json else None,
-    )
+    return _run(None, config, flags, target=_GATEWAY, as_json=as_json)
 
 
 @dev_app.command()
@@ -121,7 +103,7 @@ def dev(
         loaded.settings,
         directory=folder,
         reload_settings=lambda: load_project(file, config, flags).settings,
-        announce=partial(_announce, target) if as_json else None,
+        announce=partial(_announce, target, status="serving") if as_json else None,
     )
 
 
@@ -156,17 +138,32 @@ def worker(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "store.url": store,
         "store.hot": hot,
     }
+    return _run(file, config, flags, listen=port is not None, as_json=as_json, status="working")
+
+
+def _run(
+    file: str | None,
+    config: Path | None,
+    flags: dict[str, object],
+    *,
+    target: str = "",
+    listen: bool = True,
+    as_json: bool,
+    status: str = "serving",
+) -> int:
+    """Until it is told to end. `target`: another app than the project's."""
     loaded = load_project(file, config, flags)
-    target = find_target(file, loaded)
-    _say_loading(target)
+    if not target:
+        target = find_target(file, loaded)
+        _say_loading(target)
     from corral.server.supervisor import serve as run  # noqa: PLC0415 - the server is loaded when it is to serve
 
     return run(
         target,
         loaded.settings,
-        listen=port is not None,
+        listen=listen,
         reload_settings=lambda: load_project(file, config, flags).settings,
-        announce=partial(_announce, target, status="working") if as_json else None,
+        announce=partial(_announce, target, status=status) if as_json else None,
     )
 
 
@@ -176,6 +173,6 @@ def _say_loading(target: str) -> None:
         note(f"Loading {target} …", faint=True)
 
 
-def _announce(target: str, url: str, workers: list[int], *, status: str = "serving") -> None:
+def _announce(target: str, url: str, workers: list[int], *, status: str) -> None:
     """What a program that starts servers waits for."""
     show_json({"status": status, "url": url or None, "target": target, "pid": os.getpid(), "workers": workers})
