@@ -10,7 +10,7 @@ from corral.server.agentcore import runtime_shapes as shapes
 from corral.server.agentcore.dialect import CONTROL
 from corral.server.agentcore.memories import paged
 from corral.server.agentcore.once import Once
-from corral.server.agentcore.operations import Asked, Operation, QuotaExceeded, Standing
+from corral.server.agentcore.operations import Asked, Operation, QuotaExceeded, Row, Standing, operations_of
 from corral.server.agentcore.runtimes import DEFAULT, ENDPOINT_KIND, Runtimes, moment
 
 ENDPOINTS_MAX = 10
@@ -31,28 +31,14 @@ class Endpoints:
         all_of, token = "/runtimes/{runtime_id}/runtime-endpoints/", (shapes.CLIENT_TOKEN,)
         one = f"{all_of}{{endpoint}}/"
         made = ("agentRuntimeEndpointArn", "agentRuntimeArn", "status")
-        rows: list[tuple[str, str, str, Any, Any, int, tuple[str, ...], Any]] = [
+        rows: list[Row] = [
             ("CreateAgentRuntimeEndpoint", "PUT", all_of, self.create, shapes.CREATE_ENDPOINT, 202, made, ()),
             ("GetAgentRuntimeEndpoint", "GET", one, self.show, None, 200, made, ()),
             ("UpdateAgentRuntimeEndpoint", "PUT", one, self.update, shapes.UPDATE_ENDPOINT, 202, made, ()),
             ("DeleteAgentRuntimeEndpoint", "DELETE", one, self.delete, None, 202, ("status",), token),
             ("ListAgentRuntimeEndpoints", "POST", all_of, self.listed, None, 200, ("runtimeEndpoints",), shapes.PAGING),
         ]
-        return [
-            Operation(
-                name=name,
-                method=method,
-                path=path,
-                work=work,
-                shape=shape,
-                status=status,
-                answers=answers,
-                query=query,
-                dialect=CONTROL,
-                needs="invoker" if name.startswith(("Get", "List")) else "developer",
-            )
-            for name, method, path, work, shape, status, answers, query in rows
-        ]
+        return operations_of(rows, CONTROL)
 
     async def create(self, asked: Asked) -> Any:
         """Name a version; without one, the latest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -62,6 +62,29 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     dialect: Dialect
     needs: Role = "invoker"
     """The least role that may ask."""
+
+
+Row = tuple[str, str, str, Work, Shape | None, int, tuple[str, ...], tuple[Param, ...]]
+"""Name, method, path, work, shape of the body, status, members of the answer, query."""
+
+
+def operations_of(rows: Sequence[Row], dialect: Dialect) -> list[Operation]:
+    """Operations of which invokers may do those that only look."""
+    return [
+        Operation(
+            name=name,
+            method=method,
+            path=path,
+            work=work,
+            shape=shape,
+            status=status,
+            answers=answers,
+            query=query,
+            dialect=dialect,
+            needs="invoker" if name.startswith(("Get", "List")) else "developer",
+        )
+        for name, method, path, work, shape, status, answers, query in rows
+    ]
 
 
 class Api(Protocol):

@@ -25,7 +25,7 @@ from corral.server.agentcore.dialect import CONTROL
 from corral.server.agentcore.ids import Arns, fresh_id, runtime_id_of, runtime_name_of
 from corral.server.agentcore.memories import paged
 from corral.server.agentcore.once import Once
-from corral.server.agentcore.operations import Asked, Operation, QuotaExceeded, Standing
+from corral.server.agentcore.operations import Asked, Operation, QuotaExceeded, Row, Standing, operations_of
 
 RUNTIME_KIND, VERSION_KIND, ENDPOINT_KIND = "runtime", "runtime-version", "runtime-endpoint"
 VERSIONS_MAX = 1000
@@ -75,7 +75,7 @@ class Runtimes:
         one, token = "/runtimes/{runtime_id}/", (shapes.CLIENT_TOKEN,)
         made = ("agentRuntimeArn", "agentRuntimeId", "agentRuntimeVersion", "status")
         listed = ("agentRuntimes",)
-        rows: list[tuple[str, str, str, Any, Any, int, tuple[str, ...], Any]] = [
+        rows: list[Row] = [
             ("CreateAgentRuntime", "PUT", "/runtimes/", self.create, shapes.CREATE_RUNTIME, 202, made, ()),
             ("GetAgentRuntime", "GET", one, self.show, None, 200, made, (shapes.VERSION_ASKED,)),
             ("UpdateAgentRuntime", "PUT", one, self.update, shapes.UPDATE_RUNTIME, 202, made, ()),
@@ -83,21 +83,7 @@ class Runtimes:
             ("ListAgentRuntimes", "POST", "/runtimes/", self.listed, None, 200, listed, shapes.PAGING),
             ("ListAgentRuntimeVersions", "POST", f"{one}versions/", self.versions, None, 200, listed, shapes.PAGING),
         ]
-        return [
-            Operation(
-                name=name,
-                method=method,
-                path=path,
-                work=work,
-                shape=shape,
-                status=status,
-                answers=answers,
-                query=query,
-                dialect=CONTROL,
-                needs="invoker" if name.startswith(("Get", "List")) else "developer",
-            )
-            for name, method, path, work, shape, status, answers, query in rows
-        ]
+        return operations_of(rows, CONTROL)
 
     # -- operations ------------------------------------------------------------------------------------------------
 
