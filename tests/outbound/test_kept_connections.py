@@ -171,6 +171,32 @@ async def test_the_whole_call_is_bounded_too():
             await pool.ask("GET", url, {}, b"", timeout_s=0.05)
 
 
+@pytest.mark.parametrize(("first_s", "second_s"), [(5.0, 0.1), (0.1, 0.3)])
+async def test_each_call_over_one_connection_has_a_time_of_its_own(first_s, second_s):
+    async with served([OK], [], [OK]) as (server, pool, url):
+        connection = await pool.ask("GET", url, {}, b"", timeout_s=first_s)
+        while await connection.read() is not None:
+            pass
+        pool.give_back(url, connection)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(CallTimedOut):
+            await pool.ask("GET", url, {}, b"", timeout_s=second_s)
+        assert asyncio.get_running_loop().time() - began >= second_s
+        assert server.connections == 1
+
+
+async def test_headers_that_have_changed_are_written_anew():
+    async with served([OK], [OK], [OK]) as (server, pool, url):
+        headers = {"x-key": "one"}
+        for key in ("one", "one", "two"):
+            headers["x-key"] = key
+            connection = await pool.ask("GET", url, headers, b"", timeout_s=5.0)
+            while await connection.read() is not None:
+                pass
+            pool.give_back(url, connection)
+        assert [head.count(b"x-key: two") for head in server.heads] == [0, 0, 1]
+
+
 @pytest.mark.parametrize(
     "url", ["ftp://x/", "nowhere", "http:///x", "http://h/a b", "http://h/a\r\nx: y", "http://u:p@h/"]
 )

@@ -128,6 +128,24 @@ async def test_requests_that_come_together_are_answered_in_order(scene):
     assert re.findall(rb"/\d:\w?(?=HTTP|$)", answer) == [b"/1:x", b"/2:y", b"/3:"]
 
 
+async def test_a_connection_is_closed_when_it_was_idle_for_too_long_and_never_while_it_is_busy(scene):
+    reader, writer = await scene.connect()
+    for _ in range(2):
+        scene.go.clear()
+        writer.write(get())
+        await scene.begun.acquire()
+        (connection,) = scene.connections
+        connection.timeout_keep_alive = 0.1
+        asyncio.get_running_loop().call_later(
+            0.2, scene.go.set
+        )  # the second time, the timer of the first is over by then
+        await reader.readuntil(b"/a:")
+    began = asyncio.get_running_loop().time()
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert asyncio.get_running_loop().time() - began > 0.05
+    writer.close()
+
+
 async def test_an_old_client_is_answered_and_left(scene):
     assert (await scene.say(get("/old", version="1.0"))).endswith(b"/old:")
 
