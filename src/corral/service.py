@@ -114,8 +114,6 @@ class Service:
         self._furnish()
         self.questions = Questions(self.modelling.spent)
         self.board = Board(self.stores.boards, self.invocations, self.questions)
-        expiring = {**what_expires(settings, self.stores), "audit": self.guarding.expire, "clock": self._keep_house}
-        self.sweeper = Sweeper(expiring, period_s=settings.sessions.sweep_s)
         app.health.warn = _log.warning
         self._started_at = 0.0
         self._state = "new"
@@ -133,6 +131,8 @@ class Service:
             check_input=AgentCheck(app.agents, {KEEPER: self.remembering.check, STARTER: Starter.check}),
         )
         self.flowing = self._workflows()
+        own = {"audit": self.guarding.expire, "clock": self.flowing.keep_house}
+        self.sweeper = Sweeper({**what_expires(settings, self.stores), **own}, period_s=settings.sessions.sweep_s)
         self.guarding.spending.telling.publish = self.flowing.topics.publish
         self._scheduler: Scheduler | None = None
         self._job_routes = JobRoutes(
@@ -247,17 +247,9 @@ class Service:
         counting = self.observing.jobs
         worker, jobs = None, self.guarding.spending.jobs_of(settings)
         if jobs is not None:
-            runs = JobRuns(
-                self.app.agents,
-                Answers(self._job_pipeline(), result_max_bytes=jobs.result_max_bytes),
-                self.observing.begin,
-                own={
-                    LEARNER: self.learning.run,
-                    KEEPER: self.remembering.run,
-                    **self.flowing.handlers,
-                    **self.guarding.spending.handlers,
-                },
-            )
+            own = {LEARNER: self.learning.run, KEEPER: self.remembering.run, **self.guarding.spending.handlers}
+            answers = Answers(self._job_pipeline(), result_max_bytes=jobs.result_max_bytes)
+            runs = JobRuns(self.app.agents, answers, self.observing.begin, own={**own, **self.flowing.handlers})
             worker = Worker(
                 stores.jobs,
                 stores.blobs,
@@ -330,15 +322,8 @@ class Service:
         """Of agents' runs and of workflows: what both ask people is one list."""
         answerer = Answerer(self._pipeline(record=False), id_chars_max=self.settings.runtime.id_chars_max)
         desk = RunDesk(self.agentic.runs, self.stores.jobs.signal, audit=self.audit)
-        running = RunningRoutes(
-            self.board,
-            self.desk,
-            desk,
-            self.flowing.engine,
-            self.modelling.spend,
-            self.observing.metrics,
-            audit=self.audit,
-        )
+        engine, metrics = self.flowing.engine, self.observing.metrics
+        running = RunningRoutes(self.board, self.desk, desk, engine, self.modelling.spend, metrics, audit=self.audit)
         agents = AgentRunRoutes(self.app.agents, answerer, desk)
         return [*agents.routes(), *running.routes(), *self.flowing.routes(desk)]
 
@@ -418,9 +403,6 @@ class Service:
             raise
         self._state = "started"
         self.warmups.start()
-
-    def _keep_house(self) -> Awaitable[int]:
-        return self.flowing.keep_house()
 
     async def _queue_stats(self) -> list[QueueStats]:
         await self.stores.check()
