@@ -150,3 +150,21 @@ async def test_a_real_model_of_ones_own():
         await cache.set("How do I reset my password?", "Click on it.")
         assert await cache.get("How can I reset my password?") == "Click on it."
         assert await cache.get("How do I delete my account?") is None
+
+
+async def test_what_finds_questions_by_itself_is_asked_even_if_it_can_be_called():
+    class Both:
+        def __call__(self, texts):
+            raise AssertionError(texts)
+
+        async def nearest(self, tenant, text, *, threshold):
+            return self.known.get(text.lower())
+
+        async def add(self, tenant, text, key):
+            self.known = {text.lower(): key}
+
+        known: dict = {}  # noqa: RUF012 - replaced, never changed
+
+    async with ResponseCache(similar=Both()) as cache:
+        await cache.set("hello there", 1)
+        assert await cache.get("Hello There") == 1

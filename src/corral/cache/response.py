@@ -301,7 +301,7 @@ class ResponseCache:
 
 def _embedder_of(similar: str | Vectors | Likeness | None) -> Embedder | None:
     """What places texts; none: there is nothing, or something that finds questions by itself. Raises `ConfigError`."""
-    if similar is None or not (isinstance(similar, str) or callable(similar)):
+    if similar is None or hasattr(similar, "nearest") or not (isinstance(similar, str) or callable(similar)):
         return None
     try:
         from corral.cache.semantic.alike import FunctionEmbedder  # noqa: PLC0415 - it needs numpy
