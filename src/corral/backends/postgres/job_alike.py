@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import astuple
 
 from corral.backends.encoding import check_id
 from corral.backends.postgres.job_columns import columns_of
@@ -12,7 +13,7 @@ from corral.jobs.job import JobDraft
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_shared = attrgetter(*(name for name in JobDraft.__struct_fields__ if name not in {"id", "input"}))
+_ID, _INPUT = (JobDraft.__struct_fields__.index(name) for name in ("id", "input"))
 
 
 def alike_of(drafts: Sequence[JobDraft]) -> list[Any] | None:
@@ -73,3 +74,10 @@ def alike_of(drafts: Sequence[JobDraft]) -> list[Any] | None:
         spec,
         callback,
     ]
+
+
+def _shared(draft: JobDraft) -> list[Any]:
+    """All of a draft but its id and its input."""
+    values = list(astuple(draft))
+    values[_ID] = values[_INPUT] = None
+    return values

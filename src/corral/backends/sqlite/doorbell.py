@@ -84,11 +84,23 @@ class Doorbell:
 
     def ring(self) -> None:
         """Wake all others. Never waits: one whose socket is full has been rung often enough."""
-        now = self._monotonic()
-        if now - self._listed_at >= _NAMES_FOR_S:
-            self._listed_at, self._names = now, self._others()
+        self.ring_known()
+        self.ring_new()
+
+    def ring_known(self) -> None:
+        """Wake those that were there a moment ago: the quick half of `ring`."""
         for name in self._names:
             self._ring(name)
+
+    def ring_new(self) -> None:
+        """Look who is there, now and then, and wake who came since: the half of `ring` that has time."""
+        now = self._monotonic()
+        if now - self._listed_at >= _NAMES_FOR_S:
+            known = set(self._names)
+            self._listed_at, self._names = now, self._others()
+            for name in self._names:
+                if name not in known:
+                    self._ring(name)
 
     def put_down(self) -> None:
         """Ring no more. Calling it again does nothing."""

@@ -67,7 +67,7 @@ class Engine:
             clock=self._clock,
             moved=self.lines.moved,
             told=self.job_hints.told,
-            ring=doorbell.ring,
+            doorbell=doorbell,
             standing=self.standing,
             expected=self.job_hints.expected,
         )

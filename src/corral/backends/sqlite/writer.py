@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container
     from pathlib import Path
 
+    from corral.backends.sqlite.doorbell import Doorbell
     from corral.backends.sqlite.standing import Standing
     from corral.clock import Clock
     from corral.sessions.event import SessionKey
@@ -66,18 +67,18 @@ class Writer:
         clock: Clock,
         moved: Callable[[list[SessionKey]], None],
         told: Callable[[JobNews], None],
-        ring: Callable[[], None],
+        doorbell: Doorbell,
         standing: Standing,
         expected: Container[str],
     ) -> None:
-        """`moved` and `told` wake who waits in this process, `ring` wakes other processes."""
+        """`moved` and `told` wake who waits in this process, `doorbell` those of other processes."""
         self._path = path
         self._url = url
         self._sync = sync
         self._clock = clock
         self._moved = moved
         self._told = told
-        self._ring = ring
+        self._doorbell = doorbell
         self._news: list[JobNews] = []
         self._standing = standing
         self._expected = expected
@@ -123,13 +124,15 @@ class Writer:
         """
         news, self._news = self._news, []
         if news:
-            self._ring()
+            self._doorbell.ring_known()
         for one in news:
             self._told(one)
         moved = [key for job in batch for key in job.woken]
         if moved:
             self._moved(moved)
         deliver(batch)
+        if news:
+            self._doorbell.ring_new()
 
     def _next_batch(self) -> list[Job] | None:
         job = self._queue.get()
