@@ -117,8 +117,8 @@ def test_a_sqlite_step_that_stops_in_the_middle_is_a_defect(tmp_path):
     connection.close()
 
 
-async def test_many_start_on_a_new_sqlite_file_at_once(sqlite_url):
-    many = [open_stores(sqlite_url) for _ in range(8)]
+async def test_many_start_on_a_new_sqlite_file_at_once(tmp_path):
+    many = [open_stores(f"sqlite:///{tmp_path}/new.db") for _ in range(8)]
     await asyncio.gather(*(stores.start() for stores in many))
     await asyncio.gather(*(stores.sessions.append(KEY, [said("x")]) for stores in many))
     assert len(await texts(many[0])) == 8

@@ -95,7 +95,7 @@ def served(stores, monkeypatch):
         import msgspec
 
         content = msgspec.json.decode(msgspec.json.encode(request.answer))
-        monkeypatch.setattr(cache_audit, "Client", lambda *_: type("C", (), {"ask": lambda *_: content}))
+        monkeypatch.setattr(cache_audit, "client_for", lambda *_: type("C", (), {"ask": lambda *_: content}))
         return content
 
     return answer

@@ -275,7 +275,11 @@ def test_ctrl_c_closes_the_connection(stub):
     )
     assert process.stdout.read(2) == b"He"  # shown while the stream goes on
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    try:
+        out, err = process.communicate(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()  # what is left running is found by another test
+        pytest.fail(f"it did not end: {process.communicate()}")
     assert process.returncode == Exit.INTERRUPTED
     assert (out, err) == (b"\n", b"")
     assert server.left.wait(10)
