@@ -37,6 +37,8 @@ _HINTS = (
 )
 _harmless: set[str] = set()
 """Short texts in which there was not even a hint: names of models, of tools, of agents come again and again."""
+_plain_keys: set[str] = set()
+"""Short names that sound like no secret."""
 _SHORT, _HARMLESS_MAX = 40, 4096
 _PLAIN = frozenset({int, float, bool, type(None), date, time, timedelta, Decimal, UUID})
 
@@ -60,6 +62,13 @@ def redacted(value: Any, depth: int = 0) -> Any:
 
 def _redacted_inside(value: Any, depth: int) -> Any:
     if type(value) is dict:
+        if value.keys() <= _plain_keys:  # as nearly always: a span's, an entry's
+            return {
+                key: part
+                if type(part) in _PLAIN or (type(part) is str and part in _harmless)
+                else redacted(part, depth)
+                for key, part in value.items()
+            }
         parts: Mapping[Any, Any] | None = value
     elif isinstance(value, list | tuple | set | frozenset):
         return [redacted(part, depth) for part in value]
@@ -99,7 +108,12 @@ def without_credentials(text: str) -> str:
 def is_secret(key: object) -> bool:
     """Whether a key's value is to be masked. Counts of tokens are no secret."""
     if type(key) is str and len(key) <= _KEY_MAX:
-        return _sounds_secret(key)  # the same few names come again and again
+        secret = _sounds_secret(key)  # the same few names come again and again
+        if not secret:
+            if len(_plain_keys) >= _HARMLESS_MAX:
+                _plain_keys.clear()
+            _plain_keys.add(key)
+        return secret
     return isinstance(key, str) and _sounds_secret.__wrapped__(key)
 
 

@@ -28,7 +28,9 @@ class Arguments:
 
     def __init__(self, name: str, parameters: tuple[Parameter, ...]) -> None:
         """Raises `ConfigError` for types that JSON does not know."""
-        self._kind, self.schema = input_schema(name, parameters)
+        kind, self.schema = input_schema(name, parameters)
+        # Inside of a struct: msgspec remembers how a struct is read, and finds out anew how a `TypedDict` is.
+        self._kind: Any = msgspec.defstruct(f"{name}_arguments", [("given", kind)])
         self._by_name = {one.name: one for one in parameters}
         self._names = frozenset(self._by_name)
 
@@ -36,7 +38,9 @@ class Arguments:
         """The arguments as the function takes them; those that were not given are left out. Raises `Misfit`."""
         if given.keys() <= self._names:
             try:
-                read: dict[str, Any] = msgspec.convert(given, self._kind, strict=False, dec_hook=_custom)
+                read: dict[str, Any] = msgspec.convert(
+                    {"given": given}, self._kind, strict=False, dec_hook=_custom
+                ).given
             except msgspec.ValidationError:
                 return self._one_by_one(given)
             return read
