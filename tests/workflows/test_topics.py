@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from corral.backends.open import open_stores
+from corral.context import EVERYTHING, Scope
 from corral.errors import IdempotencyKeyReused, NotFound, PayloadTooLarge, QueueFull, ValidationFailed
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobQuery
@@ -230,6 +231,7 @@ class Claimed(msgspec.Struct):
     user_id: str | None = "ada"
     tier: str = ""
     roles: tuple[str, ...] = ("admin",)
+    scope: Scope = EVERYTHING
 
 
 class Job(msgspec.Struct):
