@@ -21,7 +21,7 @@ from processes import Server, is_alive, serving, wait_until
 
 pytestmark = pytest.mark.chaos
 
-FAULTS = 300 if os.environ.get("CORRAL_CHAOS") == "long" else 4
+FAULTS = 40 if os.environ.get("CORRAL_CHAOS") == "long" else 4
 JOBS = 40 * FAULTS
 LEASE_S = 1.0
 
