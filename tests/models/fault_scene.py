@@ -165,7 +165,7 @@ class Scene:
         """What is held while somebody asks: connections, places, money; who waits; calls that deployments count."""
         (gate,) = self.modelling.pace.status()
         return {
-            "connections": self.modelling.providers["there"].transport.open,  # type: ignore[attr-defined]
+            "connections": self.modelling.providers["there"].transport.open,  # type: ignore[attr-defined]  # all of these have one
             "running": gate["running"],
             "waiting": gate["waiting"],
             "money": [pocket.using for pocket in self.budgets.pockets(ACME) if pocket.using != NOTHING],

@@ -10,7 +10,8 @@ import pytest
 from faulty_server import Answer, faulty_server
 
 from corral.backends.sqlite.stores import SqliteStores
-from corral.errors import CorralError, ModelAuthFailed, ModelUnavailable
+from corral.context import Context, enter_context, leave_context
+from corral.errors import CorralError, ModelAuthFailed, ModelRequestInvalid, ModelUnavailable
 from corral.limits.budget import PriceUnknown
 from corral.limits.budget_news import BudgetExceeded
 from corral.limits.budget_rules import rules_of
@@ -182,3 +183,19 @@ async def test_callers_limits_count_the_whole_batch(account, tmp_path):
             await submit_batch(api, calls(5))
         assert await models.spent() == spent
     await rates.stop()
+
+
+async def test_a_batch_is_its_tenants_own(account, tmp_path):
+    async with house(tmp_path, account.server) as models:
+        api = batches_at("openai")
+        handle = await submit_batch(api, calls())
+        spent = await models.spent()
+        context = Context("r-1", "support")
+        context.tenant = "other"
+        token = enter_context(context)
+        try:
+            with pytest.raises(ModelRequestInvalid, match="another tenant"):
+                await collect_batch(api, handle)
+        finally:
+            leave_context(token)
+        assert await models.spent() == spent

@@ -7,6 +7,7 @@ batches apart from its limits for calls: the pace has no part in them.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ _SETTLED = "@batches"
 """Where it is written that a batch was settled: no budget can have this name."""
 _KEPT_S = 90 * 86_400.0
 """Answers are gone from providers long before."""
+_AT_ONCE = 200
 _MAYBE_TAKEN = (ModelTimeout, ModelStreamBroken)
 """After these the provider may have the batch all the same."""
 
@@ -58,6 +60,7 @@ class Answered(Protocol):
         ...
 
 
+T = TypeVar("T")
 AnsweredT_contra = TypeVar("AnsweredT_contra", bound=Answered, contravariant=True)
 
 
@@ -91,7 +94,7 @@ class BatchAccounts(Generic[AnsweredT_contra]):
         Raises `BudgetExceeded`, `PriceUnknown` or `RateExceeded`. If the block fails so that the provider surely has nothing, nothing counts.
         """
         caller = calls[0].caller
-        estimates = [self._estimate(call) for call in calls]
+        estimates = [self._estimate(call) async for call in _in_turns(calls)]
         tokens = sum(one.tokens for one in estimates)
         admission = await self._admitted(calls[0], tokens)
         try:
@@ -124,10 +127,9 @@ class BatchAccounts(Generic[AnsweredT_contra]):
         known = msgspec.convert(receipt, BatchReceipt)
         if not await self._is_first(known):
             return
-        for one in answers:
-            self._told(known.caller, one)
         cost = Amount()
-        for one in answers:
+        async for one in _in_turns(answers):
+            self._told(known.caller, one)
             cost += amount_of(one.cost_usd, one.usage.total)
         self._correct(known, cost)
 
@@ -148,3 +150,11 @@ class BatchAccounts(Generic[AnsweredT_contra]):
     def _correct(self, receipt: BatchReceipt, truth: Amount) -> None:
         if self._budgets is not None:
             self._budgets.correct(receipt.places, truth - receipt.amount)
+
+
+async def _in_turns(many: Sequence[T]) -> AsyncIterator[T]:
+    """One after the other; others have their turn in between."""
+    for number, one in enumerate(many):
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+        yield one

@@ -153,6 +153,9 @@ def _handle(api: BatchApi, kept: Kept) -> BatchHandle:
     handle = kept if isinstance(kept, BatchHandle) else msgspec.convert(kept, BatchHandle)
     if handle.provider != api.name:
         raise ModelRequestInvalid(f"This batch is at {handle.provider!r}, and {api.name!r} was asked about it.")
+    context = find_context()
+    if handle.receipt and context is not None and context.tenant != handle.receipt["caller"].get("tenant", "default"):
+        raise ModelRequestInvalid("This batch was handed in for another tenant: ask for it as that one.")
     return handle
 
 
