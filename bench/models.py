@@ -189,18 +189,19 @@ def measure(port: int, requests: list[bytes], connections: int, seconds: float) 
 
 
 def resident_mb(process: subprocess.Popen[bytes]) -> float:
-    """Memory of a process and its children."""
+    """Memory of a process and its children; what they share is counted once."""
     pids = [str(process.pid)]
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
             if fields[1] in pids:
                 pids.append(stat.parent.name)
-    pages = 0
+    kilobytes = 0
     for pid in pids:
         with suppress(OSError):
-            pages += int((Path("/proc") / pid / "statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+            lines = (Path("/proc") / pid / "smaps_rollup").read_text().splitlines()
+            kilobytes += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return kilobytes * 1024 / 1e6
 
 
 def rounds_of(
