@@ -244,8 +244,8 @@ class Bench:
         }
 
 
-def measure(options: argparse.Namespace) -> dict[str, Figures]:
-    """Both rounds."""
+def measure(options: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
+    """One round after the other."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "agents.py").write_text(AGENTS)
@@ -254,10 +254,8 @@ def measure(options: argparse.Namespace) -> dict[str, Figures]:
         with running(folder, "serve", "agents.py", "--role", "api", "--port", str(bench.port)):
             bench.wait_ready()
             with running(folder, "worker", "agents.py"):
-                return {
-                    "alone": bench.round("alone", 0),
-                    "beside slow ones": bench.round("beside", 2 * options.slow // options.clients),
-                }
+                yield "alone", bench.round("alone", 0)
+                yield "beside slow ones", bench.round("beside", 2 * options.slow // options.clients)
 
 
 def main() -> None:
@@ -276,14 +274,13 @@ def main() -> None:
     if options.client is not None:
         uvloop.run(follow(options))
         return
-    found = measure(options)
-    if options.json:
-        print(json.dumps(found))
-        return
-    for name, figures in found.items():
+    for name, figures in measure(options):
+        if options.json:
+            print(json.dumps({"round": name, **figures}), flush=True)
+            continue
         print(name)
         for what, value in figures.items():
-            print(f"  {what:26} {value:12,.1f}")
+            print(f"  {what:26} {value:12,.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    sys.setswitchinterval(0.0005)  # as servers do
     with tempfile.TemporaryDirectory() as folder:
         postgres = PostgresServer(Path(folder) / "postgres")
         for engine in options.engine or ENGINES:
