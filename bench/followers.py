@@ -42,7 +42,7 @@ async def main(payload, context):
         await asyncio.sleep(0.02)
     await asyncio.sleep(payload["offset"])
     for _ in range(payload["pieces"]):
-        yield {"at": time.monotonic(), "text": "x" * payload["size"]}
+        yield {"told": time.monotonic(), "text": "x" * payload["size"]}
         await asyncio.sleep(payload["pause"])
 '''
 PAUSE_S = 1.0
@@ -51,7 +51,7 @@ LOUD = {"pieces": 100, "size": 65_536, "pause": 0.1, "offset": 0.0}
 OPENING = 100
 """Connections that a client opens at once."""
 WAIT_S = 120.0
-STAMP = b'"at":'
+STAMP = b'"told":'
 
 Figures = dict[str, float]
 
