@@ -23,8 +23,8 @@ from corral import Agent, App, Context, tool
 from corral.agents.event import Text
 from corral.context import enter_context, leave_context
 from corral.messages import Delta, ModelCall, ModelEvent, ModelReply, Usage, as_parts
-from corral.service import Service
 from corral.settings.sections import Settings
+from corral.wiring.service import Service
 
 _USED = Usage(input=100, output=20)
 

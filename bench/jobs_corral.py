@@ -24,9 +24,9 @@ from corral.jobs.drafting import Caller
 from corral.jobs.hub import JobHub
 from corral.jobs.job import JobDraft
 from corral.jobs.request import JobRequest
-from corral.service import Service
 from corral.settings.load import load_settings
 from corral.settings.sections import JobSettings
+from corral.wiring.service import Service
 
 BATCH = 1000
 RUNS, STEPS = 16, 50

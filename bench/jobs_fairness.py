@@ -34,9 +34,9 @@ from corral.clock import new_time_id
 from corral.jobs.drafting import Caller
 from corral.jobs.job import JobDraft
 from corral.jobs.request import JobRequest
-from corral.service import Service
 from corral.settings.load import load_settings
 from corral.testing.servers.postgres import PostgresServer
+from corral.wiring.service import Service
 
 ENGINES = ("sqlite", "postgresql")
 BATCH = 1000

@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from corral.limiting import RateLimiter
 from corral.limits.rates import RateExceeded, Rates
 from corral.limits.rules import Visitor
+from corral.wiring.limiting import RateLimiter
 
 ADA = Visitor(tenant="acme", user="ada")
 PEER = Path(__file__).parent / "peers" / "limits_peer.py"

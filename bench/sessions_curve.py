@@ -18,7 +18,7 @@ from corral.sessions.event import Draft, EventQuery, SessionKey
 from corral.sessions.store import SessionStore
 from corral.settings.sections import SessionSettings, Settings
 from corral.settings.tier_sections import TierSettings
-from corral.tiering import tiered_stores
+from corral.wiring.tiering import tiered_stores
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000)
 _EVENTS = 4

@@ -13,8 +13,8 @@ from blockbuster import BlockBuster
 from hypothesis import settings
 
 from corral.app import App
-from corral.service import Service
 from corral.testing.servers.fixtures import fresh_postgres_url, postgres_server, postgres_url, worker_postgres_url
+from corral.wiring.service import Service
 from ready import prepare
 from serving import Served, settings_at
 from sweeping import sweep

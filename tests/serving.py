@@ -13,8 +13,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from corral.server.protocol import CorralProtocol
-from corral.service import Service
 from corral.settings.sections import Settings
+from corral.wiring.service import Service
 from ready import ready_url
 
 

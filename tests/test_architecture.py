@@ -39,6 +39,8 @@ ROOMS = {
     "memory",
     "security",
 }
+# Folders that are no rooms: what is for people who test, and what joins rooms.
+JOINTS = {"testing", "wiring"}
 DOCS_OF = {"backends": "store"}
 
 # What a database may know of the house: the rooms' ports and types, and the shared vocabulary.
@@ -112,7 +114,7 @@ def test_every_room_has_a_page_and_tests(room: str) -> None:
 
 def test_every_folder_is_a_known_room() -> None:
     folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
-    assert folders == ROOMS | {"testing"}
+    assert folders == ROOMS | JOINTS
 
 
 def test_every_package_says_what_it_does() -> None:

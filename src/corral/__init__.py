@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from corral.app import App
     from corral.context import Context, current_context
     from corral.errors import CorralError
-    from corral.limiting import RateLimiter
     from corral.limits.budget_manager import TokenBudgetManager
     from corral.memory.remembered import Memory
     from corral.messages import Message
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from corral.tools.parallel import ParallelToolExecutor
     from corral.tools.tool import Tool, tool
     from corral.tools.toolbox import Toolbox
+    from corral.wiring.limiting import RateLimiter
     from corral.workflows.builder import Workflow
 
 # Names are fetched when they are asked for: `import corral` costs a few milliseconds, and tools that only want the
@@ -40,7 +40,7 @@ _WHERE = {
     "Memory": "corral.memory.remembered",
     "Message": "corral.messages",
     "ParallelToolExecutor": "corral.tools.parallel",
-    "RateLimiter": "corral.limiting",
+    "RateLimiter": "corral.wiring.limiting",
     "Team": "corral.agents.team",
     "TokenBudgetManager": "corral.limits.budget_manager",
     "Tool": "corral.tools.tool",

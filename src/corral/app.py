@@ -27,9 +27,9 @@ from corral.workflows.functions import Function, Functions
 if TYPE_CHECKING:
     from corral.messages import ModelCall
     from corral.server.http import Receive, Scope, Send
-    from corral.service import Service
     from corral.settings.model_sections import RouterSettings
     from corral.settings.sections import Settings
+    from corral.wiring.service import Service
     from corral.workflows.builder import Workflow
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -271,7 +271,7 @@ class App:
 
         `run_folder` is where the workers of one server share their metrics; `development` points out blocking code.
         """
-        from corral.service import Service  # noqa: PLC0415 - defining agents must not load a server
+        from corral.wiring.service import Service  # noqa: PLC0415 - defining agents must not load a server
 
         served = len(self.agents) + len(self.agents.lazies) + len(self.functions) + len(self.workflows)
         empty = not served and self.websocket_handler is None

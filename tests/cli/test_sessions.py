@@ -15,7 +15,7 @@ from corral.cli.failure import Exit
 from corral.sessions.event import Draft, SessionKey
 from corral.settings.sections import SessionSettings, Settings
 from corral.settings.tier_sections import TierSettings
-from corral.tiering import tiered_stores
+from corral.wiring.tiering import tiered_stores
 
 
 def said(role, text, actor=""):

@@ -12,11 +12,11 @@ import pytest
 
 from corral.backends.open import open_stores
 from corral.errors import ConfigError
-from corral.limiting import RateLimiter
 from corral.limits.places import Places, TooManyAtOnce
 from corral.limits.rates import LimitsUnavailable, RateExceeded
 from corral.limits.rules import Visitor
 from corral.testing.servers.valkey import ValkeyServer, installed
+from corral.wiring.limiting import RateLimiter
 from ready import ready_url
 
 BENCH = Path(__file__).parents[2] / "bench" / "rates.py"

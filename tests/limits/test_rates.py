@@ -9,11 +9,11 @@ from limit_scene import LoopClock, MemoryLimits, in_jumping_time
 
 from corral.context import Context, enter_context
 from corral.errors import ConfigError, StoreUnavailable
-from corral.limiting import RateLimiter
 from corral.limits.allowance import Standing
 from corral.limits.rate_headers import headers_of, openai_headers_of
 from corral.limits.rates import LimitsUnavailable, Passed, RateExceeded, Rates
 from corral.limits.rules import Visitor, rules_of
+from corral.wiring.limiting import RateLimiter
 
 FREE = {"free_tier": {"requests_per_minute": 10, "tokens_per_day": 50_000}}
 ADA = Visitor(tenant="acme", user="ada", tier="free")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from corral import App
 from corral.memory.library import Document
 from corral.memory.store import Namespace, View
-from corral.tidying import what_expires
+from corral.wiring.tidying import what_expires
 
 
 class LaterClock:

@@ -10,10 +10,10 @@ import pytest
 from agentcore_scene import Aws
 from corral.app import App
 from corral.jobs.job import JobQuery
-from corral.learning import LEARNER
 from corral.memory.resources import HISTORY
 from corral.memory.store import Selection, View
 from corral.testing.contracts.setting import eventually
+from corral.wiring.learning import LEARNER
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 

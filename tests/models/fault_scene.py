@@ -22,12 +22,12 @@ from corral.limits.buckets import Rule, opened
 from corral.limits.budget_rules import rules_of
 from corral.limits.budgets import Budgets
 from corral.messages import Caller, EmbedCall, EmbedReply, Message, ModelCall, ModelEvent, ModelReply, as_parts, closing
-from corral.modelling import Modelling
 from corral.observability.metrics import Metrics
 from corral.settings.budget_sections import BudgetSettings
 from corral.settings.model_sections import CacheSettings, ModelSettings
 from corral.settings.sections import Settings, StoreSettings
 from corral.testing.contracts.setting import eventually
+from corral.wiring.modelling import Modelling
 
 ACME = Caller(tenant="acme")
 TOKENS = 1_000_000

@@ -19,13 +19,13 @@ from corral.limits.budgets import Budgets
 from corral.limits.rates import RateExceeded, Rates
 from corral.limits.store import SpendQuery
 from corral.messages import Caller, Message, ModelCall, as_parts
-from corral.modelling import Modelling
 from corral.models.batch_apis import batches_at
 from corral.models.provider_batches import cancel_batch, collect_batch, poll_batch, submit_batch
 from corral.observability.metrics import Metrics
 from corral.settings.budget_sections import BudgetSettings
 from corral.settings.model_sections import CacheSettings, ModelSettings
 from corral.settings.sections import Settings, StoreSettings
+from corral.wiring.modelling import Modelling
 
 ACME = Caller(tenant="acme", user_id="ann")
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}

@@ -252,8 +252,8 @@ def test_without_a_folder_there_is_one_process():
 
 def test_the_services_metrics_follow_prometheus_rules_and_are_described(tmp_path):
     """What `promtool check metrics` asks for, and a line in the page for each."""
-    from corral.observing import Observing
     from corral.settings.sections import ObservabilitySettings
+    from corral.wiring.observing import Observing
 
     observing = Observing(
         ObservabilitySettings(),

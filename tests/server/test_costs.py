@@ -9,7 +9,7 @@ from corral.app import App
 from corral.limits.store import LedgerEntry, SpendQuery
 from corral.messages import Usage
 from corral.testing.contracts.setting import eventually
-from corral.tidying import what_expires
+from corral.wiring.tidying import what_expires
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from corral.gateway import app
-from corral.service import Service
+from corral.wiring.service import Service
 from serving import Served, settings_at
 
 KEYS = {"api_keys": [{"key": "key-of-acme", "tenant": "acme"}, {"key": "key-of-other", "tenant": "other"}]}

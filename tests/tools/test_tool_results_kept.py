@@ -13,10 +13,10 @@ from corral import tool
 from corral.backends.open import open_stores
 from corral.cache.shelf import Shelf
 from corral.messages import Caller
-from corral.tooling import KeptResults
 from corral.tools.artefacts import Artefacts, reader
 from corral.tools.cached import Cached
 from corral.tools.marks import SCOPES
+from corral.wiring.tooling import KeptResults
 from ready import ready_url
 
 TENANTS, USERS, SESSIONS = ("acme", "other"), ("", "ada", "bob"), ("", "s1")

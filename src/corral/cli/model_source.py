@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
-    from corral.modelling import Modelling
     from corral.settings.load import Loaded
+    from corral.wiring.modelling import Modelling
 
 T = TypeVar("T")
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 async def opened(loaded: Loaded) -> AsyncIterator[Modelling]:
     """All that answers models in a server, with the same store: limits, kept answers and the bill are shared with it."""
     from corral.backends.open import open_stores  # noqa: PLC0415 - `corral --help` must not wait for this
-    from corral.modelling import Modelling  # noqa: PLC0415 - as above
     from corral.observability.metrics import Metrics  # noqa: PLC0415 - as above
+    from corral.wiring.modelling import Modelling  # noqa: PLC0415 - as above
 
     settings = loaded.settings
     stores: Stores = open_stores(settings.store.url, sync=settings.store.sync, pool_max=2, hot=settings.store.hot)

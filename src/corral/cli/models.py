@@ -18,7 +18,7 @@ from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from corral.messages import ModelCall, ModelReply
-    from corral.modelling import Modelling
+    from corral.wiring.modelling import Modelling
 
 app = new_app("The models of this project: list them, ask them, compare them, and see what they cost.")
 app.command("prices")(prices)

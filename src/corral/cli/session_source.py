@@ -19,7 +19,7 @@ from corral.errors import SessionNotFound
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
     from corral.settings.sections import Settings
-    from corral.tiering import KeptSessions
+    from corral.wiring.tiering import KeptSessions
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -205,7 +205,7 @@ class StoredSessions:
         return open_store(self._settings.store)
 
     def _run(self, ask: Callable[[KeptSessions], Awaitable[T]], kind: type[K]) -> K:
-        from corral.tiering import tiered_stores  # noqa: PLC0415 - as above
+        from corral.wiring.tiering import tiered_stores  # noqa: PLC0415 - as above
 
         stores = tiered_stores(self._settings, self._open())
 

@@ -162,14 +162,14 @@ class JobHub:
         expected = self._expected[job_id] = Expected(self, self._records, job_id, self._now, self._poll_s)
         forget = self.on_drain(expected.moved)
         watch = self._watch
-        unexpect = None if watch is None else self._jobs.expect(job_id, expected.ended)
-        if watch is not None and unexpect is None:
+        forget_end = None if watch is None else self._jobs.expect(job_id, expected.ended)
+        if watch is not None and forget_end is None:
             watch.follow(job_id)
         try:
             yield expected
         finally:
-            if unexpect is not None:
-                unexpect()
+            if forget_end is not None:
+                forget_end()
             elif watch is not None:
                 watch.unfollow(job_id)
             forget()

@@ -33,7 +33,7 @@ _HURRY_S = 5.0
 
 _PRELOADED = (
     "corral.app",
-    "corral.service",
+    "corral.wiring.service",
     "corral.server.worker",
     "uvicorn.protocols.websockets.websockets_sansio_impl",
 )

@@ -31,7 +31,7 @@ _CLOSE_S_MAX = 5.0
 
 
 class Servable(Protocol):
-    """What a worker serves: `corral.service.Service`."""
+    """What a worker serves: `corral.wiring.service.Service`."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one request."""

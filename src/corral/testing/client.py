@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from corral.app import App
-    from corral.service import Service
+    from corral.wiring.service import Service
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -14,7 +14,6 @@ import msgspec
 
 from corral.agents.desk import RunDesk
 from corral.backends.stores import Stores
-from corral.calling import FunctionCalls
 from corral.clock import SYSTEM_CLOCK, Clock, StoreClock, new_id
 from corral.context import Context, check_scope
 from corral.errors import AgentUnavailable, NotFound
@@ -39,7 +38,9 @@ from corral.server.stepfunctions.map_runs import MapRuns
 from corral.server.stepfunctions.routes import StepFunctionsRoutes
 from corral.server.workflows import WorkflowRoutes
 from corral.settings.sections import Settings
-from corral.tooling import Tooling
+from corral.wiring.calling import FunctionCalls
+from corral.wiring.tooling import Tooling
+from corral.wiring.working import Answers, context_of
 from corral.workflows.activities import Activities
 from corral.workflows.arns import Arns
 from corral.workflows.catalog import Catalog
@@ -72,7 +73,6 @@ from corral.workflows.tasks.running import TaskRuns
 from corral.workflows.tasks.task import Task
 from corral.workflows.tasks.tools import Tools
 from corral.workflows.topics import TopicCounting, Topics
-from corral.working import Answers, context_of
 
 if TYPE_CHECKING:
     from corral.workflows.builder import Workflow

@@ -12,14 +12,10 @@ from typing import Any
 
 import msgspec
 
-from corral.agentic import Agentic
 from corral.agents.desk import RunDesk
 from corral.backends.open import open_stores
 from corral.backends.stores import Stores
 from corral.clock import SYSTEM_CLOCK
-from corral.flowing import Flowing
-from corral.guarding import Guarding
-from corral.hosted import Hosted
 from corral.jobs.callbacks import Callbacks
 from corral.jobs.desk import JobDesk
 from corral.jobs.hub import JobHub
@@ -29,10 +25,6 @@ from corral.jobs.reaper import Reaper
 from corral.jobs.scheduler import Scheduler
 from corral.jobs.schedules import STARTER
 from corral.jobs.worker import Worker
-from corral.learning import LEARNER, Learning
-from corral.modelling import Modelling
-from corral.observing import Observing
-from corral.remembering import KEEPER, Remembering
 from corral.runtime.board import Board
 from corral.runtime.ending import Ended
 from corral.runtime.idempotency import Idempotency
@@ -65,14 +57,22 @@ from corral.server.websocket import APP_PATH, WebSocketEndpoint, WebSocketHandle
 from corral.sessions.expiry import Sweeper
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
-from corral.tidying import what_expires
-from corral.tiering import tiered_stores
-from corral.tooling import Tooling
 from corral.tools.permitted import Permitted
 from corral.tools.policy import policy_of
 from corral.version import VERSION
+from corral.wiring.agentic import Agentic
+from corral.wiring.flowing import Flowing
+from corral.wiring.guarding import Guarding
+from corral.wiring.hosted import Hosted
+from corral.wiring.learning import LEARNER, Learning
+from corral.wiring.modelling import Modelling
+from corral.wiring.observing import Observing
+from corral.wiring.remembering import KEEPER, Remembering
+from corral.wiring.tidying import what_expires
+from corral.wiring.tiering import tiered_stores
+from corral.wiring.tooling import Tooling
+from corral.wiring.working import Answers, JobRuns, Part, Working
 from corral.workflows.starting import Starter
-from corral.working import Answers, JobRuns, Part, Working
 
 _log = logging.getLogger("corral")
 

@@ -19,7 +19,6 @@ from corral.context import Context, enter_context, leave_context
 from corral.errors import CorralError
 from corral.jobs.job import JobDraft
 from corral.jobs.running import Outcome, RunningJob
-from corral.learning_pass import Means, Pass, Waiting
 from corral.memory.learning.budget import DayBudget
 from corral.memory.learning.counting import LearningCounting
 from corral.memory.resources import MEMORY_KIND, MemoryResource, Strategy, memory_of
@@ -32,6 +31,7 @@ from corral.server.agentcore.search import RecordSearch
 from corral.server.routes import Route
 from corral.sessions.event import SessionEvent, SessionKey
 from corral.settings.sections import Settings
+from corral.wiring.learning_pass import Means, Pass, Waiting
 
 _log = logging.getLogger("corral.memory")
 

@@ -15,7 +15,6 @@ from corral.memory.report import Fitted
 from corral.memory.summarising import KeptInStore, Summariser
 from corral.memory.window import ContextWindow
 from corral.messages import Caller, Message, ModelCall, ToolSpec
-from corral.modelling import Modelling
 from corral.models.tokens import Tokens
 from corral.observability.metrics import Metrics
 from corral.sessions.event import SessionKey
@@ -25,6 +24,7 @@ from corral.sessions.turn import Turn
 from corral.sessions.turns import Turns
 from corral.settings.sections import Settings
 from corral.tools.parallel import ParallelToolExecutor
+from corral.wiring.modelling import Modelling
 
 _NOBODY = Context("")
 
