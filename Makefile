@@ -63,7 +63,7 @@ test-frameworks: .venv/.synced ## Test the adapters and the gateway with the rea
 
 test-reference: .venv/.synced ## Compare byte for byte with the reference AgentCore runtime
 	@$(UV) sync --locked --inexact --quiet --group reference
-	@$(RUN)/pytest -m reference
+	@$(RUN)/pytest -m reference -n 0
 
 test-all: test test-frameworks test-reference ## All of the tests
 

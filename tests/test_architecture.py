@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("architecture")  # all of them read the same files, once
-
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "corral"
 FILES = sorted(SOURCE.rglob("*.py"))

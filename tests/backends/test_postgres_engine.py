@@ -188,7 +188,6 @@ async def test_a_foreign_notification_is_harmless(postgres_stores, postgres_url)
 
 
 @pytest.mark.chaos
-@pytest.mark.xdist_group("own-postgres")
 async def test_a_server_that_is_away_is_said_to_be_and_found_again(own_server, own_stores, monkeypatch):
     monkeypatch.setattr(engine_module, "_PATIENCE_S", 0.2)
     await own_stores.sessions.append(KEY, [said("before")])
@@ -208,7 +207,6 @@ async def test_a_server_that_is_away_is_said_to_be_and_found_again(own_server, o
 
 
 @pytest.mark.chaos
-@pytest.mark.xdist_group("own-postgres")
 @pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
 async def test_a_restart_under_load_loses_nothing_acknowledged_and_writes_nothing_twice(own_server, own_stores, mode):
     told: list[str] = []

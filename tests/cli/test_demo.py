@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
@@ -17,10 +18,18 @@ from command_line import plain_environment
 
 DEMO = Path(__file__).parents[2] / "examples/demo.py"
 
-pytestmark = [
-    pytest.mark.xdist_group("demo"),
-    pytest.mark.timeout(120),
-]  # one at a time: both serve from the same folder
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(tmp_path_factory):
+    """Both serve from the same folder, and either may be asked of another worker."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def test_without_a_terminal_it_shows_everything_and_ends():

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from processes import free_port, wait_until
 
 pytest.importorskip("bedrock_agentcore", reason="`make test-reference` installs the reference runtime")
-pytestmark = [pytest.mark.reference, pytest.mark.xdist_group("reference")]
+pytestmark = pytest.mark.reference
 
 SESSION = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 

@@ -15,7 +15,6 @@ from processes import serving
 memory = pytest.importorskip("bedrock_agentcore.memory", reason="`make test-reference` installs it")
 pytestmark = [
     pytest.mark.reference,
-    pytest.mark.xdist_group("reference"),
     # What the SDK does with sockets and warnings is its own affair.
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,8 @@ class PostgresJobs:
             # Tokens carry the name of this call: what it took, if it did, is found by that.
             rows = await self._engine.fetch(_SQL["claimed_by_call"], call)
             return Claimed(claimed_of(rows), 0.0)
-        return Claimed(claimed_of(rows[:-1]), rows[-1][-1])
+        # An update returns its rows in whatever order it came to them; each token says whose turn it was.
+        return Claimed(claimed_of(sorted(rows[:-1], key=partial(_turn, len(call) + 1))), rows[-1][-1])
 
     async def renew(self, claims: Sequence[Claim], *, lease_s: float, worker: WorkerInfo | None = None) -> Renewed:
         """Extend leases, and note that the worker lives."""
@@ -273,6 +275,12 @@ def _claims(claims: Sequence[Claim]) -> tuple[list[str], list[str]]:
         return [claim.job_id for claim in claims], [claim.token for claim in claims]
     real = [(claim.job_id, claim.token) if findable(claim.job_id, claim.token) else ("", "") for claim in claims]
     return [job_id for job_id, _ in real], [token for _, token in real]
+
+
+def _turn(start: int, row: Sequence[Any]) -> int:
+    """Whose turn a claimed job was: the number in its token (`CALL.7:tenant`, `CALL.7k:tenant` with a concurrency key)."""
+    token: str = row[1]
+    return int(token[start : token.index(":", start)].removesuffix("k"))
 
 
 def refused_of(word: str) -> CorralError:
