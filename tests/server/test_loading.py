@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import py_compile
 import sys
 
 import pytest
@@ -40,6 +42,16 @@ def refused(target: str) -> str:
 def test_a_file_or_a_module(project, target):
     project("served.py", ONE)
     assert isinstance(load_app(target), App)
+
+
+def test_a_file_is_read_even_if_what_was_compiled_of_it_looks_fresh(project, tmp_path):
+    project("served.py", ONE)
+    path = tmp_path / "served.py"
+    py_compile.compile(str(path), doraise=True)
+    written = path.stat()
+    project("served.py", ONE.replace("'it'", "'at'"))
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert load_app("served.py").name == "at"
 
 
 def test_a_file_elsewhere_finds_its_neighbours(project, tmp_path):
