@@ -200,7 +200,7 @@ def test_draining_restarts_nobody_and_ends_everybody(two):
     two.crew.drain(5)
     two.clock.time += 5
     two.crew.restart_due()
-    assert two.made[1].got == [signal.SIGTERM, signal.SIGTERM, signal.SIGKILL]
+    assert two.made[1].got == [signal.SIGTERM, signal.SIGUSR2, signal.SIGKILL]
     assert two.end(two.made[1]) is News.NOTHING
     assert len(two.crew) == 0
 

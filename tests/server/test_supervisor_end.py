@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -76,6 +77,17 @@ def test_ctrl_c_lets_what_runs_finish(tmp_path):
         held.release()
         assert held.answer()[0] == 200
         assert server.process.wait(10) == 0
+
+
+def test_a_worker_that_hears_twice_that_it_is_to_end_still_answers_what_it_runs(tmp_path):
+    """Of two signals that come together, uvloop may tell one twice; only its supervisor says that it has no time."""
+    with serving(tmp_path) as server:
+        held, [pid] = Held(server), server.workers()
+        for _ in range(2):
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: server.call("/ping")[0] == 503)
+        held.release()
+        assert held.answer()[0] == 200
 
 
 def test_ctrl_c_twice_ends_at_once(tmp_path):

@@ -38,6 +38,7 @@ class Child:
         self.deaf = False
         self.leaving = False
         """It was told to end, or has no part in what is to come."""
+        self._draining = False
         self.kill_at: float | None = None
         self.failure = ""
         self.started_at = 0.0
@@ -75,7 +76,8 @@ class Child:
         """As `retire`, while it refuses what is new; said twice, it ends at once."""
         self.leaving = True
         self.kill_at = kill_at
-        self.send(signal.SIGTERM)
+        self.send(signal.SIGUSR2 if self._draining else signal.SIGTERM)
+        self._draining = True
 
     def kill(self) -> None:
         """It is not needed any more, and does nothing that anybody waits for."""

@@ -106,11 +106,14 @@ class Worker:
         acceptor = self._acceptor(config, loop)
         self._last = parent is None
         self._tick()
-        loop.add_signal_handler(signal.SIGTERM, self.stop)
         if parent is None:
+            loop.add_signal_handler(signal.SIGTERM, self.stop)
             loop.add_signal_handler(signal.SIGINT, self.stop)
         else:  # Ctrl-C reaches the supervisor as well, and it tells us what to do
+            # Each in a word of its own: where two signals come together, uvloop may tell one of them twice.
+            loop.add_signal_handler(signal.SIGTERM, self.drain)
             loop.add_signal_handler(signal.SIGUSR1, self.retire)
+            loop.add_signal_handler(signal.SIGUSR2, self._hurry.set)
             loop.add_reader(parent, self._orphaned, parent)
         if acceptor is not None:
             acceptor.start()
@@ -129,6 +132,10 @@ class Worker:
         """Drain and end; said twice: end at once."""
         if self._stopping.is_set() and not self._retiring:
             self._hurry.set()
+        self.drain()
+
+    def drain(self) -> None:
+        """Refuse what is new, answer what runs, and end."""
         self._retiring = False
         self._service.begin_drain()
         self._stopping.set()
