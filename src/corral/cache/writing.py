@@ -20,7 +20,7 @@ _log = logging.getLogger("corral.cache")
 _PENDING_MAX = 2_000
 _PENDING_BYTES_MAX = 33_554_432
 _BATCH = 200
-GATHER_S = 0.01
+_GATHER_S = 0.01
 """Others will come meanwhile: a transaction for one entry costs more than the entry."""
 _TALLY_S = 5.0
 _SWEEP_S = 60.0
@@ -46,10 +46,8 @@ class Writing:
         *,
         entries_max: int,
         bytes_max: int,
-        gather_s: float = GATHER_S,
     ) -> None:
-        """`entries_max` and `bytes_max` are the store's, over all tenants. `gather_s`: how long one entry waits for others."""
-        self._gather_s = gather_s
+        """`entries_max` and `bytes_max` are the store's, over all tenants."""
         self._store = store
         self._counting = counting
         self._entries_max = entries_max
@@ -139,7 +137,7 @@ class Writing:
                 await _until(self._some, min(tally_at, sweep_at))
             self._some.clear()
             if self._pending:
-                await _until(self._hurry, loop.time() + self._gather_s)
+                await _until(self._hurry, loop.time() + _GATHER_S)
             self._hurry.clear()
             await self._write()
             now = loop.time()

@@ -18,7 +18,6 @@ from corral.cache.keys import KeyGenerator
 from corral.cache.semantic.counting import SemanticCounting
 from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
-from corral.cache.writing import GATHER_S
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import ConfigError, CorralError
 from corral.limits.batches import BatchAccounts
@@ -63,8 +62,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("corral.models")
 _LIST_S = 10.0
 _SAMPLE = 8
-_GATHER_ALONE_S = 0.1
-"""Where no other worker waits for what this one keeps, more of it goes into one transaction."""
 _TYPICAL = Usage(input=1_000, output=300)
 _READ = Usage(input=1_000_000)
 _WRITTEN = Usage(output=1_000_000)
@@ -115,8 +112,7 @@ class Modelling:
         )
         counting = CacheCounting(metrics)
         self._alone = settings.server.workers == 1 and settings.store.url.startswith("sqlite")
-        gather_s = _GATHER_ALONE_S if self._alone else GATHER_S
-        self._shelf = Shelf(stores.cache, settings.cache, counting=counting, gather_s=gather_s)
+        self._shelf = Shelf(stores.cache, settings.cache, counting=counting)
         self.semantic = self._semantic(settings.cache, stores, SemanticCounting(metrics, counting))
         self._key = own.cache_key_generator or _key_generator(settings.cache)
         self.cached = Cached(self._shelf, generate=self._key)
