@@ -174,7 +174,7 @@ class ApiKey(Section, frozen=True):
     tier: str = ""
     """The caller's tier, for the agent and later for limits."""
     roles: list[str] = []
-    """What the caller may do: `admin`, `operator`, `developer`, `invoker` or `auditor`; with none of these, all but managing keys. Other words are what tools ask for (`permissions`) and rules name (`tools.policy.rules`). Jobs have none."""
+    """What the caller may do: `admin`, `operator`, `developer`, `invoker` or `auditor`; with none of these, all but managing keys. Other words are what tools ask for (`permissions`) and rules name (`tools.policy.rules`). A job has those of who asked for it."""
 
 
 class SecuritySettings(Section, frozen=True):
