@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 
 import pytest
 
@@ -297,3 +298,24 @@ async def test_a_span_is_made_when_its_trace_is_kept_and_not_before(store):
     await traces.drain()
     assert made == ["broken", "at once"]
     assert [span.name for span in store.spans] == made
+
+
+async def test_what_is_held_back_of_a_trace_that_nobody_keeps_leads_back_to_nothing(store):
+    """Else each request would be garbage in a circle, and collecting it stops all others."""
+    traces = Traces(store, sample=0.0)
+    context = request(traces)
+    call = CallsSpan(context)
+    context.traces.record_made(call.span)
+    traces.let_go(context)
+    gone = weakref.ref(call)
+    del call
+    assert gone() is None
+    assert store.spans == []
+
+
+class CallsSpan:
+    def __init__(self, context):
+        self.context = context
+
+    def span(self):
+        raise AssertionError("Nobody keeps it.")

@@ -96,6 +96,12 @@ class Traces:
             for span in held.spans:
                 self.record(span if isinstance(span, Span) else span())
 
+    def let_go(self, context: Context) -> None:
+        """This trace is over, and was not kept: what was held back for it leads back to the request, in a circle."""
+        held = context.traces
+        if isinstance(held, _HeldBack):
+            held.spans.clear()
+
     def record(self, span: Span) -> None:
         """Keep a finished span for the next batch."""
         if len(self._spans) >= _HELD_MAX:

@@ -136,8 +136,11 @@ class Observing:
         failed = status >= _SERVER_ERROR or (status != 0 and request.failure is not None and status < 400)  # noqa: PLR2004 - a stream that broke after its 200
         if self.traces is not None and failed:
             self.traces.keep(context)
-        if self.traces is not None and context.sampled:
-            self._server_span(request, context, seconds, failed=failed)
+        if self.traces is not None:
+            if context.sampled:
+                self._server_span(request, context, seconds, failed=failed)
+            else:
+                self.traces.let_go(context)
 
     def _access(self, request: Request, context: Context, seconds: float) -> None:
         fields: dict[str, Any] = {
