@@ -9,8 +9,10 @@ import pytest
 from token_scene_of_servers import SECRET, token_for
 
 from corral.app import App
+from corral.errors import Unauthenticated
 from corral.security.issuing import KeyDesk
 from corral.security.key_store import Grant
+from corral.server.identity import KeyRefused
 from corral.testing.contracts.setting import eventually
 
 ADMIN = {"key": "the-admin-of-acme", "tenant": "acme", "roles": ["admin"]}
@@ -76,6 +78,25 @@ async def test_a_key_from_its_making_to_its_end(service, client):
     entries = (await client.get("/v1/audit", params={"subject": made["id"]}, headers=shown(ADMIN["key"]))).json()
     assert [one["action"] for one in entries["items"]] == ["key.revoke", "key.rotate", "key.create"]
     assert made["key"] not in str(entries)
+
+
+async def test_a_key_that_is_not_let_in_is_told_from_none_and_from_no_other(service, client):
+    made = (await client.post("/v1/keys", json={}, headers=shown(ADMIN["key"]))).json()
+    await client.delete(f"/v1/keys/{made['id']}", headers=shown(ADMIN["key"]))
+    service.guarding.ring._ask_again_at = 0.0
+    none = await client.get("/v1/queues")
+    assert (none.status_code, none.json()["detail"]) == (401, Unauthenticated.__doc__)
+    mistyped = made["key"][:-1] + ("a" if made["key"][-1] != "a" else "b")
+    told = set()
+    for wrong in (made["key"], mistyped, "plainly wrong", "corral_", "eyJ.x.y"):
+        refused = await client.get("/v1/queues", headers=shown(wrong))
+        assert (refused.status_code, refused.json()["code"]) == (401, "auth_error")
+        assert refused.headers["www-authenticate"] == 'Bearer realm="corral"'
+        told.add(refused.json()["detail"])
+    assert told == {KeyRefused.__doc__}
+    asked = await client.get("/v1/models", headers=shown("wrong"))
+    assert asked.json()["error"]["code"] == "invalid_api_key"
+    assert asked.json()["error"]["message"] == KeyRefused.__doc__
 
 
 async def test_keys_are_one_tenants(client):

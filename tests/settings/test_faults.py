@@ -65,6 +65,25 @@ def test_each_says_what_to_do(faults, text, said):
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("cache: {similarity_threshold: 0.9}", "cache.semantic.similarity_threshold"),
+        ("cache: {semantic: {ttl_s: 60}}", "cache.ttl_s"),
+        ("cache: {semantic: {entrys_max: 60}}", "entries_max"),
+        ("models: {tokens_per_minute: 60}", "models.providers.NAME.tokens_per_minute"),
+        ("models: {providers: {one: {tokens_pr_minute: 60}}}", "tokens_per_minute"),
+        ("limits: {requests_per_minute: 60}", "limits.rates.NAME.requests_per_minute"),
+        ("security: {tenant: acme}", "security.api_keys[0].tenant"),
+        ("server: {timeout_s: 60}", "runtime.timeout_s"),
+        ("server: {prot: 60}", "port"),
+    ],
+)
+def test_a_key_that_stands_elsewhere_is_shown_where_it_stands(faults, text, meant):
+    ((_, _, message),) = faults(text)
+    assert f"Did you mean `{meant}`?" in message
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "name: &a [*a]",

@@ -261,7 +261,7 @@ def problem_failure(problem: Mapping[str, Any], status: int) -> Failure:
 def _next_step(problem: Mapping[str, Any], status: int, code: str) -> str:
     at = f", at request {problem['request_id']}" if problem.get("request_id") else ""
     if status == _UNAUTHENTICATED:
-        return "Give a key with `--api-key`, or set CORRAL_API_KEY."
+        return "Give a key that is let in with `--api-key`, or set CORRAL_API_KEY."
     if not problem:
         return "If that is not Corral, name the right server with `--url` (environment CORRAL_URL)."
     if code == "agent_error":

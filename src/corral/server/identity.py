@@ -38,6 +38,10 @@ _TIMEOUT_S_MIN, _TIMEOUT_S_MAX = 0.1, 86_400.0
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
 
+class KeyRefused(Unauthenticated):
+    """This key is not one that is let in here: it was mistyped, is over, or belongs to another server. `corral keys list` shows those there are."""
+
+
 class ForbiddenOrigin(CorralError):
     """A web page of another site may not call this server."""
 
@@ -85,7 +89,7 @@ class Identity:
             raise
         if found is None:
             _challenge(request)
-            raise Unauthenticated
+            raise KeyRefused if _credential(request.headers) else Unauthenticated
         context.tenant, context.tier, context.roles = found.tenant, found.tier, found.roles
         context.key_id = found.key_id
         context.agents_allowed, context.models_allowed = found.agents, found.models

@@ -41,8 +41,23 @@ def _fields() -> dict[str, Any]:
     return found
 
 
+def _within(key: str, hint: Any) -> list[str]:
+    """The settings that are parts of one, by dotted key; `NAME` stands for names and numbers of one's own."""
+    kind = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) in {list, dict} and parts:
+        return _within(f"{key}.NAME" if len(parts) > 1 else f"{key}[0]", parts[-1])
+    if not (isinstance(kind, type) and issubclass(kind, Section)):
+        return []
+    found = []
+    for name, inner in typing.get_type_hints(kind, include_extras=True).items():
+        found += [f"{key}.{name}", *_within(f"{key}.{name}", inner)]
+    return found
+
+
 FIELDS = _fields()
 SECTIONS = frozenset(key.partition(".")[0] for key in FIELDS if "." in key)
+_DEEPER = [inner for key, hint in FIELDS.items() for inner in _within(key, hint)]
 
 _NO_BOOLEANS = frozenset({"yes", "no", "on", "off", "y", "n", "true", "false"})
 
@@ -120,7 +135,7 @@ class Checker:
             if name in hints:
                 taken[name] = self._taken(given, f"{key}.{name}", item, hints[name])
             else:
-                hint = nearest(str(name), list(hints))
+                hint = _meant(str(name), list(hints), key.partition(".")[0])
                 self.fault(
                     given.places.get(f"{key}.{name}", given.source), f"{key}.{name}", f"There is no such key.{hint}"
                 )
@@ -200,10 +215,14 @@ def unknown_key(key: str) -> str:
     siblings = [known.rpartition(".")[2] for known in FIELDS if known.rpartition(".")[0] == section]
     if not section:
         siblings += sorted(SECTIONS)
-    elsewhere = [known for known in FIELDS if known.rpartition(".")[2] == name]
-    # A slip of the finger, else the very name in another section, else what is least unlike.
-    hint = nearest(name, siblings, alike=0.8) or nearest(name, elsewhere[:1], alike=0.0) or nearest(name, siblings)
-    return f"There is no such setting.{hint}"
+    return f"There is no such setting.{_meant(name, siblings, section)}"
+
+
+def _meant(name: str, siblings: list[str], section: str) -> str:
+    """A slip of the finger beside it, the very name elsewhere, of the same section first, else what is least unlike."""
+    known = sorted((*FIELDS, *_DEEPER), key=lambda key: not key.startswith(f"{section}."))
+    elsewhere = [key for key in known if key.rpartition(".")[2] == name]
+    return nearest(name, siblings, alike=0.8) or nearest(name, elsewhere[:1], alike=0.0) or nearest(name, siblings)
 
 
 def nearest(name: str, names: list[str], *, alike: float = 0.5) -> str:
