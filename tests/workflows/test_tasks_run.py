@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+from contextlib import nullcontext
 
 import msgspec
 import pytest
@@ -92,7 +93,7 @@ def runs_of(doer, order=None, *, retries=0, **told):
     """A runner whose functions are done by `doer`."""
     functions = Functions()
     functions.add(Function(name="do", fn=len, retries=retries))
-    runs = TaskRuns(Tasks({"function": doer}), functions, WorkflowSettings(), lambda _context: None)
+    runs = TaskRuns(Tasks({"function": doer}), functions, WorkflowSettings(), nullcontext)
     runs.engine = Told(order or order_of(), **told)
     return runs
 

@@ -40,7 +40,7 @@ from corral.server.workflows import WorkflowRoutes
 from corral.settings.sections import Settings
 from corral.wiring.calling import FunctionCalls
 from corral.wiring.tooling import Tooling
-from corral.wiring.working import Answers, context_of
+from corral.wiring.working import Answers, During, context_of
 from corral.workflows.activities import Activities
 from corral.workflows.arns import Arns
 from corral.workflows.catalog import Catalog
@@ -106,12 +106,12 @@ class Flowing:
         tooling: Tooling,
         answers: Answers,
         plain_answers: Answers,
-        begin: Callable[[Context], None],
+        during: During,
         audit: Audit | None = None,
         counted: Counted = NOT_COUNTED,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`answers` is the road of agents, `plain_answers` that of functions; `begin` is told of each context. Nothing is opened yet."""
+        """`answers` is the road of agents, `plain_answers` that of functions; `during` is around all that is done. Nothing is opened yet."""
         own = settings.workflows
         self._settings = settings
         self._app = app
@@ -125,7 +125,7 @@ class Flowing:
         self._clock = clock = StoreClock(stores.executions.now, clock)
         self._jobs = desk
         self._stores = stores
-        self._begin = begin
+        self._during = during
         self._counted = counted
         self._started = False
         self._runs = self._task_runs(tooling, plain_answers)
@@ -191,7 +191,7 @@ class Flowing:
             clock=self._clock,
         )
         self._queue = TaskQueue(stores.jobs, self._jobs.hub, self._app.functions, own)
-        return TaskRuns(self._tasks(tooling), self._app.functions, own, self._begin, clock=self._clock)
+        return TaskRuns(self._tasks(tooling), self._app.functions, own, self._during, clock=self._clock)
 
     def _place(self) -> Place:
         return Place(
@@ -362,8 +362,8 @@ class Flowing:
         function = self._app.functions.find(asked.function)
         if function is None:
             raise AgentUnavailable(f"{self._app.functions.near(asked.function)}.")
-        context = context_of(job, self._begin)
-        return Outcome(msgspec.json.encode(await self._functions.call(function, asked.payload, context, job.say)))
+        with self._during(context_of(job)) as context:
+            return Outcome(msgspec.json.encode(await self._functions.call(function, asked.payload, context, job.say)))
 
     def _draft(self, tenant: str, agent: str, payload: Any) -> JobDraft:
         return self._jobs.check(tenant, {"agent": agent, "input": payload})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,16 @@ class Observing:
         if self.traces is not None:
             self.traces.decide(context)
             context.agent_span_id = new_span_id()
+
+    @contextmanager
+    def during(self, context: Context) -> Iterator[Context]:
+        """Work of which no request tells the end: a job's, a task's."""
+        self.begin(context)
+        try:
+            yield context
+        finally:
+            if self.traces is not None:
+                self.traces.let_go(context)
 
     def request(self, request: Request) -> None:
         """A request was answered."""

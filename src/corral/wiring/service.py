@@ -236,7 +236,7 @@ class Service:
             tooling=self.tooling,
             answers=Answers(self._job_pipeline(), result_max_bytes=most),
             plain_answers=Answers(functions, result_max_bytes=most),
-            begin=self.observing.begin,
+            during=self.observing.during,
             audit=self.audit,
             counted=self.guarding.limiting.counted,
         )
@@ -249,7 +249,7 @@ class Service:
         if jobs is not None:
             own = {LEARNER: self.learning.run, KEEPER: self.remembering.run, **self.guarding.spending.handlers}
             answers = Answers(self._job_pipeline(), result_max_bytes=jobs.result_max_bytes)
-            runs = JobRuns(self.app.agents, answers, self.observing.begin, own={**own, **self.flowing.handlers})
+            runs = JobRuns(self.app.agents, answers, self.observing.during, own={**own, **self.flowing.handlers})
             worker = Worker(
                 stores.jobs,
                 stores.blobs,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -26,6 +27,8 @@ _MOST_OF_CALLS = 9
 
 Say = Callable[[bytes], Awaitable[None]]
 """Takes a piece of an answer, as JSON text."""
+During = Callable[[Context], AbstractContextManager[Context]]
+"""Around work on behalf of a context: knows when its trace begins, and when it is over."""
 
 
 class Answers:
@@ -74,8 +77,8 @@ class Answers:
         )
 
 
-def context_of(job: RunningJob, begin: Callable[[Context], None]) -> Context:
-    """On whose behalf a job runs; `begin` is told of it."""
+def context_of(job: RunningJob) -> Context:
+    """On whose behalf a job runs."""
     claimed = job.claimed
     context = Context(claimed.id, claimed.agent)
     context.tenant, context.user_id, context.tier = claimed.tenant, claimed.user_id, claimed.tier
@@ -83,7 +86,6 @@ def context_of(job: RunningJob, begin: Callable[[Context], None]) -> Context:
     context.limit_to(claimed.scope)
     context.priority = min(claimed.priority, _MOST_OF_CALLS)
     join_trace(context, claimed.traceparent or None)
-    begin(context)
     job.attach_to(context)
     return context
 
@@ -95,18 +97,18 @@ class JobRuns:
         self,
         agents: Agents,
         answers: Answers,
-        begin: Callable[[Context], None],
+        during: During,
         *,
         own: Mapping[str, Handler] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`begin` is told of each context.
+        """`during` is around each run of an agent.
 
         `own` are the house's own jobs, by the name that stands in the place of an agent's.
         """
         self._agents = agents
         self._answers = answers
-        self._begin = begin
+        self._during = during
         self._own = own or {}
         self._clock = clock
 
@@ -117,9 +119,9 @@ class JobRuns:
         if handler is not None:
             return await handler(job)
         agent = self._agent(claimed.agent)
-        context = context_of(job, self._begin)
-        call = Invocation(agent, msgspec.json.decode(claimed.input), context, self._clock.monotonic())
-        return Outcome(await self._answers.of(call, job.say))
+        with self._during(context_of(job)) as context:
+            call = Invocation(agent, msgspec.json.decode(claimed.input), context, self._clock.monotonic())
+            return Outcome(await self._answers.of(call, job.say))
 
     def _agent(self, name: str) -> Agent:
         try:

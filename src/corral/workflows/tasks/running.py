@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -68,16 +68,16 @@ class TaskRuns:
         tasks: Tasks,
         functions: Functions,
         settings: WorkflowSettings,
-        begin: Callable[[Context], None],
+        during: Callable[[Context], AbstractContextManager[Context]],
         *,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`begin` is told of each context. The engine is given before anything runs."""
+        """`during` is around each task, on behalf of its context. The engine is given before anything runs."""
         self.engine: Engine
         self._tasks = tasks
         self._functions = functions
         self._settings = settings
-        self._begin = begin
+        self._during = during
         self._clock = clock
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         """For functions of which only so many run at once, by tenant: for as long as anybody calls them."""
@@ -182,11 +182,12 @@ class TaskRuns:
     # -- both ---------------------------------------------------------------------------------------------------------
 
     async def _done(self, task: Task) -> TaskEnd:
-        token = enter_context(task.context)
-        try:
-            return await self._tasks.do(task)
-        finally:
-            leave_context(token)
+        with self._during(task.context) as context:
+            token = enter_context(context)
+            try:
+                return await self._tasks.do(task)
+            finally:
+                leave_context(token)
 
     def _context(self, facts: Facts, order: StartTask, *, request_id: str) -> Context:
         context = Context(request_id, TASK)
@@ -196,7 +197,6 @@ class TaskRuns:
         context.limit_to(behalf.scope)
         context.idempotency_key = order.token
         join_trace(context, facts.traceparent or None)
-        self._begin(context)
         return context
 
     def _retries(self, order: StartTask) -> int:
