@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from corral.memory.units import Halves, halves_of, is_pinned
 from corral.messages import Message, ToolSpec, as_parts
 
 CountMessage = Callable[[Message, str], int]
@@ -67,27 +68,41 @@ def as_json(value: object) -> str:
         return str(value)
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What a window must know of a message."""
+
+    message: Message
+    size: int
+    """Its tokens."""
+    pinned: bool
+    halves: Halves | None
+
+
 class Sizes:
-    """Counts messages once: those of a conversation come again with every step of a run."""
+    """Looks at messages once: those of a conversation come again with every step of a run."""
 
     def __init__(self, count: CountMessage | None = None, model: str = "") -> None:
         """`count` counts as the model does; without it the sizes are safe estimates."""
         self._count = count or safe_size
         self._model = model
         self.estimated = count is None
-        self._known: OrderedDict[int, tuple[Message, int]] = OrderedDict()
+        self._known: OrderedDict[int, Measured] = OrderedDict()
         self._tools: OrderedDict[int, tuple[ToolSpec, int]] = OrderedDict()
+
+    def look(self, message: Message) -> Measured:
+        """At one message."""
+        known = self._known.get(id(message))
+        if known is not None and known.message is message:  # held here, so that its id is not another's
+            return known
+        known = Measured(message, self._count(message, self._model), is_pinned(message), halves_of(message))
+        self._known[id(message)] = known
+        if len(self._known) > _KNOWN_MAX:
+            self._known.popitem(last=False)
+        return known
 
     def of(self, message: Message) -> int:
         """Tokens of one message."""
-        known = self._known.get(id(message))
-        if known is not None and known[0] is message:  # held here, so that its id is not another's
-            return known[1]
-        size = self._count(message, self._model)
-        self._known[id(message)] = (message, size)
-        if len(self._known) > _KNOWN_MAX:
-            self._known.popitem(last=False)
-        return size
+        return self.look(message).size
 
     def of_all(self, messages: Sequence[Message]) -> int:
         """Tokens of several."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -34,24 +34,40 @@ def is_question(message: Message) -> bool:
     return message.role == "user" and not _ids(message, "tool_result", "tool_use_id")
 
 
-def is_whole(messages: Sequence[Message]) -> bool:
+class Halves(msgspec.Struct, frozen=True):
+    """The calls and the results that stand in one message, by their calls' ids."""
+
+    calls: tuple[str, ...]
+    results: tuple[str, ...]
+    strays: bool
+    """A call that no model made, or a result that a model wrote: neither ever finds its other half."""
+
+
+def halves_of(message: Message) -> Halves | None:
+    """What stands in this message; none: neither calls nor results, as in most."""
+    calls = _ids(message, "tool_use", "id")
+    results = _ids(message, "tool_result", "tool_use_id")
+    if not calls and not results:
+        return None
+    asks = message.role == "assistant"
+    return Halves(tuple(calls), tuple(results), bool(results if asks else calls))
+
+
+def is_whole(conversation: Iterable[Halves]) -> bool:
     """Whether every call has its result and every result its call: `mended` would change nothing."""
-    halves = pairs = 0
     open_calls: set[str] = set()
-    for message in messages:
-        asks = message.role == "assistant"
-        for part in message.content:
-            kind = part.get("type")
-            if kind == "tool_use":
-                halves += 1
-                if asks:
-                    open_calls.add(str(part.get("id")))
-            elif kind == "tool_result":
-                halves += 1
-                if not asks and (call := str(part.get("tool_use_id"))) in open_calls:
-                    open_calls.remove(call)
-                    pairs += 1
-    return 2 * pairs == halves
+    for halves in conversation:
+        if halves.strays:
+            return False
+        for call in halves.calls:
+            if call in open_calls:
+                return False  # the one before it is never answered
+            open_calls.add(call)
+        for call in halves.results:
+            if call not in open_calls:
+                return False
+            open_calls.remove(call)
+    return not open_calls
 
 
 def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list[tuple[int, Half]]]:

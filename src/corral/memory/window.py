@@ -18,7 +18,7 @@ from corral.memory.report import Fitted, LeftOut, Source, Trimmed, WindowReport
 from corral.memory.sizes import CountMessage, Sizes, said
 from corral.memory.summarising import Summariser
 from corral.memory.trimming import Where, nowhere, results_trimmed
-from corral.memory.units import is_pinned, is_whole, mended
+from corral.memory.units import Halves, is_pinned, is_whole, mended
 from corral.messages import Caller, Message, ToolSpec
 
 _SUMMARY_HEAD = "Summary of the conversation so far:\n"
@@ -136,16 +136,19 @@ class ContextWindow:
 
     def _as_it_is(self, messages: Sequence[Message], budget: int, tools: int, sizes: Sizes) -> Fitted | None:
         """All of it, word for word; none: something must be done. Each message is looked at once: this comes with every step."""
-        of, most = sizes.of, self._tool_result_max
+        look, most = sizes.look, self._tool_result_max
         every = system = 0
+        halves: list[Halves] = []
         for message in messages:
-            size = of(message)
-            every += size
-            if is_pinned(message):
-                system += size
-            elif size > most:
+            known = look(message)
+            every += known.size
+            if known.pinned:
+                system += known.size
+            elif known.size > most:
                 return None
-        if every > budget or not is_whole(messages):
+            if known.halves is not None:
+                halves.append(known.halves)
+        if every > budget or not is_whole(halves):
             return None
         parts = {"system": system, "recent": every - system, "summary": 0, "retrieved": 0, "tools": tools}
         return self._seen(list(messages), parts, sizes, stable=len(messages))
