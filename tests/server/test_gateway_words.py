@@ -275,6 +275,7 @@ def test_embeddings_are_read_and_written():
 @pytest.mark.parametrize(
     "body",
     [{}, {"model": "m", "input": []}, {"model": "m", "input": [1, 2]}, {"input": "a"}, {"model": "m", "input": "a", "dimensions": 0},
+     {"model": "m", "input": "a", "dimensions": 10**9},
      {"model": "m", "input": "a", "encoding_format": "hex"}, {"model": "m", "input": ["a"] * 2049}],
 )  # fmt: skip
 def test_what_cannot_be_embedded(body):

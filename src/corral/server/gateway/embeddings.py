@@ -11,6 +11,8 @@ from corral.messages import EmbedCall, EmbedReply
 from corral.server.gateway.reading import Fields, RequestInvalid
 
 _TEXTS_MAX = 2048
+DIMENSIONS_MAX = 16_384
+"""Above what any model gives; one that makes up what it is asked for must not fill the memory of a worker."""
 _FORMATS = frozenset({"float", "base64"})
 
 
@@ -31,7 +33,9 @@ def read_embeddings(body: object) -> EmbeddingRequest:
     fields = Fields(body)
     given = fields.take_any("input")
     wanted = [given] if isinstance(given, str) else given
-    if not isinstance(wanted, list) or not wanted or not all(isinstance(text, str) for text in wanted):
+    if wanted == []:
+        raise fields.wrong("input", "`input` is empty: there is nothing to embed.")
+    if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):
         raise fields.wrong(
             "input", "`input` is a text or a list of texts (not of tokens: whose they are is not known)."
         )
@@ -41,8 +45,8 @@ def read_embeddings(body: object) -> EmbeddingRequest:
     if coding not in _FORMATS:
         raise fields.wrong("encoding_format", "`encoding_format` is `float` or `base64`.")
     call = EmbedCall(model=fields.need("model", str), texts=wanted, dimensions=fields.take("dimensions", int))
-    if call.dimensions is not None and call.dimensions < 1:
-        raise RequestInvalid("`dimensions` is 1 or more.", "dimensions")
+    if call.dimensions is not None and not 1 <= call.dimensions <= DIMENSIONS_MAX:
+        raise RequestInvalid(f"`dimensions` is a number from 1 to {DIMENSIONS_MAX}.", "dimensions")
     user = fields.take("user", str)
     call.extra.update(fields.left)
     return EmbeddingRequest(call, as_base64=coding == "base64", user=user)

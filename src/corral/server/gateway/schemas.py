@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from corral.server.gateway.dialect import OPENAI
+from corral.server.gateway.embeddings import DIMENSIONS_MAX
 from corral.server.routes import ID_PATTERN, Answer, Handler, Param, Route
 
 _WORD = {"type": "string", "maxLength": 256, "pattern": ID_PATTERN}
@@ -166,7 +167,7 @@ _EMBEDDINGS = {
         "model": {"type": "string"},
         "input": {"anyOf": [{"type": "string"}, _TEXTS]},
         "encoding_format": {"enum": ["float", "base64", None]},
-        "dimensions": {"type": ["integer", "null"], "minimum": 1},
+        "dimensions": {"type": ["integer", "null"], "minimum": 1, "maximum": DIMENSIONS_MAX},
     },
     "required": ["model", "input"],
 }
