@@ -34,12 +34,13 @@ class Claimer:
         *,
         worker: str,
         free: Callable[[], int],
+        enough: Callable[[], int],
         take: Callable[[Sequence[ClaimedJob], float], None],
         exclude: Callable[[], Sequence[str]] = tuple,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`free` says for how many jobs there is room; `take` gets those that were claimed, at once, even while draining.
+        """`free` says for how many jobs there is room, and `enough` how much of it is worth a claim; `take` gets those that were claimed, at once, even while draining.
 
         It is also told when they were asked for, on the monotonic clock: since then this process may have been stopped, and
         their leases be over.
@@ -55,7 +56,9 @@ class Claimer:
         self._asked_at = 0.0
         """When what is being claimed was asked for."""
         self._chance = chance
-        self._enough = max(1, settings.concurrency // 4)
+        self._enough = enough
+        self._wanted = 1
+        """So much room ends the wait for it."""
         self._bell = Bell()
         self._may_find = True
         self._has_come = False
@@ -83,7 +86,7 @@ class Claimer:
 
     def made_room(self) -> None:
         """A slot got free."""
-        if self._may_find:
+        if self._may_find and self._free() >= self._wanted:
             self._bell.ring()
 
     def _woken(self) -> None:
@@ -98,7 +101,7 @@ class Claimer:
                 self._may_find = True  # nobody looks meanwhile: not even for what becomes due
                 await self._bell.wait()
                 continue
-            if free < self._enough:
+            if free < self._enough():
                 await self._gather()
                 free = self._free()
                 if free <= 0 or self._draining:
@@ -141,12 +144,14 @@ class Claimer:
         """Wait a little for more room, however it comes."""
         loop = asyncio.get_running_loop()
         began_at = loop.time()
-        while not self._draining and self._free() < self._enough:
+        self._wanted = self._enough()
+        while not self._draining and self._free() < self._wanted:
             since = self._claimed_at if self._has_come else began_at
             rest = since + _GATHER_S - loop.time()
             if rest <= 0:
-                return
+                break
             await self._bell.wait(rest)
+        self._wanted = 1
 
     async def _idle(self, next_due_s: float | None) -> tuple[Claimed, int] | None:
         """Wait until there may be work: woken, or something is due, or it is time to look whether a wake-up was lost.

@@ -6,6 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from corral.jobs.running import RunningJob
 
 
@@ -20,6 +22,12 @@ class Line:
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[RunningJob]:
+        """All of them, roughly those first who would go last."""
+        for priority in sorted(self._tenants):
+            for jobs in self._tenants[priority].values():
+                yield from reversed(jobs)
 
     def add(self, job: RunningJob) -> None:
         """Line up behind the others of the same tenant."""
@@ -40,3 +48,14 @@ class Line:
             del self._tenants[priority]
         self._count -= 1
         return job
+
+    def leave(self, job: RunningJob) -> None:
+        """This one waits no longer. It has to be there."""
+        tenants = self._tenants[job.claimed.priority]
+        jobs = tenants[job.claimed.tenant]
+        jobs.remove(job)
+        if not jobs:
+            del tenants[job.claimed.tenant]
+        if not tenants:
+            del self._tenants[job.claimed.priority]
+        self._count -= 1

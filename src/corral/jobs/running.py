@@ -50,6 +50,7 @@ class RunningJob:
         "_journal",
         "_pieces",
         "_scribe",
+        "_timeout_s",
         "cancelled",
         "claim",
         "claimed",
@@ -61,6 +62,7 @@ class RunningJob:
         "started_at",
         "stop_reason",
         "stopped_at",
+        "taken_at",
         "task",
     )
 
@@ -71,17 +73,18 @@ class RunningJob:
         home: asyncio.AbstractEventLoop,
         clock: Clock,
         *,
-        started_at: float,
-        deadline: float,
+        taken_at: float,
+        timeout_s: float,
     ) -> None:
-        """Times are on the monotonic clock."""
+        """Times are on the monotonic clock. `timeout_s` is for jobs that bring none of their own."""
         self.claimed = claimed
         self.claim: Claim = claimed.claim
         self.home = home
-        self.started_at = started_at
-        self.deadline = deadline
-        """When this run is stopped: for `context.deadline`."""
-        self.renewed_at = started_at
+        self.taken_at = taken_at
+        """When it was claimed; what was claimed together begins one after the other."""
+        self._timeout_s = claimed.timeout_s or timeout_s
+        self.begin(taken_at)
+        self.renewed_at = taken_at
         """When the lease was last known to be good."""
         self.context: Context | None = None
         """The context of the run, whose `cancelled` is to follow ours. The handler sets it."""
@@ -183,7 +186,7 @@ class RunningJob:
 
     def store_now(self) -> float:
         """The store's time, as far as we can tell: its time of the claim, and what has passed since."""
-        return self.claimed.claimed_at + self._clock.monotonic() - self.started_at
+        return self.claimed.claimed_at + self._clock.monotonic() - self.taken_at
 
     def is_past_its_deadline(self) -> bool:
         """Whether the whole job is late, and not this attempt alone."""
@@ -199,6 +202,14 @@ class RunningJob:
     def has_said(self) -> bool:
         """Whether this run said anything."""
         return self._pieces is not None
+
+    def begin(self, at: float) -> None:
+        """It runs from now on: the time that one attempt may take is counted from here."""
+        self.started_at = at
+        self.deadline = at + self._timeout_s
+        """When this run is stopped: for `context.deadline`."""
+        if self.claimed.deadline_at is not None:
+            self.deadline = min(self.deadline, self.taken_at + self.claimed.deadline_at - self.claimed.claimed_at)
 
     def stop(self, reason: StopReason) -> None:
         """Ask the run to end. A lost claim goes before every other reason: nothing may be written any more."""

@@ -18,6 +18,7 @@ from corral.jobs.job import ClaimedJob, Ending, WorkerInfo
 from corral.jobs.line import Line
 from corral.jobs.minding import GRACE_S, Minder
 from corral.jobs.outage import Outage
+from corral.jobs.pace import AHEAD_S, Pace
 from corral.jobs.reaper import Reaper
 from corral.jobs.retrying import Retrying
 from corral.jobs.running import Handler, JobObserver, Outcome, RunningJob
@@ -31,6 +32,8 @@ _log = logging.getLogger("corral.jobs")
 
 _AT_ONCE = 4
 """So many runs begin before the loop looks at anything else: a crowd that was claimed together holds up nobody else's job."""
+_LATE_S = 2 * AHEAD_S
+"""What was claimed ahead and has no room after this time goes back to the queue: it did not go as fast as it looked."""
 
 
 class Worker:
@@ -74,6 +77,7 @@ class Worker:
             self._outage,
             worker=self.name,
             free=self._free,
+            enough=self._enough,
             take=self._take,
             exclude=exclude,
             clock=clock,
@@ -90,6 +94,8 @@ class Worker:
         self._held: dict[str, RunningJob] = {}
         self._line = Line()
         self._admitting = False
+        self._looking_for_late: asyncio.TimerHandle | None = None
+        self._pace = Pace(clock)
         self._minder = Minder(store, self._held, self._heartbeat.ask, self._leave_alone, clock)
         self.reaper = Reaper(store, records, settings, self._outage, clock=clock, chance=chance)
         self._running = 0
@@ -118,6 +124,7 @@ class Worker:
         """Claim no more, and wait for what runs, at most so long. True: nothing is left."""
         self._draining = True
         await self._claimer.drain()
+        self._admit_soon()
         await self.reaper.drain()
         try:
             async with asyncio.timeout(within_s):
@@ -137,11 +144,14 @@ class Worker:
         await self._scribe.finish(self._settings.lease_s)
         await self._heartbeat.stop()
         self._minder.close()
+        if self._looking_for_late is not None:
+            self._looking_for_late.cancel()
+            self._looking_for_late = None
 
     @property
     def running(self) -> int:
-        """How many jobs run now."""
-        return self._running
+        """How many jobs run now, or are about to."""
+        return self._running + len(self._line)
 
     def cancel(self, job_id: str) -> None:
         """Look at once whether this job is to be cancelled. For whoever cancelled it in the same process."""
@@ -150,51 +160,88 @@ class Worker:
     def made_room(self) -> None:
         """More jobs may run than a moment ago: look for some."""
         self._claimer.made_room()
+        self._admit_soon()
 
     # -- claiming ----------------------------------------------------------------------------------------------------
 
+    def _room(self) -> int:
+        """How many may run or wait for a slot here. While others need the slots, nothing is claimed ahead."""
+        most = self._settings.concurrency
+        slots = self._slots(most)
+        return slots if slots < most else slots + self._pace.ahead(slots)
+
     def _free(self) -> int:
         # Results that are not written yet take room as well: an outage must not pile them up.
-        concurrency = self._slots(self._settings.concurrency)
-        return min(concurrency - self._running, 2 * concurrency - len(self._held))
+        room = self._room()
+        return min(room - self._running - len(self._line), 2 * room - len(self._held))
+
+    def _enough(self) -> int:
+        """So much room is worth a claim. Who has something to begin meanwhile can wait for more."""
+        return max(1, self._room() // 2 if self._line else self._settings.concurrency // 4)
 
     def _take(self, jobs: Sequence[ClaimedJob], asked_at: float) -> None:
         loop = asyncio.get_running_loop()
         now = self._clock.monotonic()
         for claimed in jobs:
-            limit_s = claimed.timeout_s or self._settings.timeout_s
-            if claimed.deadline_at is not None:
-                limit_s = min(limit_s, claimed.deadline_at - claimed.claimed_at)
-            job = RunningJob(claimed, self._scribe, loop, self._clock, started_at=now, deadline=now + limit_s)
+            job = RunningJob(claimed, self._scribe, loop, self._clock, taken_at=now, timeout_s=self._settings.timeout_s)
             job.renewed_at = asked_at
             self._held[claimed.token] = job
-            self._running += 1
             self._idle.clear()
             self._heartbeat.add(job)
-            if self._observer is not None:
-                self._observer.claimed(claimed, max(0.0, claimed.claimed_at - claimed.created_at))
-            self._minder.begun(job)
             self._line.add(job)
         if not self._admitting:
             self._admit()
+        if self._line and self._looking_for_late is None:
+            self._looking_for_late = loop.call_later(_LATE_S, self._look_for_late)
+
+    def _admit_soon(self) -> None:
+        if self._line and not self._admitting:
+            self._admitting = True
+            asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
-        """Begin a few of those that were claimed, and the others when the loop has been round."""
-        for _ in range(min(_AT_ONCE, len(self._line))):
+        """Begin a few of those that were claimed, as far as there is room, and the others when the loop has been round."""
+        self._admitting = True
+        room = len(self._line) if self._draining else self._slots(self._settings.concurrency) - self._running
+        for _ in range(min(_AT_ONCE, len(self._line), room)):
             self._begin(self._line.next())
-        self._admitting = len(self._line) > 0
+        self._admitting = len(self._line) > 0 and room > _AT_ONCE
         if self._admitting:
             asyncio.get_running_loop().call_soon(self._admit)
 
+    def _look_for_late(self) -> None:
+        """Hand back what was claimed ahead and still has no room: other workers may be free."""
+        self._looking_for_late = None
+        before = self._clock.monotonic() - _LATE_S
+        late = [job for job in self._line if job.taken_at <= before]
+        without_room = self._running + len(self._line) - self._slots(self._settings.concurrency)
+        for job in late[: max(0, without_room)]:
+            self._line.leave(job)
+            self._count_in(job)
+            self._hand_back(job)
+        if self._line:
+            self._looking_for_late = asyncio.get_running_loop().call_later(_LATE_S, self._look_for_late)
+
     def _begin(self, job: RunningJob) -> None:
-        if job.ended:
-            return
-        if job.stop_reason is not None:
-            self._end(job, ending_of(job, asyncio.CancelledError(), self._retrying))
-        elif self._draining:
-            self._end(job, released(job))
+        self._count_in(job)
+        if self._draining or job.stop_reason is not None:
+            self._hand_back(job)
         else:
             job.task = asyncio.get_running_loop().create_task(self._run(job))
+
+    def _hand_back(self, job: RunningJob) -> None:
+        """It was not begun, and will not be here."""
+        stopped = job.stop_reason is not None
+        self._end(job, ending_of(job, asyncio.CancelledError(), self._retrying) if stopped else released(job))
+
+    def _count_in(self, job: RunningJob) -> None:
+        now = self._clock.monotonic()
+        self._running += 1
+        job.begin(now)
+        if self._observer is not None:
+            claimed = job.claimed
+            self._observer.claimed(claimed, max(0.0, claimed.claimed_at - claimed.created_at) + now - job.taken_at)
+        self._minder.begun(job)
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -237,6 +284,8 @@ class Worker:
             return
         job.ended = True
         self._running -= 1
+        if job.task is not None:
+            self._pace.ended(self._clock.monotonic() - job.started_at)
         if job.has_journal:
             job.journal.close()
         if ending is None:
@@ -246,6 +295,7 @@ class Worker:
         else:
             self._hand_in(job, ending)
         self._claimer.made_room()
+        self._admit_soon()
 
     def _hand_in(self, job: RunningJob, ending: Ending) -> None:
         """What the job said is written before how it ended: afterwards its claim is gone."""
