@@ -50,6 +50,7 @@ agentcore:
         ("runtime: {debug: on}", "`true` or `false`"),
         ("runtime: {debug: 'True'}", "`true` or `false`"),
         ("name: 5", "quotes around"),
+        ("server: {role: wrker}", "There is: all, api, worker, control. Did you mean `worker`?"),
         ("name: !secret x", "'!secret' means nothing"),
         ("name: !!python/name:os.system x", "leave it out"),
         ("server.port: 80", "Write `server:`"),

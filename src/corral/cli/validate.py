@@ -19,6 +19,7 @@ from corral.cli.waiting import waiting
 from corral.errors import AppLoadError, ConfigError, CorralError
 
 if TYPE_CHECKING:
+    from corral.app import App
     from corral.runtime.registry import Agents
     from corral.settings.load import Loaded
 
@@ -52,10 +53,12 @@ def validate(file: File = None, config: Config = None, store: Store = None, as_j
     """Check settings and app without starting anything, and list every problem at once."""
     findings = Findings()
     loaded = _check_settings(file, config, store, findings)
-    agents = _check_app(file, loaded, findings)
+    found = _check_app(file, loaded, findings)
     if loaded is not None:
         _check_workflows(loaded, findings)
-        _check_schedules(loaded, agents, findings)
+        _check_schedules(loaded, found.agents if found is not None and list(found.agents) else None, findings)
+        if found is not None:
+            _check_whole(found, loaded, findings)
     findings.ok = not findings.problems
     if as_json:
         show_json(findings)
@@ -101,7 +104,8 @@ def _check_meaning(loaded: Loaded, findings: Findings) -> None:
         store = settings.store
         open_stores(store.url, sync=store.sync, pool_max=store.pool_max, hot=store.hot)
     except CorralError as error:
-        findings.problems.append(_problem(loaded, "store.url", error.message))
+        key = "store.hot" if "`store.hot`" in error.message else "store.url"
+        findings.problems.append(_problem(loaded, key, error.message))
     checks: dict[str, Callable[[], object]] = {
         "jobs.callback_secret": lambda: keys_of(settings.jobs.callback_secret),
         "jobs.callback_allow": lambda: Reach(settings.jobs.callback_allow),
@@ -156,8 +160,20 @@ def _problem(loaded: Loaded, key: str, message: str) -> Problem:
     return Problem(loaded.sources.get(key, "(default)"), key, message)
 
 
-def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> Agents | None:
-    """The agents of the app, where they are known."""
+def _check_whole(found: App, loaded: Loaded, findings: Findings) -> None:
+    """What a server would refuse to start with, unless that is said already."""
+    from corral.cli.validate_whole import faults_in  # noqa: PLC0415 - loaded when it is asked
+
+    if findings.problems:
+        return
+    with waiting("putting it together"), contextlib.redirect_stdout(sys.stderr):
+        for key, message in faults_in(found, loaded.settings):
+            source = loaded.sources.get(key) or (_short(loaded.files[-1]) if loaded.files else "(default)")
+            findings.problems.append(Problem(source, key, message))
+
+
+def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> App | None:
+    """The app, where it can be loaded; its agents may be built only when it starts."""
     from corral.server.loading import load_app  # noqa: PLC0415 - loaded when it is asked
 
     try:
@@ -169,7 +185,7 @@ def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> A
     try:
         # What the user's file prints is no part of the result.
         with waiting(f"loading {target}"), contextlib.redirect_stdout(sys.stderr):
-            found = load_app(target)
+            found: App = load_app(target)
             agents = list(found.agents)
     except AppLoadError as error:
         findings.problems.append(Problem(_place(error, target), "", error.message))
@@ -181,7 +197,7 @@ def _check_app(file: str | None, loaded: Loaded | None, findings: Findings) -> A
         findings.problems.append(Problem(target, "", message))
     elif loaded is not None:
         _check_aliases(loaded, {agent.name for agent in agents}, findings)
-    return found.agents if agents else None  # those that are built when the app starts are not known yet
+    return found
 
 
 def _check_aliases(loaded: Loaded, names: set[str], findings: Findings) -> None:
@@ -225,7 +241,7 @@ def _short(filename: str) -> str:
 
 def _show(findings: Findings) -> None:
     for problem in findings.problems:
-        key = f"{problem.key}: " if problem.key else ""
+        key = f"{problem.key}: " if problem.key and problem.key not in problem.message else ""
         show(f"{bold(problem.source)}: {key}{problem.message}")
     for warning in findings.warnings:
         note(f"Warning: {warning}")

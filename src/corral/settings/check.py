@@ -186,10 +186,25 @@ def _converted(value: Any, kind: Any, *, lax: bool) -> Any:
     try:
         found = msgspec.convert(value, kind, strict=not lax)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{error}{_advice(value, str(error), lax=lax)}") from None
+        said = str(error)
+        advice = _allowed(value, kind) if "Invalid enum value" in said else _advice(value, said, lax=lax)
+        raise ValueError(f"{said}{advice}") from None
     if isinstance(found, float) and not math.isfinite(found):
         raise ValueError("Expected a finite number.")
     return found
+
+
+def _allowed(value: str, kind: Any) -> str:
+    """The words that a type takes, and the one that was likely meant."""
+    words = _words_of(kind)
+    return f". There is: {', '.join(words)}.{nearest(value, words)}"
+
+
+def _words_of(kind: Any) -> list[str]:
+    parts = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return [str(part) for part in parts]
+    return [word for part in parts for word in _words_of(part)]
 
 
 def _advice(value: Any, said: str, *, lax: bool) -> str:
