@@ -107,6 +107,7 @@ async def runs(how: str, turns: int, seconds: float) -> dict[str, float]:
                 result = await agent.run("go")
             finally:
                 leave_context(token)
+                service.observing.traces.let_go(context)
             assert (result.output, result.tool_calls) == ("That is all.", 2 * turns)
 
         for _ in range(50):

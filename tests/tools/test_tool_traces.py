@@ -23,6 +23,9 @@ class Recorder:
     def record(self, one):
         self.spans.append(one)
 
+    def record_made(self, made):
+        self.record(made())
+
 
 @pytest.fixture
 def spans():

@@ -194,6 +194,8 @@ class Agent:
                     async for event in events:
                         yield event
         finally:
+            if loop is not None:
+                loop.close()
             outcome = (loop.outcome if loop is not None else "") or "cancelled"
             took = steps.end(self.name, outcome, _facts(state, keeper.run_id))
             if counting is not None:

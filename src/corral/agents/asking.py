@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import operator
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -11,8 +10,8 @@ import msgspec
 
 from corral.agents.connected import Window
 from corral.agents.event import AgentEvent, Reasoning, Text, UsageSeen
-from corral.agents.failing import TimeExceeded
 from corral.agents.journal import RunState
+from corral.agents.patience import Patience, late
 from corral.agents.steps import Steps
 from corral.clock import Clock
 from corral.errors import ModelStreamBroken
@@ -25,10 +24,8 @@ class Asking:
     __slots__ = (
         "_agent",
         "_ask",
-        "_clock",
-        "_deadline",
         "_keeps_time",
-        "_limit_s",
+        "_patience",
         "_silent",
         "_steps",
         "_template",
@@ -60,8 +57,7 @@ class Asking:
         self._window = window
         self._silent = silent
         self._steps = steps
-        self._clock = clock
-        self._deadline = deadline
+        self._patience = Patience(clock, deadline)
         self._keeps_time = keeps_time
         self.reply = ModelReply()
         """The last answer; its calls of tools have ids that are not empty and not the same."""
@@ -83,8 +79,8 @@ class Asking:
                 happened = self._happening(step, event)
                 if happened is not None:
                     yield happened
-                if self._clock.monotonic() >= self._deadline:
-                    raise _late()
+                if self._patience.is_over:
+                    raise late()
                 first = await anext(events, None)
         if reply is None:
             raise ModelStreamBroken("The model's answer ended without a reply.", model=call.model)
@@ -96,15 +92,12 @@ class Asking:
         if self._keeps_time:
             with self._steps.below():
                 return await anext(events, None)
-        left = self._deadline - self._clock.monotonic()
-        try:
-            with self._steps.below():
-                async with asyncio.timeout(left):
-                    return await anext(events, None)
-        except TimeoutError:
-            if self._clock.monotonic() >= self._deadline:
-                raise _late() from None
-            raise
+        with self._steps.below(), self._patience:
+            return await anext(events, None)
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        self._patience.close()
 
     def usage(self, step: int) -> UsageSeen:
         """What the last answer took."""
@@ -139,10 +132,6 @@ class Asking:
         if delta.kind == "text":
             return Text(agent=self._agent, step=step, text=delta.text)
         return Reasoning(agent=self._agent, step=step, text=delta.text) if delta.kind == "reasoning" else None
-
-
-def _late() -> TimeExceeded:
-    return TimeExceeded("The model took longer than the agent may.")
 
 
 def _conversation(own: list[Message], history: Sequence[Message]) -> list[Message]:

@@ -39,10 +39,6 @@ class Board:
         """Have what runs in this context find it."""
         context.run(_board.set, self.memory)
 
-    def here(self) -> _Here:
-        """What begins in this block finds it."""
-        return _Here(self.memory)
-
     def heard(self, event: AgentEvent) -> None:
         """Keep what a tool brought, under the name of who called it: other members may read on where theirs ended."""
         if not isinstance(event, ToolFinished) or event.error or event.name in _OURS:
@@ -74,20 +70,6 @@ class Board:
         """The team's run is over."""
         if self._own:
             self.memory.end()
-
-
-class _Here:
-    __slots__ = ("_above", "_memory")
-
-    def __init__(self, memory: WorkingMemory) -> None:
-        self._memory = memory
-
-    def __enter__(self) -> None:
-        self._above = _board.get()
-        _board.set(self._memory)
-
-    def __exit__(self, *_: object) -> None:
-        _board.set(self._above)
 
 
 def scratchpad() -> list[Tool]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import contextvars
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from corral.agents.event import ToolFinished, ToolStarted
 from corral.agents.journal import RunState, effect_key
 from corral.messages import Caller, CallTool, ToolCall, ToolReply
 from corral.tools.failing import failed
-from corral.tools.parallel import ParallelToolExecutor
+from corral.tools.parallel import ParallelToolExecutor, Turn
 
 
 class Calling:
@@ -73,9 +74,9 @@ class Calling:
                 made.append(call)
         return made, replies
 
-    def replies(self, calls: Sequence[ToolCall]) -> AsyncIterator[ToolReply]:
-        """The replies as they come. Closing it cancels the calls that still run."""
-        return self._executor.stream(self._call, calls)
+    def begin(self, calls: Sequence[ToolCall], place: contextvars.Context) -> Turn:
+        """The calls, on their way in this context. Closing it cancels those that still run."""
+        return self._executor.begin(self._call, calls, context=place)
 
     def started(self, step: int, call: ToolCall) -> ToolStarted:
         """The event that says so."""

@@ -7,6 +7,7 @@ the smallest step: who stops after any of them and goes on later, elsewhere, nei
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -139,6 +140,10 @@ class Loop:
             last = await self._failed(failure)
         yield last
 
+    def close(self) -> None:
+        """The go is over, however it ended."""
+        self._asking.close()
+
     def _check(self) -> None:
         self._bounds.check_time(self._clock.monotonic())
         self._bounds.check_spent(self.state)
@@ -207,21 +212,26 @@ class Loop:
                 yield calling.finished(state.step, reply)
         if made:
             by_id = {call.id: call for call in made}
-            async with closing(calling.replies(made)) as replies:
-                while (replied := await self._below(replies)) is not None:
+            turn = calling.begin(made, self._place())
+            try:
+                while (replied := await turn.next()) is not None:
                     if _wants_approval(replied) and replied.id not in state.decisions:
                         yield await self._approval_wanted(by_id[replied.id], replied)
                         continue
                     await self._tool_done(replied)
                     if self.followed:
                         yield calling.finished(state.step, replied)
+            finally:
+                await turn.close()
         if not state.pending:
             self._steps.close()
 
-    async def _below(self, replies: AsyncIterator[ToolReply]) -> ToolReply | None:
-        """The next reply. Tools keep the place in the trace and the working memory with which they were started."""
-        with self._steps.below(), self._board.here():
-            return await anext(replies, None)
+    def _place(self) -> contextvars.Context:
+        """Where tools run: below their step in the trace, with the run's working memory."""
+        place = contextvars.copy_context()
+        self._steps.enter(place)
+        self._board.enter(place)
+        return place
 
     async def _tool_done(self, reply: ToolReply) -> None:
         await self._append(ToolDone(step=self.state.step, reply=_kept(reply), at=self._clock.now()))

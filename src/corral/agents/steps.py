@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextvars
+import functools
 from typing import Any
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
 from corral.context import Context
 from corral.messages import ModelReply
 from corral.observability import semconv
-from corral.observability.traces import below, current_span_id, finished_span
+from corral.observability.store import Span
+from corral.observability.traces import below, current_span_id, enter_below, finished_span
 
 
 class Steps:
@@ -52,6 +55,11 @@ class Steps:
         """What is recorded in this block belongs to the step."""
         return below(self._context, self._span_id)
 
+    def enter(self, place: contextvars.Context) -> None:
+        """What runs in this context belongs to the step."""
+        if self._context is not None:
+            enter_below(place, self._context, self._span_id)
+
     def answered(self, reply: ModelReply) -> None:
         """The model has answered."""
         self._reply = reply
@@ -63,23 +71,18 @@ class Steps:
             return
         took = self._clock.monotonic() - self._step_at
         reply = self._reply
-        context.traces.record(
-            finished_span(
-                context,
-                f"step {self._step}",
-                "internal",
-                span_id=self._span_id,
-                parent_id=self._run_id,
-                started_at=self._clock.now() - took,
-                duration_s=took,
-                failed=bool(failed),
-                attributes={
-                    "corral.agent.step": self._step,
-                    "corral.agent.tools": None if reply is None else [str(use.get("name")) for use in reply.tool_uses],
-                    semconv.ERROR_TYPE: failed or None,
-                },
-            )
+        made = functools.partial(
+            _span_of_step,
+            context,
+            self._step,
+            reply,
+            span_id=self._span_id,
+            parent_id=self._run_id,
+            started_at=self._clock.now() - took,
+            duration_s=took,
+            failure=failed,
         )
+        context.traces.record_made(made)
         self._step = 0
 
     def end(self, agent: str, outcome: str, facts: dict[str, Any]) -> float:
@@ -109,3 +112,31 @@ class Steps:
                 )
             )
         return took
+
+
+def _span_of_step(
+    context: Context,
+    step: int,
+    reply: ModelReply | None,
+    *,
+    span_id: str,
+    parent_id: str,
+    started_at: float,
+    duration_s: float,
+    failure: str,
+) -> Span:
+    return finished_span(
+        context,
+        f"step {step}",
+        "internal",
+        span_id=span_id,
+        parent_id=parent_id,
+        started_at=started_at,
+        duration_s=duration_s,
+        failed=bool(failure),
+        attributes={
+            "corral.agent.step": step,
+            "corral.agent.tools": None if reply is None else [str(use.get("name")) for use in reply.tool_uses],
+            semconv.ERROR_TYPE: failure or None,
+        },
+    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError
-from corral.messages import CallTool, ToolCall, ToolReply, closing
+from corral.messages import CallTool, ToolCall, ToolReply
 from corral.tools.failing import failed, failed_with, fault_of
 
 _GRACE_S = 0.25
@@ -41,76 +42,190 @@ class ParallelToolExecutor:
 
     async def run(self, call: CallTool, calls: Sequence[ToolCall], *, deadline: float | None = None) -> list[ToolReply]:
         """All replies, in the order of the calls. What is not done by `deadline` (on the monotonic clock) fails."""
-        turn = _Turn(calls)
-        if len(calls) == 1 and not calls[0].after:
-            return [await self._one(call, calls[0], deadline)]
-        async with closing(self._replies(call, turn, deadline)) as numbers:
-            async for _ in numbers:
+        turn = self.begin(call, calls, deadline=deadline)
+        try:
+            while await turn.next() is not None:
                 pass
-        return [turn.replies[number] for number in range(len(calls))]
+        finally:
+            await turn.close()
+        return turn.all
 
     async def stream(
         self, call: CallTool, calls: Sequence[ToolCall], *, deadline: float | None = None
     ) -> AsyncIterator[ToolReply]:
         """Each reply as it comes. Close the iterator to cancel what still runs."""
-        if len(calls) == 1 and not calls[0].after:
-            yield await self._one(call, calls[0], deadline)
-            return
-        turn = _Turn(calls)
-        async with closing(self._replies(call, turn, deadline)) as numbers:
-            async for number in numbers:
-                yield turn.replies[number]
-
-    async def _replies(self, call: CallTool, turn: _Turn, deadline: float | None) -> AsyncIterator[int]:
-        """The numbers of calls, as their replies come."""
-        loop = asyncio.get_running_loop()
-        running: dict[int, asyncio.Task[ToolReply]] = {}
-        ended = _Ended(loop)
+        turn = self.begin(call, calls, deadline=deadline)
         try:
-            for number in turn.impossible():
-                yield number
-            while True:
-                while len(running) < self._max and (ready := turn.next_ready()) is not None:
-                    running[ready] = loop.create_task(self._noted(call, turn.calls[ready], deadline, ready, ended))
-                if not running:
-                    return
-                number = await ended.next()
-                yield turn.over(number, running.pop(number).result())
-                for hopeless in turn.hopeless():
-                    yield hopeless
+            while (reply := await turn.next()) is not None:
+                yield reply
         finally:
-            for task in running.values():
-                task.cancel()
-            if running:
-                await asyncio.wait(running.values())
+            await turn.close()
 
-    async def _noted(
-        self, call: CallTool, asked: ToolCall, deadline: float | None, number: int, ended: _Ended
-    ) -> ToolReply:
+    def begin(
+        self,
+        call: CallTool,
+        calls: Sequence[ToolCall],
+        *,
+        deadline: float | None = None,
+        context: contextvars.Context | None = None,
+    ) -> Turn:
+        """The calls, under way from the first time that somebody waits for a reply.
+
+        Each runs in a copy of `context`; none: of what is current then.
+        """
+        return Turn(
+            call,
+            calls,
+            at_once=self._max,
+            timeout_s=self._timeout_s,
+            deadline=deadline,
+            monotonic=self._monotonic,
+            context=context,
+        )
+
+
+class Turn:
+    """The calls of one turn on their way: `next` until it returns nothing, and `close` whatever happens."""
+
+    __slots__ = (
+        "_at_once",
+        "_call",
+        "_context",
+        "_deadline",
+        "_due",
+        "_ended",
+        "_late",
+        "_loop",
+        "_monotonic",
+        "_order",
+        "_running",
+        "_timeout_s",
+        "_timer",
+        "_timer_at",
+        "_waiter",
+    )
+
+    def __init__(
+        self,
+        call: CallTool,
+        calls: Sequence[ToolCall],
+        *,
+        at_once: int,
+        timeout_s: float | None,
+        deadline: float | None,
+        monotonic: Callable[[], float],
+        context: contextvars.Context | None,
+    ) -> None:
+        """Nothing is called yet."""
+        self._call = call
+        self._order = _Order(calls)
+        self._at_once = at_once
+        self._timeout_s = timeout_s
+        self._deadline = deadline
+        self._monotonic = monotonic
+        self._context = context
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._ended = deque(self._order.impossible())
+        """Numbers of calls that have replies, as they came."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._due: dict[int, float] = {}
+        """Until when each that runs is waited for, on the loop's clock."""
+        self._late: set[int] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    @property
+    def all(self) -> list[ToolReply]:
+        """All replies, in the order of the calls, once no more come."""
+        replies = self._order.replies
+        return [replies[number] for number in range(len(replies))]
+
+    async def next(self) -> ToolReply | None:
+        """The next reply; none: there are no more."""
+        order, running = self._order, self._running
+        while len(running) < self._at_once and (ready := order.next_ready()) is not None:
+            context = None if self._context is None else self._context.copy()
+            running[ready] = self._loop.create_task(self._carried_out(ready), context=context)
+        if not self._ended:
+            if not running:
+                return None
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        number = self._ended.popleft()
+        if (task := running.pop(number, None)) is not None:
+            self._due.pop(number, None)
+            task.result()  # raises what is no reply: that it was cancelled from inside
+            self._ended.extend(order.hopeless())
+        return order.replies[number]
+
+    async def close(self) -> None:
+        """Cancel what still runs, and wait until it has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        running, self._running = self._running, {}
+        for task in running.values():
+            task.cancel()
+        if running:
+            await asyncio.wait(running.values())
+
+    async def _carried_out(self, number: int) -> None:
+        """One call, in a task of its own, which says in its last step that it is over: whoever wakes finds it done."""
         try:
-            return await self._one(call, asked, deadline)
+            self._order.replies[number] = await self._replied(number, self._order.calls[number])
         finally:
-            ended.add(number)
+            self._ended.append(number)
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
 
-    async def _one(self, call: CallTool, asked: ToolCall, deadline: float | None) -> ToolReply:
+    async def _replied(self, number: int, asked: ToolCall) -> ToolReply:
         now = self._monotonic()
-        until = deadline
+        until = self._deadline
         if self._timeout_s is not None:
             until = now + self._timeout_s if until is None else min(until, now + self._timeout_s)
         if asked.deadline is not None:
             until = asked.deadline if until is None else min(until, asked.deadline)
         if until is None:
-            return await _answered(call, asked)
+            return await _answered(self._call, asked)
         if until <= now:
             return failed(asked, "timeout", f"There was no time left for {asked.name}.", retryable=True)
         if until != asked.deadline:
             asked = msgspec.structs.replace(asked, deadline=until)
+        self._watch(number, until - now + _GRACE_S)
         try:
-            async with asyncio.timeout(until - now + _GRACE_S):
-                return await _answered(call, asked)
-        except TimeoutError:
+            return await _answered(self._call, asked)
+        except asyncio.CancelledError:
+            if number not in self._late:
+                raise
             said = f"{asked.name} was not heard of within {until - now:.3g} s."
             return failed(asked, "timeout", said, retryable=True, attempts=1)
+
+    # -- time: one timer for all calls of the turn
+
+    def _watch(self, number: int, seconds: float) -> None:
+        """Wait for this one so long, and no longer."""
+        due = self._due[number] = self._loop.time() + seconds
+        if self._timer is None:
+            self._arm(due)
+        elif due < self._timer_at:
+            self._timer.cancel()
+            self._arm(due)
+
+    def _arm(self, due: float) -> None:
+        self._timer_at = due
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for number, due in list(self._due.items()):
+            if due <= now:
+                del self._due[number]
+                if self._running[number].cancel():
+                    self._late.add(number)
+        if self._due:
+            self._arm(min(self._due.values()))
 
 
 async def _answered(call: CallTool, asked: ToolCall) -> ToolReply:
@@ -122,31 +237,7 @@ async def _answered(call: CallTool, asked: ToolCall) -> ToolReply:
         return failed_with(asked, fault, attempts=1)
 
 
-class _Ended:
-    """Numbers of calls in the order in which they end, for the one who waits for the next."""
-
-    __slots__ = ("_loop", "_numbers", "_waiter")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._numbers: deque[int] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def add(self, number: int) -> None:
-        """The call's task says this in its last step: whoever wakes finds it done."""
-        self._numbers.append(number)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def next(self) -> int:
-        """The next one."""
-        if not self._numbers:
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        return self._numbers.popleft()
-
-
-class _Turn:
+class _Order:
     """The calls of one turn: which may start, and which never will."""
 
     def __init__(self, calls: Sequence[ToolCall]) -> None:
@@ -197,11 +288,6 @@ class _Turn:
                 del self._waiting[number]
                 return number
         return None
-
-    def over(self, number: int, reply: ToolReply) -> int:
-        """Note a reply."""
-        self.replies[number] = reply
-        return number
 
     def _failed(self, number: int) -> bool:
         reply = self.replies.get(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
 from corral.context import Context, find_context
 from corral.messages import ToolReply
 from corral.observability import semconv
+from corral.observability.store import Span
 from corral.observability.traces import below, current_span_id, finished_span
 from corral.tools.stack import RunTool, Use
 
@@ -64,20 +66,43 @@ class Traced:
                 failure = reply.fault.code
             if self._over is not None:
                 self._over(use, reply, seconds)
-            context.traces.record(
-                finished_span(
-                    context,
-                    f"{semconv.EXECUTE_TOOL} {use.tool.name}",
-                    "internal",
-                    span_id=span_id,
-                    parent_id=parent_id,
-                    started_at=started_at,
-                    duration_s=seconds,
-                    failed=failure not in _NO_FAILURES,
-                    attributes=self._attributes(use, reply, failure),
-                )
+            made = functools.partial(
+                self._span,
+                context,
+                use,
+                reply,
+                span_id=span_id,
+                parent_id=parent_id,
+                started_at=started_at,
+                duration_s=seconds,
+                failure=failure,
             )
+            context.traces.record_made(made)
         return msgspec.structs.replace(reply, duration_s=seconds)
+
+    def _span(
+        self,
+        context: Context,
+        use: Use,
+        reply: ToolReply | None,
+        *,
+        span_id: str,
+        parent_id: str,
+        started_at: float,
+        duration_s: float,
+        failure: str,
+    ) -> Span:
+        return finished_span(
+            context,
+            f"{semconv.EXECUTE_TOOL} {use.tool.name}",
+            "internal",
+            span_id=span_id,
+            parent_id=parent_id,
+            started_at=started_at,
+            duration_s=duration_s,
+            failed=failure not in _NO_FAILURES,
+            attributes=self._attributes(use, reply, failure),
+        )
 
     def _attributes(self, use: Use, reply: ToolReply | None, failure: str) -> dict[str, Any]:
         call = use.call
