@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from corral.messages import AuditEntry
 from corral.observability.metrics import Metrics
 from corral.observability.redaction import redacted, redacted_text
 from corral.security.counting import AuditCounting
-from corral.security.store import AuditLog
+from corral.security.store import AuditLog, AuditStretch
 
 _log = logging.getLogger("corral.security")
 
@@ -38,11 +38,11 @@ class AuditWriter:
         log: AuditLog,
         metrics: Metrics | None = None,
         *,
-        written: Callable[[list[AuditEntry]], None] | None = None,
+        written: Callable[[list[AuditEntry], Sequence[AuditStretch]], None] | None = None,
         chance: Callable[[], float] = random.random,
         pending_max: int = PENDING_MAX,
     ) -> None:
-        """`written` is told what the store has. `chance` gives numbers from 0 to 1: workers that lost one store together come back apart."""
+        """`written` is told what the store has, and what it says of the chain. `chance` gives numbers from 0 to 1: workers that lost one store together come back apart."""
         self._log = log
         self._written = written
         self._counting = AuditCounting(metrics or Metrics())
@@ -76,9 +76,9 @@ class AuditWriter:
         await self.line.stop()
 
     async def _write(self, entries: list[AuditEntry]) -> None:
-        await self._log.append(entries)
+        chained = await self._log.append(entries)
         if self._written is not None:
-            self._written(entries)
+            self._written(entries, chained)
 
     def _lost(self, entries: list[AuditEntry]) -> None:
         self._counting.dropped(len(entries))

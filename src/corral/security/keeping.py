@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError
 from corral.messages import AuditEntry
@@ -16,7 +18,7 @@ from corral.observability.metrics import Metrics
 from corral.security.chain import BEGINNING
 from corral.security.counting import ChainCounting
 from corral.security.signing import AuditKeys
-from corral.security.store import AuditHead, AuditLog, AuditPrefix, Checkpoint
+from corral.security.store import AuditHead, AuditLog, AuditPrefix, AuditStretch, Checkpoint
 from corral.security.verifying import Broken, Verdict, Verifier
 from corral.settings.audit_sections import AuditChainSettings
 
@@ -64,6 +66,8 @@ class Keeper:
         self._counting = ChainCounting(metrics or Metrics())
         self.verifier = Verifier(log, keys)
         self._fresh: dict[str, int] = {}
+        self._chained: dict[str, AuditStretch] = {}
+        """What this process itself chained behind the last checkpoint of each tenant, as far as nobody else came between."""
         self._due: set[str] = set()
         self._ring = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -94,8 +98,10 @@ class Keeper:
 
     # -- signing
 
-    def written(self, entries: Sequence[AuditEntry]) -> None:
-        """These are in the store now. Called on the event loop."""
+    def written(self, entries: Sequence[AuditEntry], chained: Sequence[AuditStretch] = ()) -> None:
+        """These are in the store now, and so they were chained. Called on the event loop."""
+        for stretch in chained:
+            self._follow(stretch)
         for entry in entries:
             tenant = entry.tenant
             if tenant not in self._fresh and len(self._fresh) >= _TENANTS_MAX:
@@ -130,25 +136,48 @@ class Keeper:
                     _log.exception("The audit of %r could not be signed.", tenant)
 
     async def mark(self, tenant: str) -> Checkpoint | None:
-        """Sign how far a tenant's audit has come, once what came since the last time was checked; none: there is nothing new.
+        """Sign how far a tenant's audit has come; none: there is nothing new.
 
-        A chain that is broken is not signed.
+        What this process chained itself is signed as it was chained, so that whoever changes it from then on is found by the
+        signature. Where others wrote as well, all that came since the last time is read and checked before: a chain that is
+        broken is not signed.
         """
         head = await self._store.head(tenant)
         if head is None or not head.chained or head.signed >= head.chained or not head.hash:
             return None
-        before = await self._last(head)
-        try:
-            walk = await self.verifier.walk(tenant, *before, head.chained)
-        except Broken as broken:
-            self._alarm(Verdict(tenant=tenant, ok=False, number=broken.number, fault=broken.fault))
-            return None
-        signed = await self._signed(tenant, walk.number, walk.hash)
+        last, own = await self._last(head)
+        stretch = self._chained.get(tenant)
+        if stretch is not None and (stretch.after, stretch.before) == (last, own) and stretch.number > last:
+            number, own = stretch.number, stretch.hash
+        else:
+            try:
+                walk = await self.verifier.walk(tenant, last, own, head.chained)
+            except Broken as broken:
+                self._alarm(Verdict(tenant=tenant, ok=False, number=broken.number, fault=broken.fault))
+                return None
+            number, own = walk.number, walk.hash
+        signed = await self._signed(tenant, number, own)
+        self._go_on_behind(signed)
         if await self._store.keep(signed):
             self._counting.signed()
             if self._anchor is not None:
                 self._anchor.add(signed)
         return signed
+
+    def _follow(self, stretch: AuditStretch) -> None:
+        """More was chained here. Where it does not begin at the end of what is known, somebody else has written as well."""
+        known = self._chained.get(stretch.tenant)
+        if known is None and len(self._chained) >= _TENANTS_MAX:
+            return
+        if known is not None and (known.number, known.hash) == (stretch.after, stretch.before):
+            stretch = msgspec.structs.replace(stretch, after=known.after, before=known.before)
+        self._chained[stretch.tenant] = stretch
+
+    def _go_on_behind(self, signed: Checkpoint) -> None:
+        """The next checkpoint comes behind this one."""
+        known = self._chained.get(signed.tenant)
+        if known is not None and known.after <= signed.number <= known.number:
+            self._chained[signed.tenant] = msgspec.structs.replace(known, after=signed.number, before=signed.hash)
 
     async def _last(self, head: AuditHead) -> tuple[int, bytes]:
         """From where on entries were not looked at yet: behind the last checkpoint, else from the beginning."""

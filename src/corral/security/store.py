@@ -55,6 +55,20 @@ class AuditHead(msgspec.Struct, frozen=True, kw_only=True):
     signed_at: float = 0.0
 
 
+class AuditStretch(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries of a tenant that were chained one behind the other, as whoever chained them knows it: no reading can be as sure."""
+
+    tenant: str
+    after: int
+    """The number of the entry that they stand behind, 0 at the beginning."""
+    before: bytes
+    """Its hash."""
+    number: int
+    """Of the last of them."""
+    hash: bytes
+    """Of that one."""
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """What a key says about a tenant's audit: entry `number` has this hash."""
 
@@ -103,11 +117,12 @@ class AuditLog(Protocol):
     Each holds the one before it (`security.chain`). Whoever writes, in whatever process, keeps one chain for each tenant.
     """
 
-    async def append(self, entries: Sequence[AuditEntry]) -> None:
+    async def append(self, entries: Sequence[AuditEntry]) -> Sequence[AuditStretch]:
         """Keep these entries, all or none, in this order, behind all that their tenants have.
 
         Each gets the next number of its tenant. An entry whose id its tenant has already is kept once, under its first
-        number. Writers at the same time, in any process, leave no gap and no number twice.
+        number. Writers at the same time, in any process, leave no gap and no number twice. Returns what was chained in this
+        process, at most one stretch for each tenant; nothing of those whose entries are chained elsewhere, or later.
         """
         ...
 

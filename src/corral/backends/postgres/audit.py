@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from corral.backends.postgres.engine import Engine
     from corral.messages import AuditEntry
-    from corral.security.store import AuditHead, AuditLink, AuditPrefix, AuditQuery, AuditRecord, Checkpoint
+    from corral.security.store import (
+        AuditHead,
+        AuditLink,
+        AuditPrefix,
+        AuditQuery,
+        AuditRecord,
+        AuditStretch,
+        Checkpoint,
+    )
 
 _SQL = read_queries(Path(__file__).with_name("audit.sql"))
 
@@ -37,11 +45,12 @@ class PostgresAudit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def append(self, entries: Sequence[AuditEntry]) -> None:
-        """Keep entries."""
+    async def append(self, entries: Sequence[AuditEntry]) -> list[AuditStretch]:
+        """Keep entries. The database chains them, and what it came to is read when it is signed."""
         if entries:
             columns = zip(*(row_of(entry) for entry in entries), strict=True)
             await self._engine.fetch(_SQL["append"], *(list(column) for column in columns))
+        return []
 
     async def entries(self, tenant: str, query: AuditQuery) -> Page[AuditRecord]:
         """A tenant's, the latest first."""

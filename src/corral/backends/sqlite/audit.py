@@ -20,8 +20,10 @@ from corral.backends.audit_rows import (
     row_of_checkpoint,
 )
 from corral.backends.queries import read_queries
+from corral.backends.sqlite.many_rows import ManyRows
 from corral.messages import Page
 from corral.security.chain import BEGINNING, link
+from corral.security.store import AuditStretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from corral.security.store import AuditHead, AuditLink, AuditPrefix, AuditQuery, AuditRecord, Checkpoint
 
 _SQL = read_queries(Path(__file__).with_name("audit.sql"))
+_APPEND = ManyRows(_SQL["append"])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -42,11 +45,12 @@ class SqliteAudit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def append(self, entries: Sequence[AuditEntry]) -> None:
+    async def append(self, entries: Sequence[AuditEntry]) -> list[AuditStretch]:
         """Keep entries."""
-        if entries:
-            rows = [row_of(entry) for entry in entries]
-            await self._engine.write(lambda transaction: _append(transaction, rows))
+        if not entries:
+            return []
+        rows = [row_of(entry) for entry in entries]
+        return await self._engine.write(lambda transaction: _append(transaction, rows))
 
     async def entries(self, tenant: str, query: AuditQuery) -> Page[AuditRecord]:
         """A tenant's, the latest first."""
@@ -106,24 +110,32 @@ class SqliteAudit:
         return await self._engine.read(run)
 
 
-def _append(transaction: Transaction, rows: list[tuple[Any, ...]]) -> None:
+def _append(transaction: Transaction, rows: list[tuple[Any, ...]]) -> list[AuditStretch]:
     execute = transaction.execute
+    begun: dict[str, tuple[int, bytes, int]] = {}
     heads: dict[str, tuple[int, bytes, int]] = {}
     chained_rows: list[tuple[Any, ...]] = []
     for row in _unknown(transaction, rows):
         tenant, digest = row[0], row[13]
         before = heads.get(tenant)
         if before is None:
-            before = execute(_SQL["standing"], (tenant,)).fetchone() or (0, BEGINNING, 0)
+            before = begun[tenant] = execute(_SQL["standing"], (tenant,)).fetchone() or (0, BEGINNING, 0)
         last, own, chained = before
         number, in_chain = last + 1, chained == last
         if in_chain:
             own, chained = link(own, number, digest), number
         chained_rows.append((*row[:13], number, own if in_chain else b""))
         heads[tenant] = (number, own, chained)
-    transaction.connection.executemany(_SQL["append"], chained_rows)
+    _APPEND.insert(transaction.connection, chained_rows)
     for tenant, head in heads.items():
         execute(_SQL["stand"], (tenant, *head))
+    return [_stretch(tenant, begun[tenant], head) for tenant, head in heads.items() if head[0] == head[2]]
+
+
+def _stretch(tenant: str, begun: tuple[int, bytes, int], head: tuple[int, bytes, int]) -> AuditStretch:
+    """What was chained here: from where the tenant stood to where it stands now."""
+    (after, before, _), (number, own, _) = begun, head
+    return AuditStretch(tenant=tenant, after=after, before=before, number=number, hash=own)
 
 
 def _unknown(transaction: Transaction, rows: list[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

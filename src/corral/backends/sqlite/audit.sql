@@ -2,7 +2,7 @@
 -- Keep an entry under a number that nobody has.
 INSERT INTO audit (tenant, id, at, action, subject, decision, rule, reason, actor, agent, session_id, run_id, details, number,
     hash)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: known
 -- Which of these entries a tenant has.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from corral.backends.cursor import check_limit
 from corral.backends.encoding import findable, span_of, span_row
 from corral.backends.queries import read_queries
+from corral.backends.sqlite.many_rows import ManyRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from corral.observability.store import Span
 
 _SQL = read_queries(Path(__file__).with_name("spans.sql"))
+_WRITE = ManyRows(_SQL["write"])
 
 
 class SqliteSpans:
@@ -33,7 +35,7 @@ class SqliteSpans:
         rows = [span_row(span) for span in spans]
 
         def run(transaction: Transaction) -> None:
-            transaction.connection.executemany(_SQL["write"], rows)
+            _WRITE.insert(transaction.connection, rows)
 
         await self._engine.write(run)
 

@@ -1,7 +1,7 @@
 -- name: write
 -- Keep one span, once.
 INSERT INTO spans (tenant, trace_id, span_id, parent_id, started_at, duration_s, name, kind, status, attributes)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING;
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING;
 
 -- name: trace
 -- All spans of a trace, in order of start.
