@@ -34,6 +34,8 @@ def test_the_first_key_is_made_on_the_machine(corral, here):
     key = made.out.strip()
     assert is_whole(key)
     assert "Nobody sees it again" in made.err
+    assert "It is the first one" in made.err
+    assert "--role admin" not in made.err
     listed = corral("keys", "list", "--tenant", "acme", "--json").json["items"]
     assert [(one["id"], one["name"], one["roles"], one["state"]) for one in listed] == [
         (id_of_key(key), "first", ["admin"], "active")
@@ -43,6 +45,18 @@ def test_the_first_key_is_made_on_the_machine(corral, here):
     empty = corral("keys", "list")
     assert (empty.status, empty.out) == (0, "")
     assert "corral keys create --role admin" in empty.err
+
+
+def test_who_makes_the_first_key_hears_what_that_changes(corral, here):
+    first = corral("keys", "create", "ci")
+    assert "It is the first one" in first.err
+    assert "corral keys create --role admin" in first.err
+    assert "the first one" not in corral("keys", "create", "boss", "--role", "admin").err
+
+
+def test_where_keys_were_asked_for_before_none_is_the_first(corral, here):
+    (here / "corral.yaml").write_text("security: {require_key: true}\n")
+    assert "the first one" not in corral("keys", "create", "ci").err
 
 
 def test_exchanged_shown_and_revoked(corral, here):

@@ -30,6 +30,10 @@ class KeySource(Protocol):
         """Make a key."""
         ...
 
+    def closed_the_door(self) -> bool:
+        """Whether nobody was asked for a key until the last one was made."""
+        ...
+
     def listed(self, *, limit: int, cursor: str | None) -> dict[str, Any]:
         """A page of keys."""
         ...
@@ -66,6 +70,10 @@ class ServerKeys:
         """`POST /v1/keys`."""
         answer: dict[str, Any] = self._client.ask("POST", "/v1/keys", asked)
         return answer
+
+    def closed_the_door(self) -> bool:
+        """No: an admin's key was asked for."""
+        return False
 
     def listed(self, *, limit: int, cursor: str | None) -> dict[str, Any]:
         """`GET /v1/keys`."""
@@ -110,6 +118,22 @@ class StoredKeys:
             lambda desk: desk.create(self._tenant, grant, ttl_s=ttl_s, actor=self._actor),
             _once,
         )
+
+    def closed_the_door(self) -> bool:
+        """Whether it is the first of the store, and the settings ask for none."""
+        security = self._settings.security
+        if security.api_keys or security.jwt or security.require_key:
+            return False
+        return asyncio.run(self._changes()) == 1
+
+    async def _changes(self) -> int:
+        """How often a key was made or changed."""
+        stores = self._open()
+        try:
+            await stores.start()
+            return (await stores.keys.head()).version
+        finally:
+            await stores.stop()
 
     def listed(self, *, limit: int, cursor: str | None) -> dict[str, Any]:
         """A page of keys."""

@@ -64,7 +64,12 @@ def create_key(  # noqa: PLR0913, PLR0917 - one parameter for each flag
         "aws": aws,
         "ttl_s": None if expires is None else duration(expires),
     }
-    _show_once(source.create(asked), as_json=as_json)
+    made = source.create(asked)
+    _show_once(made, as_json=as_json)
+    if not as_json and source.closed_the_door():
+        note("It is the first one: from now on everybody is asked for a key, by servers that run as well.")
+        if "admin" not in made["roles"]:
+            note("For what only an admin may do there is none yet: corral keys create --role admin")
 
 
 @app.command("list")
