@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import sys
@@ -86,6 +87,9 @@ async def serving(counted: Counted, url: str) -> AsyncIterator[Service]:
     flags = {"store.url": url, "jobs.ageing_s": 86_400, "observability.log_level": "warning"}
     service = counted.app.build(load_settings(flags=flags).settings)
     await service.start()
+    gc.freeze()  # this and the next two as servers do
+    gc.set_threshold(5_000, 20, 50)
+    sys.setswitchinterval(0.0005)
     try:
         yield service
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from types import SimpleNamespace
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from working_scene import Agent, Interposed, draft, until
 
+from corral.context import Context
 from corral.jobs.line import Line
 from corral.jobs.pace import AHEAD_S, Pace
 from corral.jobs.running import Outcome, RunningJob
@@ -209,3 +211,34 @@ async def test_the_time_of_an_attempt_is_counted_from_when_it_begins(enqueue, st
     job.begin(58.0)
     assert job.deadline == pytest.approx(60.0, abs=5.0)
     assert job.deadline < 58.0 + 5.0
+
+
+async def test_a_run_that_is_over_keeps_nothing_of_what_it_ran_in(make_worker, enqueue, seen):
+    """Else each would lead to itself, and the collector had to look for it."""
+    runs = []
+
+    async def enter(job):
+        job.attach_to(Context(job.id))
+        runs.append((job, job.task))
+        return Outcome(job.claimed.input)
+
+    await make_worker(enter, concurrency=CONCURRENCY)
+    await enqueue(*[draft(number) for number in range(20)])
+    await seen.count(20)
+    assert all(task is not None and job.task is None and job.context is None for job, task in runs)
+
+
+async def test_a_run_finds_nothing_of_what_another_one_has_set_around_itself(make_worker, enqueue, seen):
+    set_by = contextvars.ContextVar("set_by", default=None)
+    found = []
+
+    async def mark(job):
+        found.append(set_by.get())
+        set_by.set(job.id)
+        await asyncio.sleep(0)
+        return Outcome(job.claimed.input)
+
+    await enqueue(*[draft(number) for number in range(1000)])
+    await make_worker(mark, concurrency=CONCURRENCY)
+    await seen.count(1000)
+    assert found == [None] * 1000

@@ -226,6 +226,11 @@ class RunningJob:
         if self.task is not None:
             self.task.cancel()
 
+    def part(self) -> None:
+        """All is written. What it ran in leads back to it, in a circle: let go of, it need not be looked for."""
+        self.context = None
+        self.task = None
+
     def lose(self) -> None:
         """Another worker has the job."""
         self.stop("lost")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import random
@@ -94,6 +95,8 @@ class Worker:
         self._held: dict[str, RunningJob] = {}
         self._line = Line()
         self._admitting = False
+        self._outside = contextvars.copy_context()
+        """Where runs begin: what one has set in its own context is not there for the next."""
         self._looking_for_late: asyncio.TimerHandle | None = None
         self._pace = Pace(clock)
         self._minder = Minder(store, self._held, self._heartbeat.ask, self._leave_alone, clock)
@@ -197,7 +200,7 @@ class Worker:
     def _admit_soon(self) -> None:
         if self._line and not self._admitting:
             self._admitting = True
-            asyncio.get_running_loop().call_soon(self._admit)
+            asyncio.get_running_loop().call_soon(self._admit, context=self._outside)
 
     def _admit(self) -> None:
         """Begin a few of those that were claimed, as far as there is room, and the others when the loop has been round."""
@@ -207,7 +210,7 @@ class Worker:
             self._begin(self._line.next())
         self._admitting = len(self._line) > 0 and room > _AT_ONCE
         if self._admitting:
-            asyncio.get_running_loop().call_soon(self._admit)
+            asyncio.get_running_loop().call_soon(self._admit, context=self._outside)
 
     def _look_for_late(self) -> None:
         """Hand back what was claimed ahead and still has no room: other workers may be free."""
@@ -325,6 +328,7 @@ class Worker:
         self._heartbeat.remove(job)
         self._held.pop(job.claim.token, None)
         self._minder.ended(job)
+        job.part()
         if ending is None:
             _log.info("Job %s is not ours any more: nothing of this run was kept but its steps.", job.id)
         elif ending.kind in {"succeeded", "waiting"}:
