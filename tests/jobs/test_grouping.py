@@ -139,3 +139,30 @@ def test_pauses_grow_to_a_second():
     pauses = [outage.pause_s(failures) for failures in range(2000)]
     assert pauses == sorted(pauses)
     assert pauses[-1] == 1.0
+
+
+async def test_what_is_about_to_be_joined_by_more_waits_for_it(written):
+    group = Grouping("things", written.write, Outage(), enough=lambda: 3)
+    async with asyncio.TaskGroup() as tasks:
+        for item in "abc":
+            tasks.create_task(group.add(item))
+            await asyncio.sleep(0)
+    assert written.calls == [["a", "b", "c"]]
+
+
+async def test_it_does_not_wait_for_long(written):
+    group = Grouping("things", written.write, Outage(), enough=lambda: 1000)
+    async with asyncio.timeout(5):
+        assert await group.add("a") == "A"
+
+
+async def test_nor_when_nothing_more_is_about_to_come(written, monkeypatch):
+    monkeypatch.setattr("corral.jobs.grouping._GATHER_S", 60.0)
+    worth = 3
+    group = Grouping("things", written.write, Outage(), enough=lambda: worth)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        tasks.create_task(group.add("a"))
+        await asyncio.sleep(0.01)
+        worth = 1
+        tasks.create_task(group.add("b"))
+    assert written.calls == [["a", "b"]]

@@ -7,9 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from corral.jobs.bell import Bell
 from corral.jobs.outage import Outage
 
 _log = logging.getLogger("corral.jobs")
+
+_GATHER_S = 0.003
+"""Who knows that more is about to come has what is there wait for it, at most so long."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -18,7 +22,7 @@ Answer = TypeVar("Answer")
 class Grouping(Generic[Item, Answer]):
     """Writes items in the order they came, all that are there in one call, one call at a time.
 
-    There is no timer: a lone item goes out at once. While the store does not answer, the same items are offered again
+    A lone item goes out at once, unless whoever hands it in knows that more will follow in a moment. While the store does not answer, the same items are offered again
     and nobody is told anything: an answer always means that the store has it. What one item is refused for does not
     hit its neighbours: they are then written one by one.
     """
@@ -30,12 +34,15 @@ class Grouping(Generic[Item, Answer]):
         outage: Outage,
         *,
         batch_max: int = 500,
+        enough: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`write` answers for each item, in order; `name` is for the log."""
+        """`write` answers for each item, in order; `name` is for the log. `enough` says how many are worth a call now."""
         self._name = name
         self._write = write
         self._outage = outage
         self._batch_max = batch_max
+        self._enough = enough
+        self._bell = Bell()
         self._waiting: list[tuple[Item, Callable[[Answer | Exception], None]]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -47,6 +54,8 @@ class Grouping(Generic[Item, Answer]):
         self._waiting.append((item, answered))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
+        elif len(self._waiting) >= self._enough():
+            self._bell.ring()
 
     async def add(self, item: Item) -> Answer:
         """Write the item and return what the store said. It is written even when the caller is cancelled meanwhile."""
@@ -77,11 +86,19 @@ class Grouping(Generic[Item, Answer]):
     async def _work(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 batch = self._waiting[: self._batch_max]
                 del self._waiting[: self._batch_max]
                 await self._flush(batch)
         finally:
             self._task = None
+
+    async def _gather(self) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _GATHER_S
+        self._bell.hush()
+        while len(self._waiting) < self._enough() and (rest := until - loop.time()) > 0:
+            await self._bell.wait(rest)
 
     async def _flush(self, batch: list[tuple[Item, Callable[[Answer | Exception], None]]]) -> None:
         items = [item for item, _ in batch]

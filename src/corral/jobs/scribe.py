@@ -34,8 +34,10 @@ class Scribe:
         retrying: Retrying,
         outage: Outage,
         in_thread: InThread,
+        *,
+        endings_worth: Callable[[], int] = lambda: 1,
     ) -> None:
-        """One per worker."""
+        """One per worker. `endings_worth` says how many endings are worth a call to the store now."""
         self.in_thread = in_thread
         self._store = store
         self._outage = outage
@@ -43,7 +45,7 @@ class Scribe:
         self._lease_s = settings.lease_s
         self.retrying = retrying
         self.large = LargeValues(blobs, outage, inline_max_bytes=settings.inline_max_bytes)
-        self.endings: Grouping[Ending, bool] = Grouping("endings", store.settle, outage)
+        self.endings: Grouping[Ending, bool] = Grouping("endings", store.settle, outage, enough=endings_worth)
         self.journal: Grouping[StepWrite, bool] = Grouping("steps", store.journal, outage)
         self.events: Grouping[Pieces, bool] = Grouping("events", self._emit, outage)
 

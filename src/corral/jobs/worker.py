@@ -71,7 +71,15 @@ class Worker:
         self._clock = clock
         self._retrying = Retrying(never=settings.retry_never, always=settings.retry_always, chance=chance)
         self._outage = Outage(chance)
-        self._scribe = Scribe(store, blobs, settings, self._retrying, self._outage, in_thread)
+        self._scribe = Scribe(
+            store,
+            blobs,
+            settings,
+            self._retrying,
+            self._outage,
+            in_thread,
+            endings_worth=lambda: settings.concurrency if self._line else 1,
+        )
         self._claimer = Claimer(
             store,
             settings,
