@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,22 +20,30 @@ _PICTURE = 1_600
 _FILE_BYTES_PER_TOKEN = 8
 _KNOWN_MAX = 4_096
 
-# What a byte of text adds, by what it is. Each weight is above what the public vocabularies need on prose, code and JSON.
-_LETTER, _UPPER, _DIGIT, _SIGN, _BEYOND = 0.30, 0.62, 1.0, 0.8, 0.75
+# What a byte of text adds, in hundredths of a token. Each weight is above what the public vocabularies need on prose, code and JSON.
+_LETTER, _UPPER, _DIGIT, _SIGN, _BEYOND = 30, 62, 100, 80, 75
 _UPPERS = bytes(range(65, 91))
 _DIGITS = bytes(range(48, 58))
 _SIGNS = bytes([10, *range(33, 48), *range(58, 65), *range(91, 97), *range(123, 127)])
+_SHORT = 24
+"""Texts up to here are faster weighed byte by byte."""
+_WEIGHTS = [
+    _UPPER if byte in _UPPERS else _DIGIT if byte in _DIGITS else _SIGN if byte in _SIGNS else _LETTER
+    for byte in range(128)
+]
 
 
 def safe_text_size(text: str) -> int:
     """Tokens that a text will hardly exceed, whichever vocabulary reads it."""
     raw = text.encode(errors="replace")
+    if len(raw) <= _SHORT and text.isascii():
+        return -(-sum(map(_WEIGHTS.__getitem__, raw)) // 100)
     upper = len(raw) - len(raw.translate(None, _UPPERS))
     digits = len(raw) - len(raw.translate(None, _DIGITS))
     signs = len(raw) - len(raw.translate(None, _SIGNS))
     beyond = 0 if text.isascii() else len(raw) - len(text) + sum(1 for char in text if char > "\x7f")
     letters = len(raw) - upper - digits - signs - beyond
-    return math.ceil(_LETTER * letters + _UPPER * upper + _DIGIT * digits + _SIGN * signs + _BEYOND * beyond)
+    return -(-(_LETTER * letters + _UPPER * upper + _DIGIT * digits + _SIGN * signs + _BEYOND * beyond) // 100)
 
 
 def safe_size(message: Message, _model: str = "") -> int:

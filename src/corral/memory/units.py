@@ -45,8 +45,14 @@ class Halves(msgspec.Struct, frozen=True):
 
 def halves_of(message: Message) -> Halves | None:
     """What stands in this message; none: neither calls nor results, as in most."""
-    calls = _ids(message, "tool_use", "id")
-    results = _ids(message, "tool_result", "tool_use_id")
+    calls: list[str] = []
+    results: list[str] = []
+    for part in message.content:
+        kind = part.get("type")
+        if kind == "tool_use":
+            calls.append(str(part.get("id")))
+        elif kind == "tool_result":
+            results.append(str(part.get("tool_use_id")))
     if not calls and not results:
         return None
     asks = message.role == "assistant"
