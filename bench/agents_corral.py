@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -107,7 +108,8 @@ async def runs(how: str, turns: int, seconds: float) -> dict[str, float]:
                 result = await agent.run("go")
             finally:
                 leave_context(token)
-                service.observing.traces.let_go(context)
+                if service.observing.traces is not None:
+                    service.observing.traces.let_go(context)  # as at the end of a request
             assert (result.output, result.tool_calls) == ("That is all.", 2 * turns)
 
         for _ in range(50):
@@ -188,6 +190,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--streams", type=int, default=0)
     asked = parser.parse_args()
+    sys.setswitchinterval(0.0005)  # as a worker does: the threads that write must get the interpreter under full load
     work = streams(asked.streams) if asked.streams else runs(asked.how, asked.turns, asked.seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(work)))

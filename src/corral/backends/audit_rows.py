@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WORD_MAX = 512
+_REASON = 6
+"""Its place among the words of an entry."""
 _REASON_MAX = 4_096
 _NUMBER_MAX = 2**62
 _encoder = msgspec.json.Encoder()
@@ -27,21 +29,22 @@ _details = msgspec.json.Decoder(dict[str, Any])
 
 def row_of(entry: AuditEntry) -> tuple[Any, ...]:
     """What is kept of an entry, and its digest. Words that no engine can keep are changed: an audit with a hole would be worse."""
-    kept = (
-        _kept(entry.tenant),
-        _kept(entry.id),
-        float(entry.at),
-        _kept(entry.action),
-        _kept(entry.subject),
-        _kept(entry.decision),
-        _kept(entry.rule),
-        _kept(entry.reason, _REASON_MAX),
-        _kept(entry.actor),
-        _kept(entry.agent),
-        _kept(entry.session_id),
-        _kept(entry.run_id),
-        _encoded(entry.details),
+    words: tuple[str, ...] = (
+        entry.tenant,
+        entry.id,
+        entry.action,
+        entry.subject,
+        entry.decision,
+        entry.rule,
+        entry.reason,
+        entry.actor,
+        entry.agent,
+        entry.session_id,
+        entry.run_id,
     )
+    if not _is_plain("".join(words)):
+        words = tuple(_kept(word, _REASON_MAX if place == _REASON else _WORD_MAX) for place, word in enumerate(words))
+    kept = (*words[:2], float(entry.at), *words[2:], _encoded(entry.details))
     return (*kept, digest_of_kept(kept))
 
 
@@ -198,9 +201,12 @@ def page(rows: Sequence[Sequence[Any]], limit: int) -> Page[AuditRecord]:
     return page_of([record_of(row) for row in rows], lambda record: record.number, limit)
 
 
+def _is_plain(text: str) -> bool:
+    """Whether every engine keeps this as it is, and all that it consists of."""
+    return text.isascii() and len(text) <= _WORD_MAX and "\0" not in text
+
+
 def _kept(text: str, chars_max: int = _WORD_MAX) -> str:
-    if text.isascii() and len(text) <= chars_max and "\0" not in text:
-        return text
     return text[:chars_max].replace("\0", "?").encode(errors="replace").decode()
 
 

@@ -63,7 +63,13 @@ class Permitted:
             return
         call = use.call
         caller = call.caller
-        more = {"tainted": list(call.tainted), "approved_by": call.approved_by, "source": use.tool.marks.source}
+        said: dict[str, Any] = {"call": call.id, **details}
+        if call.tainted:
+            said["tainted"] = list(call.tainted)
+        if call.approved_by:
+            said["approved_by"] = call.approved_by
+        if use.tool.marks.source:
+            said["source"] = use.tool.marks.source
         self._audit(
             AuditEntry(
                 id=self._id_of(),
@@ -78,7 +84,7 @@ class Permitted:
                 agent=caller.agent,
                 session_id=caller.session_id,
                 run_id=caller.run_id,
-                details={"call": call.id, **details, **{name: value for name, value in more.items() if value}},
+                details=said,
             )
         )
 

@@ -126,6 +126,8 @@ class Policy:
         self._default = _RULED[default]
         self._tainted = _RULED[tainted]
         self._gates = tuple(gates)
+        reason = "" if self._default == "allowed" else "no rule allows it"
+        self._without_rules = Ruling(decision=self._default, rule=DEFAULT, reason=reason)
 
     def decide(self, call: ToolCall, tool: Tool) -> Ruling:
         """What is done with this call, and by which rule."""
@@ -146,9 +148,10 @@ class Policy:
         """The gates that no rule opens."""
         if self.read_only and tool.marks.side_effects:
             return Ruling(decision="denied", rule=READ_ONLY, reason="nothing may be changed now")
-        missing = [role for role in tool.marks.permissions if role not in call.caller.roles]
-        if missing:
-            return Ruling(decision="denied", rule=ROLES, reason=f"the caller is no {', no '.join(missing)}")
+        if tool.marks.permissions:
+            missing = [role for role in tool.marks.permissions if role not in call.caller.roles]
+            if missing:
+                return Ruling(decision="denied", rule=ROLES, reason=f"the caller is no {', no '.join(missing)}")
         for gate in self._gates:
             if (ruling := gate.denies(call, tool)) is not None:
                 return ruling
@@ -168,8 +171,9 @@ class Policy:
         if call.tainted and tool.marks.side_effects and self._tainted != "allowed":
             reason = f"the run has read words that nobody of ours wrote ({', '.join(call.tainted[:3])})"
             return Ruling(decision=self._tainted, rule=TAINTED, reason=reason, passed=tuple(passed))
-        reason = "" if self._default == "allowed" else "no rule allows it"
-        return Ruling(decision=self._default, rule=DEFAULT, reason=reason, passed=tuple(passed))
+        if not passed:
+            return self._without_rules
+        return msgspec.structs.replace(self._without_rules, passed=tuple(passed))
 
 
 def policy_of(settings: PolicySettings, more: Iterable[Rule] = ()) -> Policy:

@@ -13,21 +13,24 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-_ROWS = 40
+_TOGETHER = (64, 8, 1)
+"""Rows of one statement: each size is one that the connection remembers."""
 
 
 class ManyRows:
     """An `INSERT … VALUES (?, ?, …)` of one row, for any number of them."""
 
     def __init__(self, query: str) -> None:
-        self._one = query
         before, values, rest = query.partition("VALUES ")
         row, bracket, after = rest.partition(")")
-        self._many = f"{before}{values}{', '.join([row + bracket] * _ROWS)}{after}"
+        self._queries = [
+            (together, f"{before}{values}{', '.join([row + bracket] * together)}{after}") for together in _TOGETHER
+        ]
 
     def insert(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert them, in order."""
-        whole = len(rows) - len(rows) % _ROWS
-        for first in range(0, whole, _ROWS):
-            connection.execute(self._many, tuple(chain.from_iterable(rows[first : first + _ROWS])))
-        connection.executemany(self._one, rows[whole:])
+        done = 0
+        for together, query in self._queries:
+            while len(rows) - done >= together:
+                connection.execute(query, tuple(chain.from_iterable(rows[done : done + together])))
+                done += together
