@@ -316,3 +316,14 @@ def test_hand_offs_and_values_are_shown(corral, stub):
     assert json.loads(done.out) == {"answer": 42}
     assert "expert goes on: hard" in done.err
     assert "look failed: timeout (1.50 s)" in done.err
+
+
+def test_of_a_team_no_run_is_named_that_nobody_keeps(corral, stub):
+    """The server names those that are kept in a header; of a team that pauses, the run is a member's, and kept."""
+    done = b'data: {"type": "finished", "output": "over", "reason": "done", "run_id": "r-7"}\n\n'
+    asked = b'data: {"type": "approval", "approval": "a-1", "tool": "refund", "input": {}}\n\n'
+    paused = asked + done.replace(b'"done"', b'"paused"')
+    for event, named, kept in ((done, b"", False), (done, b"x-run-id: r-7\r\n", True), (paused, b"", True)):
+        answer = event_stream(event, DONE).replace(b"\r\n", b"\r\n" + named, 1)
+        seen = corral("agents", "run", "pair", "hi", "--url", stub(answer).url)
+        assert (seen.status, "r-7" in seen.err) == (0, kept)

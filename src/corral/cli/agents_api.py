@@ -12,6 +12,9 @@ import msgspec
 from corral.cli.client import Answer, Client, client_for, header, problem_failure, segment
 from corral.cli.failure import Failure
 
+_RUN = "X-Run-Id"
+"""Names the run that is kept: there is one where a single agent works."""
+
 
 class AgentsApi:
     """Agents, their runs and approvals, through the API."""
@@ -125,7 +128,7 @@ def _told(answer: Answer) -> Iterator[dict[str, Any]]:
     """What happened in the run. A stream without a last word was cut, which is an error."""
     for event in answer.events():
         if event.name == "message" and isinstance(event.data, dict):
-            yield event.data
+            yield event.data if _RUN in answer.headers else _unkept(event.data)
         elif event.name == "done":
             return
         elif event.name == "error":
@@ -136,6 +139,11 @@ def _told(answer: Answer) -> Iterator[dict[str, Any]]:
         "`corral runs list` shows it: what was interrupted goes on with `corral runs resume RUN`.",
         code="stream_cut",
     )
+
+
+def _unkept(event: dict[str, Any]) -> dict[str, Any]:
+    """The last event of a team that is done has no id: what it names was kept by nobody."""
+    return event | {"run_id": ""} if event.get("type") == "finished" and event.get("reason") != "paused" else event
 
 
 def _run(run_id: str) -> str:
