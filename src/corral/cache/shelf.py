@@ -93,6 +93,9 @@ class Shelf:
         kept = self.at_hand(tenant, key)
         if kept is not None or self._store is None:
             return kept
+        generation = self._local.generation(tenant)
+        if generation is not None and self._store.lacks(tenant, key, generation):
+            return None
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Kept | None] = loop.create_future()  # one's own: who leaves takes nobody's
         asked = self._asking.get((tenant, key))

@@ -86,6 +86,13 @@ class CacheStore(Protocol):
     Losing entries is no fault: whoever finds nothing asks anew. Giving out one that was cleared, or another tenant's, is.
     """
 
+    def lacks(self, tenant: str, key: bytes, generation: int) -> bool:
+        """Whether this key is surely not there, and the tenant's generation still this one: told without asking. False says nothing.
+
+        What another process has done within the last second may be overlooked; what this one was asked to do never is.
+        """
+        ...
+
     async def get(self, tenant: str, keys: Sequence[bytes]) -> Looked:
         """Those of these keys that are there, fresh or stale, and the tenant's generation, as of one moment. Writes nothing."""
         ...

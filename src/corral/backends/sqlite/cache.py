@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from corral.backends.encoding import check_id, findable
 from corral.backends.queries import read_queries
+from corral.backends.sqlite.cache_absence import CHUNK, Absence
+from corral.backends.sqlite.many_rows import ManyRows
 from corral.cache.store import Claimed, EntryDraft, Kept, Kind, KindStats, Looked, Tally
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from corral.backends.sqlite.writer import Transaction
 
 _SQL = read_queries(Path(__file__).with_name("cache.sql"))
+_ENTRIES, _VALUES = ManyRows(_SQL["put"]), ManyRows(_SQL["put_value"])
+_TENANTS_MAX = 10_000
 
 
 class SqliteCache:
@@ -25,6 +29,13 @@ class SqliteCache:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._absence = Absence()
+        self._generations: dict[str, int] = {}
+        """As this process's own writes have found or left them."""
+
+    def lacks(self, tenant: str, key: bytes, generation: int) -> bool:
+        """Tell from memory."""
+        return self._generations.get(tenant) == generation and self._absence.lacks(key)
 
     async def get(self, tenant: str, keys: Sequence[bytes]) -> Looked:
         """Look."""
@@ -34,6 +45,7 @@ class SqliteCache:
         def run(view: View) -> Looked:
             generation = _generation(view.connection, tenant)  # first: of a clearing in between, it is the elder one
             rows = {key: view.execute(_SQL["get"], (tenant, key, view.now)).fetchone() for key in keys}
+            self._learn(view)
             return Looked({key: _kept(row, view.now) for key, row in rows.items() if row is not None}, generation)
 
         return await self._engine.read(run)
@@ -44,16 +56,19 @@ class SqliteCache:
         for draft in drafts:
             for tag in draft.tags:
                 check_id("tag", tag)
+        self._absence.keeping([draft.key for draft in drafts])
+        if len(self._generations) > _TENANTS_MAX:
+            self._generations.clear()
 
         def run(transaction: Transaction) -> int:
-            generation = _generation(transaction.connection, tenant)
-            kept = 0
-            for draft in drafts:
-                transaction.execute(_SQL["end_lease"], (tenant, draft.key))
-                if draft.generation is None or draft.generation == generation:
-                    _put(transaction, tenant, draft)
-                    kept += 1
-            return kept
+            connection = transaction.connection
+            self._absence.checked(connection, connection.execute(_SQL["version"]).fetchone()[0])
+            generation = self._generations[tenant] = _generation(connection, tenant)
+            if connection.execute(_SQL["has_leases"]).fetchone()[0]:
+                connection.executemany(_SQL["end_lease"], [(tenant, draft.key) for draft in drafts])
+            kept = [draft for draft in drafts if draft.generation is None or draft.generation == generation]
+            _put(transaction, tenant, kept)
+            return len(kept)
 
         return await self._engine.write(run)
 
@@ -88,6 +103,7 @@ class SqliteCache:
         known = [tag for tag in tags if findable(tag)]
 
         def run(transaction: Transaction) -> int:
+            self._generations.pop(tenant, None)
             transaction.execute(_SQL["next_generation"], (tenant,))
             if not tags:
                 return transaction.execute(_SQL["clear"], (tenant, kind)).rowcount
@@ -143,16 +159,36 @@ class SqliteCache:
 
         return await self._engine.write(run)
 
+    def _learn(self, view: View) -> None:
+        """Each look reads some more of the keys that were there before."""
+        chunk = self._absence.next_chunk()
+        if chunk is None:
+            return
+        era, after = chunk
+        try:
+            rows = view.execute(_SQL["keys"], (after, CHUNK)).fetchall()
+        except BaseException:
+            self._absence.left()
+            raise
+        self._absence.read(era, rows)
 
-def _put(transaction: Transaction, tenant: str, draft: EntryDraft) -> None:
-    now, tags = transaction.now, draft.tags
+
+def _put(transaction: Transaction, tenant: str, drafts: Sequence[EntryDraft]) -> None:
+    now, connection = transaction.now, transaction.connection
+    rows = [_row(tenant, draft, now) for draft in drafts]
+    entries = {key: (number, tagged) for key, number, tagged in _ENTRIES.insert(connection, rows)}
+    _VALUES.insert(connection, [(entries[draft.key][0], draft.value) for draft in drafts])
+    for draft in drafts:
+        number, tagged = entries[draft.key]
+        if tagged:
+            transaction.execute(_SQL["forget_tags"], (number,))
+            connection.executemany(_SQL["put_tag"], ((tenant, tag, number) for tag in draft.tags))
+
+
+def _row(tenant: str, draft: EntryDraft, now: float) -> tuple[Any, ...]:
     fresh_until = now + draft.ttl_s
-    bound = (tenant, draft.key, draft.kind, len(draft.value), bool(tags), now, fresh_until, fresh_until + draft.stale_s)
-    number, tagged = transaction.execute(_SQL["put"], bound).fetchone()
-    transaction.execute(_SQL["put_value"], (number, draft.value))
-    if tagged:
-        transaction.execute(_SQL["forget_tags"], (number,))
-        transaction.connection.executemany(_SQL["put_tag"], ((tenant, tag, number) for tag in tags))
+    gone_at = fresh_until + draft.stale_s
+    return (tenant, draft.key, draft.kind, len(draft.value), bool(draft.tags), now, fresh_until, gone_at, now)
 
 
 def _generation(connection: sqlite3.Connection, tenant: str) -> int:

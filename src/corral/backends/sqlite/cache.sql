@@ -8,18 +8,30 @@ SELECT v.value, e.created_at, e.fresh_until, e.expires_at
 FROM cache_entries AS e JOIN cache_values AS v ON v.entry = e.number
 WHERE e.tenant = ?1 AND e.key = ?2 AND e.expires_at > ?3;
 
+-- name: keys
+-- What there is, some at a time.
+SELECT number, key FROM cache_entries WHERE number > ?1 ORDER BY number LIMIT ?2;
+
+-- name: version
+-- Another one than before once another connection has changed the file.
+PRAGMA data_version;
+
+-- name: has_leases
+-- Whether anybody has the right to ask for anything.
+SELECT EXISTS (SELECT 1 FROM cache_leases);
+
 -- name: put
 -- Keep an entry, over what was there before.
 INSERT INTO cache_entries (tenant, key, kind, size, tagged, created_at, fresh_until, expires_at, used_at)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?6)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (tenant, key) DO UPDATE SET
     kind = excluded.kind, size = excluded.size, tagged = tagged OR excluded.tagged, created_at = excluded.created_at,
     fresh_until = excluded.fresh_until, expires_at = excluded.expires_at, used_at = excluded.used_at
-RETURNING number, tagged;
+RETURNING key, number, tagged;
 
 -- name: put_value
 -- The value of an entry.
-INSERT INTO cache_values (entry, value) VALUES (?1, ?2) ON CONFLICT (entry) DO UPDATE SET value = excluded.value;
+INSERT INTO cache_values (entry, value) VALUES (?, ?) ON CONFLICT (entry) DO UPDATE SET value = excluded.value;
 
 -- name: forget_tags
 -- An entry's tags before it was kept anew.

@@ -10,6 +10,7 @@ from corral.backends.cursor import check_limit
 from corral.backends.encoding import findable
 from corral.backends.ledger_rows import entry_of, row_of, spend_of
 from corral.backends.queries import read_queries
+from corral.backends.sqlite.many_rows import ManyRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from corral.limits.store import LedgerEntry, Spend, SpendQuery
 
 _SQL = read_queries(Path(__file__).with_name("ledger.sql"))
+_ENTRIES = ManyRows(_SQL["write"])
 
 
 class SqliteLedger:
@@ -35,7 +37,7 @@ class SqliteLedger:
         rows = [row_of(entry) for entry in entries]
 
         def run(transaction: Transaction) -> None:
-            transaction.connection.executemany(_SQL["write"], rows)
+            _ENTRIES.insert(transaction.connection, rows)
 
         await self._engine.write(run)
 

@@ -27,10 +27,13 @@ class ManyRows:
             (together, f"{before}{values}{', '.join([row + bracket] * together)}{after}") for together in _TOGETHER
         ]
 
-    def insert(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert them, in order."""
+    def insert(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Insert them, in order. What the statement returns comes in any order."""
+        returned: list[tuple[Any, ...]] = []
         done = 0
         for together, query in self._queries:
             while len(rows) - done >= together:
-                connection.execute(query, tuple(chain.from_iterable(rows[done : done + together])))
+                values = tuple(chain.from_iterable(rows[done : done + together]))
+                returned += connection.execute(query, values).fetchall()
                 done += together
+        return returned

@@ -39,6 +39,17 @@ class EntryContract(Contract):
         assert await there(other_stores) == {K: b"", L: large}
         assert await stores.cache.get("acme", []) == Looked({}, 0)
 
+    async def test_what_is_there_is_never_said_to_be_absent(self, stores: Stores) -> None:
+        cache = stores.cache
+        for generation, key in enumerate((K, L, M)):
+            await cache.put("acme", [draft(key, generation=generation)])
+            for _ in range(3):
+                assert (await cache.get("acme", [key, b"n" * 16])).generation == generation
+                assert not cache.lacks("acme", key, generation)
+            assert not cache.lacks("acme", b"n" * 16, generation + 1)
+            await cache.drop("acme")
+            assert not cache.lacks("acme", b"n" * 16, generation)
+
     async def test_an_entry_tells_its_age(self, stores: Stores) -> None:
         await stores.cache.put("acme", [draft(ttl_s=60, stale_s=30)])
         kept = (await stores.cache.get("acme", [K])).found[K]
