@@ -13,6 +13,7 @@ from corral.backends.open import open_stores
 from corral.errors import StoreUnavailable
 from corral.observability.metrics import Metrics
 from corral.security.audit import AuditWriter
+from corral.security.chain import digest_of, link
 from corral.security.signing import AuditKeys
 from ready import ready_url
 
@@ -113,6 +114,92 @@ async def test_what_is_broken_is_not_signed_and_is_told_of(log, tmp_path, caplog
     # Nor is it swept: it may be needed as it is.
     clock = Clock(NOON + KEEP_S + 100)
     assert await keeper_of(log, clock=clock).expire() == 0
+
+
+class Counted:
+    """A log that counts how often its entries are read."""
+
+    def __init__(self, log):
+        self._log = log
+        self.read = 0
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    async def chain(self, *args, **more):
+        self.read += 1
+        return await self._log.chain(*args, **more)
+
+
+async def test_what_was_chained_here_is_signed_as_it_was_whatever_stands_there_now(log, tmp_path, may_block):
+    counted, metrics = Counted(log), Metrics()
+    keeper = keeper_of(counted, metrics=metrics)
+
+    async def written(*numbers):
+        entries = [entry(number) for number in numbers]
+        keeper.written(entries, await log.append(entries))
+
+    await written(1, 2, 3)
+    assert (await keeper.mark("acme")).number == 3
+    await written(4, 5)
+    await written(6)
+    # Somebody rewrites the newest entries, hashes and all, before they are signed.
+    connection = sqlite3.connect(tmp_path / "corral.db")
+    (before,) = connection.execute("SELECT hash FROM audit WHERE number = 4").fetchone()
+    for number, kept in enumerate(["other", "words"], start=5):
+        digest = digest_of(entry(number, actor=kept))
+        before = link(before, number, digest)
+        connection.execute("UPDATE audit SET actor = ?, hash = ? WHERE number = ?", (kept, before, number))
+    connection.execute("UPDATE audit_heads SET hash = ?", (before,))
+    connection.commit()
+    connection.close()
+    assert (await keeper.mark("acme")).number == 6
+    assert counted.read == 0
+    verdict = await keeper.verify("acme")
+    assert (verdict.ok, verdict.number) == (False, 6)
+    assert "not what a checkpoint says" in verdict.fault
+    assert value(metrics, "corral_security_audit_broken") == 1
+
+
+async def test_what_others_wrote_as_well_is_read_before_it_is_signed(log):
+    counted = Counted(log)
+    keeper = keeper_of(counted)
+
+    async def written(*numbers):
+        entries = [entry(number) for number in numbers]
+        keeper.written(entries, await log.append(entries))
+
+    await log.append([entry(1)])  # by another process, before this one began
+    await written(2)
+    assert (await keeper.mark("acme")).number == 2
+    assert counted.read == 1
+    await written(3)
+    assert (await keeper.mark("acme")).number == 3
+    assert counted.read == 1
+    await log.append([entry(4)])
+    await written(5)
+    assert (await keeper.mark("acme")).number == 5
+    assert counted.read == 2
+    await written(5)  # a group that comes again
+    await written(5, 6)
+    assert (await keeper.mark("acme")).number == 6
+    assert counted.read == 2
+    await log.append([entry(7)])
+    assert (await keeper.mark("acme")).number == 7
+    assert counted.read == 3
+    await written(8)
+    assert (await keeper.mark("acme")).number == 8
+    assert (await keeper.verify("acme")).ok
+
+
+async def test_the_chains_of_many_tenants_are_followed_within_bounds(log, monkeypatch):
+    monkeypatch.setattr("corral.security.keeping._TENANTS_MAX", 2)
+    keeper = keeper_of(log)
+    entries = [entry(1, tenant=tenant) for tenant in "abc"]
+    keeper.written(entries, await log.append(entries))
+    assert len(keeper._chained) == 2
+    for tenant in "abc":
+        assert (await keeper.mark(tenant)).number == 1
 
 
 async def test_what_was_swept_leaves_the_rest_to_be_checked(log):

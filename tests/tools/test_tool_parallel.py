@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,6 +116,76 @@ async def test_a_hung_tool_costs_its_timeout_and_nothing_else():
     (reply,) = await ParallelToolExecutor(timeout_per_tool=0.1).run(box_of(hang).call, [call(1, name="hang")])
     assert fault_code(reply) == "timeout"
     assert 0.1 <= time.monotonic() - begun < 5
+
+
+async def test_each_is_waited_for_as_long_as_it_may_take_and_no_longer(monkeypatch):
+    monkeypatch.setattr("corral.tools.parallel._GRACE_S", 0.01)
+    now = time.monotonic()
+    ended = []
+
+    async def work(asked):
+        try:
+            await asyncio.Event().wait()  # and keeps no deadline
+        finally:
+            ended.append(asked.id)
+
+    within = {"0": 60.0, "1": 0.1, "2": 0.02, "3": 0.06}
+    calls = [msgspec.structs.replace(call(n), deadline=now + within[str(n)]) for n in range(4)]
+    turn = ParallelToolExecutor(timeout_per_tool=None).begin(work, calls)
+    async with asyncio.timeout(20):
+        replies = [await turn.next() for _ in range(3)]
+    assert [(reply.id, fault_code(reply)) for reply in replies] == [
+        ("2", "timeout"),
+        ("3", "timeout"),
+        ("1", "timeout"),
+    ]
+    assert "was not heard of within" in replies[0].fault.message
+    await turn.close()
+    await turn.close()
+    assert ended == ["2", "3", "1", "0"]
+
+
+async def test_a_reply_that_comes_when_it_is_given_up_counts(monkeypatch):
+    monkeypatch.setattr("corral.tools.parallel._GRACE_S", 0.0)
+
+    async def work(asked):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return await echo(asked)
+
+    replies = await ParallelToolExecutor(timeout_per_tool=0.01).run(work, [call(0), call(1)])
+    assert [fault_code(reply) for reply in replies] == ["", ""]
+
+
+async def test_what_is_cancelled_from_inside_is_no_reply():
+    async def work(asked):
+        if asked.id == "1":
+            raise asyncio.CancelledError
+        return await echo(asked)
+
+    with pytest.raises(asyncio.CancelledError):
+        await ParallelToolExecutor().run(work, [call(0), call(1)])
+
+
+async def test_each_call_runs_in_a_copy_of_the_place_it_is_given():
+    variable = contextvars.ContextVar("variable", default="outside")
+    place = contextvars.copy_context()
+    place.run(variable.set, "the place")
+    seen = []
+
+    async def work(asked):
+        seen.append(variable.get())
+        variable.set(asked.id)
+        return await echo(asked)
+
+    turn = ParallelToolExecutor(max_concurrent=1).begin(work, [call(0), call(1)], context=place)
+    while await turn.next() is not None:
+        pass
+    await turn.close()
+    assert [reply.id for reply in turn.all] == ["0", "1"]
+    assert seen == ["the place", "the place"]
+    assert variable.get() == "outside"
 
 
 async def test_a_deadline_ends_all_of_them():

@@ -91,6 +91,23 @@ class AuditContract(Contract):
         page = await stores.audit.entries("acme", AuditQuery())
         assert [(record.number, record.entry.id) for record in page.items] == [(3, three.id), (2, two.id), (1, one.id)]
 
+    async def test_what_is_said_of_the_chain_is_so(self, stores: Stores, other_stores: Stores) -> None:
+        known = entry()
+        for store, group in (
+            (stores, [entry(), entry(tenant="umbrella"), known]),
+            (other_stores, [entry(), known]),
+            (stores, [known]),
+            (stores, [entry(), entry()]),
+        ):
+            said = await store.audit.append(group)
+            assert len({one.tenant for one in said}) == len(said) <= len({one.tenant for one in group})
+            for one in said:
+                hashes = {0: BEGINNING} | {
+                    link.number: link.hash for link in await stores.audit.chain(one.tenant, after=0)
+                }
+                assert (hashes[one.after], hashes[one.number]) == (one.before, one.hash)
+                assert one.after < one.number == max(hashes)
+
     async def test_the_same_id_of_two_tenants_is_two_entries(self, stores: Stores) -> None:
         ours = entry()
         await stores.audit.append([ours, entry(id=ours.id, tenant="umbrella")])
