@@ -169,6 +169,30 @@ async def test_a_key_is_for_the_agents_and_models_it_names(service, client):
     assert answer.status_code != 403
 
 
+async def test_a_limited_key_has_no_job_of_others_run_with_words_of_its_own(service, client):
+    desk = KeyDesk(service.stores.keys)
+    limited = shown((await desk.create("acme", Grant(roles=("operator",), agents=("sup*",)))).key)
+    few_models = shown((await desk.create("acme", Grant(roles=("operator",), models=("small",)))).key)
+    whole = shown(ADMIN["key"])
+    jobs = {}
+    for agent in ("main", "support"):
+        made = await client.post("/v1/jobs", json={"agent": agent, "delay_s": 3600}, headers=whole)
+        jobs[agent] = f"/v1/jobs/{made.json()['id']}"
+        assert (await client.post(f"{jobs[agent]}/cancel", headers=limited)).status_code == 200
+    asked = {"input": {"mine": True}}
+    for job, headers, is_refused in (
+        (jobs["main"], limited, True),
+        (jobs["support"], few_models, True),
+        (jobs["support"], limited, False),
+        (jobs["main"], whole, False),
+    ):
+        answer = await client.post(f"{job}/retry", json=asked, headers=headers)
+        assert answer.status_code in ({403} if is_refused else {200, 202}), answer.text
+    again = (await client.post("/v1/jobs", json={"agent": "main", "delay_s": 3600}, headers=whole)).json()["id"]
+    await client.post(f"/v1/jobs/{again}/cancel", headers=whole)
+    assert (await client.post(f"/v1/jobs/{again}/retry", headers=limited)).is_success
+
+
 async def test_the_first_key_closes_the_door(build, app):
     service = await build(app)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://corral") as client:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from corral.context import check_scope
+from corral.context import EVERYTHING, check_scope
 from corral.errors import NotFound
 from corral.jobs.desk import JobDesk
 from corral.jobs.job import JobInfo, signal_of
@@ -15,6 +15,7 @@ from corral.jobs.request import JobRequest, check_fields, fault, read_batch, rea
 from corral.jobs.states import TERMINAL
 from corral.jobs.store import OutboxStore, ScheduleStore
 from corral.limits.rules import Visitor, visitor_of
+from corral.security.roles import check_lasting
 from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.described import described_routes
 from corral.server.http import Header, Request, parse_json
@@ -200,9 +201,15 @@ class JobRoutes:
         await request.respond_json(shown(job), 200 if job.status in TERMINAL else 202)
 
     async def retry(self, request: Request) -> None:
-        """`POST /v1/jobs/{id}/retry`, with another `input` or without."""
+        """`POST /v1/jobs/{id}/retry`, with another `input` or without.
+
+        It runs with what the key of the first time may use: a limited key says nothing new to it.
+        """
         body = check_fields(await _body(request, {}), ("input",))
-        job = await self._desk.retry(request.context.tenant, request.params["id"], body.get("input", msgspec.UNSET))
+        tenant, job_id = request.context.tenant, request.params["id"]
+        if "input" in body and request.context.scope != EVERYTHING:
+            check_lasting(request.context.scope, (await self._desk.get(tenant, job_id)).agent)
+        job = await self._desk.retry(tenant, job_id, body.get("input", msgspec.UNSET))
         await self._respond_open(request, job)
 
     async def discard(self, request: Request) -> None:
