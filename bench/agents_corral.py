@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -24,6 +23,7 @@ from corral import Agent, App, Context, tool
 from corral.agents.event import Text
 from corral.context import enter_context, leave_context
 from corral.messages import Delta, ModelCall, ModelEvent, ModelReply, Usage, as_parts
+from corral.server.interpreter import settle
 from corral.settings.sections import Settings
 from corral.wiring.service import Service
 
@@ -72,7 +72,7 @@ class Scripted:
 
 
 async def service_in(folder: str, model: Scripted) -> Service:
-    """Everything on: traces, metrics, the layers of models and tools, the keeping of runs."""
+    """Everything on: traces, metrics, the layers of models and tools, the keeping of runs; the interpreter as workers have it."""
     app = App()
     app.entrypoint(lambda payload: payload)
     settings = msgspec.convert(
@@ -88,6 +88,7 @@ async def service_in(folder: str, model: Scripted) -> Service:
     service = app.build(settings)
     service.modelling.providers["bench"].call = model.call  # type: ignore[method-assign]  # in the provider's place
     await service.start()
+    settle()
     return service
 
 
@@ -190,7 +191,6 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--streams", type=int, default=0)
     asked = parser.parse_args()
-    sys.setswitchinterval(0.0005)  # as a worker does: the threads that write must get the interpreter under full load
     work = streams(asked.streams) if asked.streams else runs(asked.how, asked.turns, asked.seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(work)))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -18,6 +16,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from corral.server.http import Receive, Scope, Send
+from corral.server.interpreter import settle
 from corral.server.listener import Acceptor
 from corral.server.protocol import CorralProtocol
 from corral.settings.sections import ServerSettings
@@ -117,13 +116,7 @@ class Worker:
             loop.add_reader(parent, self._orphaned, parent)
         if acceptor is not None:
             acceptor.start()
-        gc.freeze()  # what is here now stays: the collector need not look at it, now or ever
-        gc.set_threshold(5_000, 20, 50)
-        gc.enable()
-        sys.setswitchinterval(0.0005)  # writer threads must get the interpreter soon, even under full load
-        # The loop lists every asynchronous generator in case it is left open at the end. Ours are closed by who reads them, and
-        # a call of a model has a dozen.
-        sys.set_asyncgen_hooks(firstiter=None)
+        settle()
         ready()
         await self._stopping.wait()
         await self._end(acceptor, deaf)
