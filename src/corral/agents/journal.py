@@ -11,6 +11,8 @@ import msgspec
 from corral.context import Context
 from corral.messages import Message, ModelReply, ToolCall, ToolReply, Usage
 
+_encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+
 TAINTED = "tainted"
 """In a message's metadata and in a run's notes: where words came from that nobody of ours wrote."""
 
@@ -313,7 +315,7 @@ def add_usage(one: Usage, other: Usage) -> Usage:
 
 def _sameness(use: dict[str, Any], reply: ToolReply) -> int:
     """The same for the same call with the same result, within this process."""
-    return hash(msgspec.json.encode((use.get("name"), use.get("input"), reply.content), order="deterministic"))
+    return hash(_encode_sorted((use.get("name"), use.get("input"), reply.content)))
 
 
 # -- where entries are kept -------------------------------------------------------------------------------------------

@@ -97,5 +97,5 @@ def _clean(entry: AuditEntry) -> AuditEntry:
         if len(raw) > DETAILS_MAX:
             details = {"beginning": raw[:DETAILS_MAX].decode(errors="replace"), "bytes": len(raw)}
     shown: dict[str, Any] = details if isinstance(details, dict) else {"value": details}
-    reason = redacted_text(entry.reason[:_REASON_MAX]).encode(errors="replace").decode()
+    reason = redacted_text(entry.reason[:_REASON_MAX]).encode(errors="replace").decode() if entry.reason else ""
     return msgspec.structs.replace(entry, details=shown, reason=reason)

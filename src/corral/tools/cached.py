@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable
 from typing import Protocol
 
 import msgspec
@@ -39,13 +40,15 @@ class Cached:
         """Looks there."""
         self._results = results
 
-    async def __call__(self, use: Use, proceed: RunTool) -> ToolReply:
+    def __call__(self, use: Use, proceed: RunTool) -> Awaitable[ToolReply]:
         """Give what was kept, or go on."""
-        marks, call = use.tool.marks, use.call
+        marks = use.tool.marks
         ttl_s = marks.cache_ttl_s
-        place = None if ttl_s is None else _place(marks, call.caller)
-        if ttl_s is None or place is None:
-            return await proceed(use)
+        place = None if ttl_s is None else _place(marks, use.call.caller)
+        return proceed(use) if ttl_s is None or place is None else self._kept(use, proceed, place, ttl_s)
+
+    async def _kept(self, use: Use, proceed: RunTool, place: tuple[str, str], ttl_s: float) -> ToolReply:
+        marks, call = use.tool.marks, use.call
         tenant, owner = place
         said = _sorted.encode((marks.cache_scope, owner, marks.source, use.tool.name, use.arguments))
         key = hashlib.blake2b(said, digest_size=16).digest()

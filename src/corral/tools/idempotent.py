@@ -44,11 +44,12 @@ class Idempotent:
         self._monotonic = clock.monotonic
         self._settling: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, use: Use, proceed: RunTool) -> ToolReply:
+    def __call__(self, use: Use, proceed: RunTool) -> Awaitable[ToolReply]:
         """Give what came of it the first time, or go on."""
         key = "" if use.tool.marks.read_only else key_of(use)
-        if not key:
-            return await proceed(use)
+        return self._once(use, proceed, key) if key else proceed(use)
+
+    async def _once(self, use: Use, proceed: RunTool, key: str) -> ToolReply:
         try:
             claim = await self._claimed(use, key)
         except (IdempotencyKeyReused, ValidationFailed) as error:

@@ -25,11 +25,11 @@ class Attempts:
         self._lost = lost
         self._going_on: set[asyncio.Task[Any]] = set()
 
-    async def once(self, use: Use, within_s: float) -> Any:
+    def once(self, use: Use, within_s: float) -> Awaitable[Any]:
         """The result. Raises what the tool raised, and `TimeoutError` once the time is over, whatever the tool does then."""
         if use.tool.blocking:
-            return await self._in_thread(use, within_s)
-        return await self._in_task(use, functools.partial(use.tool.invoke, use.arguments, use.call), within_s)
+            return self._in_thread(use, within_s)
+        return self._in_task(use, functools.partial(use.tool.invoke, use.arguments, use.call), within_s)
 
     async def _in_task(self, use: Use, begin: Callable[[], Awaitable[Any]], within_s: float) -> Any:
         loop = asyncio.get_running_loop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -30,24 +30,26 @@ class Traced:
         self._capture = capture
         self._clock = clock
 
-    async def __call__(self, use: Use, proceed: RunTool) -> ToolReply:
+    def __call__(self, use: Use, proceed: RunTool) -> Awaitable[ToolReply]:
         """Pass on."""
         context = find_context()
-        traces = None if context is None else context.traces
-        begun = self._clock.monotonic()
-        if context is None or traces is None:
-            reply: ToolReply | None = None
-            try:
-                reply = await proceed(use)
-            finally:
-                seconds = self._clock.monotonic() - begun
-                if self._over is not None:
-                    self._over(use, reply, seconds)
-            return msgspec.structs.replace(reply, duration_s=seconds)
-        return await self._recorded(use, proceed, context, begun)
+        if context is None or context.traces is None:
+            return self._timed(use, proceed)
+        return self._recorded(use, proceed, context)
 
-    async def _recorded(self, use: Use, proceed: RunTool, context: Context, begun: float) -> ToolReply:
-        started_at = self._clock.now()
+    async def _timed(self, use: Use, proceed: RunTool) -> ToolReply:
+        begun = self._clock.monotonic()
+        reply: ToolReply | None = None
+        try:
+            reply = await proceed(use)
+        finally:
+            seconds = self._clock.monotonic() - begun
+            if self._over is not None:
+                self._over(use, reply, seconds)
+        return msgspec.structs.replace(reply, duration_s=seconds)
+
+    async def _recorded(self, use: Use, proceed: RunTool, context: Context) -> ToolReply:
+        begun, started_at = self._clock.monotonic(), self._clock.now()
         parent_id, span_id = current_span_id(context), new_span_id()
         reply: ToolReply | None = None
         failure = ""

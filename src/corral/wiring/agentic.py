@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from corral.agents.connected import House, use
 from corral.agents.counting import AgentCounting
@@ -112,7 +113,7 @@ class AtHome:
         self._window = window
         self._home = home
 
-    async def fit(
+    def fit(
         self,
         messages: Sequence[Message],
         *,
@@ -120,11 +121,9 @@ class AtHome:
         caller: Caller | None = None,
         tools: Sequence[ToolSpec] = (),
         reserve: int = 0,
-    ) -> Fitted:
+    ) -> Coroutine[Any, Any, Fitted]:
         """See `ContextWindow.fit`."""
-        return await self._home.run(
-            self._window.fit(messages, model=model, caller=caller, tools=tools, reserve=reserve)
-        )
+        return self._home.run(self._window.fit(messages, model=model, caller=caller, tools=tools, reserve=reserve))
 
 
 def _counter(tokens: Tokens) -> Callable[[Message, str], int]:
