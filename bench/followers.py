@@ -3,10 +3,12 @@
     python bench/followers.py                            10,000 followers of 20 jobs, a minute or two
     python bench/followers.py --followers 1000 --clients 1
 
-One process of `corral serve --role api` and one of `corral worker`, on SQLite. Each job says a piece a second, with the time in
-it; lateness is from there to the follower, through the store. The second round has, besides, followers of a loud job that
-never read a byte, and as many that do. Ports and files run out before memory does: each client process has a loopback
-address of its own, and limits are raised as far as they go.
+One process of `corral serve --role api` and one of `corral worker`, on SQLite and on one core; who follows is on another. Each
+job says a piece a second, with the time in it; lateness is from there to the follower, through the store.
+
+The first round is these alone. From then on there is a loud job besides, followed by some who read; and in every other of
+those rounds by as many more who never read a byte. What these cost the others is the last word. Ports and files run out before
+memory does: each client process has a loopback address of its own, and limits are raised as far as they go.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import asyncio
 import http.client
 import json
+import os
 import resource
 import socket
 import statistics
@@ -52,6 +55,9 @@ OPENING = 100
 """Connections that a client opens at once."""
 WAIT_S = 120.0
 STAMP = b'"told":'
+LOUD_ROUND, SLOW_ROUND = "beside a loud job", "the same, and some never read"
+LATE = ("late p50 ms", "late p99 ms")
+CORES = sorted(os.sched_getaffinity(0))
 
 Figures = dict[str, float]
 
@@ -71,7 +77,8 @@ class _Follows(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP transports are both ways
         self.transport.write(
-            b"GET /v1/jobs/%b/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n" % self._job_id.encode()
+            b"GET /v1/jobs/%b/events HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n"
+            b"connection: close\r\n\r\n" % self._job_id.encode()
         )
 
     def data_received(self, data: bytes) -> None:
@@ -124,19 +131,25 @@ async def follow(options: argparse.Namespace) -> None:
 
     jobs = told["jobs"]
     asked = [begin(jobs[n % len(jobs)], reads=True, count=True) for n in range(told["followers"])]
-    asked += [begin(told["loud"], reads=n % 2 == 0, count=False) for n in range(told["slow"])]
+    asked += [begin(told["loud"], reads=True, count=False) for _ in range(told["readers"])]
+    asked += [begin(told["loud"], reads=False, count=False) for _ in range(told["slow"])]
     await asyncio.gather(*asked)
     print("open", flush=True)
     await asyncio.gather(*(follower.closed for follower in followers))
     print(json.dumps(lateness), flush=True)
 
 
+def on_core(core: int, *command: str | Path) -> list[str]:
+    """A command that stays on one core."""
+    return ["taskset", "-c", str(core), *map(str, command)]
+
+
 @contextmanager
 def running(folder: Path, *command: str) -> Iterator[None]:
-    """`corral …` in a folder, until the end."""
+    """`corral …` in a folder and on the first core, until the end."""
     said = (folder / f"{command[0]}.txt").open("w")
     corral = Path(sys.executable).with_name("corral")
-    process = subprocess.Popen([corral, *command], cwd=folder, stdout=said, stderr=said)
+    process = subprocess.Popen(on_core(CORES[0], corral, *command), cwd=folder, stdout=said, stderr=said)
     try:
         yield
     finally:
@@ -190,8 +203,8 @@ class Bench:
         job_id: str = self.call("/v1/jobs", {"agent": "main", "input": asked})["id"]
         return job_id
 
-    def round(self, name: str, slow: int) -> Figures:
-        """Open all, let the jobs talk, and see how late it was."""
+    def round(self, name: str, readers: int, slow: int) -> Figures:
+        """Open all, let the jobs talk, and see how late it was. A loud job has so many readers, and so many who do not read."""
         options, go = self._options, self._folder / name
         jobs = [
             self.submit(go, pieces=options.pieces, size=SIZE, pause=PAUSE_S, offset=PAUSE_S * n / options.jobs)
@@ -202,14 +215,18 @@ class Bench:
             "jobs": jobs,
             "pieces": options.pieces,
             "followers": options.followers // options.clients,
-            "slow": slow,
+            "readers": readers // options.clients,
+            "slow": slow // options.clients,
         }
-        if slow:
+        if readers:
             told["loud"] = self.submit(go, **LOUD)
         before = self.memory_mb()
         clients = [
             subprocess.Popen(
-                [sys.executable, __file__, "--client", str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                on_core(CORES[-1], sys.executable, __file__, "--client", str(n)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for n in range(options.clients)
         ]
@@ -232,7 +249,8 @@ class Bench:
         hundredths = statistics.quantiles(lateness, n=100)
         return {
             "followers": float(options.followers),
-            "that never read": slow * options.clients / 2,
+            "of the loud job": float(readers),
+            "that never read": float(slow),
             "opened in s": opened_s,
             "KB per follower": (opened - before) * 1024 / options.followers,
             "MB when open": opened,
@@ -254,18 +272,31 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, Figures]]:
         with running(folder, "serve", "agents.py", "--role", "api", "--port", str(bench.port)):
             bench.wait_ready()
             with running(folder, "worker", "agents.py"):
-                yield "alone", bench.round("alone", 0)
-                yield "beside slow ones", bench.round("beside", 2 * options.slow // options.clients)
+                yield "alone", bench.round("alone", 0, 0)
+                for turn in range(options.turns):
+                    yield LOUD_ROUND, bench.round(f"loud{turn}", options.slow, 0)
+                    yield SLOW_ROUND, bench.round(f"slow{turn}", options.slow, options.slow)
+
+
+def compared(rounds: dict[str, list[Figures]]) -> Figures:
+    """How late the others were with those who never read, as a ratio to how late without them."""
+    late = {
+        (name, what): statistics.median(figures[what] for figures in rounds[name])
+        for name in (LOUD_ROUND, SLOW_ROUND)
+        for what in LATE
+    }
+    return {f"{what}, ratio": late[SLOW_ROUND, what] / late[LOUD_ROUND, what] for what in LATE}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--followers", type=int, default=10_000)
-    parser.add_argument("--slow", type=int, default=100, help="followers that never read, in the second round")
+    parser.add_argument("--slow", type=int, default=100, help="followers of the loud job, and who never read")
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--pieces", type=int, default=20)
     parser.add_argument("--clients", type=int, default=4, help="processes that follow")
+    parser.add_argument("--turns", type=int, default=2, help="rounds with those who never read, and without")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--client", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -274,13 +305,21 @@ def main() -> None:
     if options.client is not None:
         uvloop.run(follow(options))
         return
+    rounds: dict[str, list[Figures]] = {}
     for name, figures in measure(options):
-        if options.json:
-            print(json.dumps({"round": name, **figures}), flush=True)
-            continue
-        print(name)
-        for what, value in figures.items():
-            print(f"  {what:26} {value:12,.1f}", flush=True)
+        rounds.setdefault(name, []).append(figures)
+        show(name, figures, as_json=options.json)
+    show("with those who never read / without", compared(rounds), as_json=options.json)
+
+
+def show(name: str, figures: Figures, *, as_json: bool) -> None:
+    """One round."""
+    if as_json:
+        print(json.dumps({"round": name, **figures}), flush=True)
+        return
+    print(name)
+    for what, value in figures.items():
+        print(f"  {what:26} {value:12,.2f}", flush=True)
 
 
 if __name__ == "__main__":
