@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import statistics
 import sys
@@ -25,6 +24,7 @@ from corral.jobs.drafting import Caller
 from corral.jobs.hub import JobHub
 from corral.jobs.job import JobDraft
 from corral.jobs.request import JobRequest
+from corral.server.interpreter import settle
 from corral.settings.load import load_settings
 from corral.settings.sections import JobSettings
 from corral.wiring.service import Service
@@ -83,13 +83,11 @@ async def fill(stores: Stores, count: int, **more: Any) -> float:
 
 @asynccontextmanager
 async def serving(counted: Counted, url: str) -> AsyncIterator[Service]:
-    """The service, working."""
+    """The service, working; the interpreter as workers have it."""
     flags = {"store.url": url, "jobs.ageing_s": 86_400, "observability.log_level": "warning"}
     service = counted.app.build(load_settings(flags=flags).settings)
     await service.start()
-    gc.freeze()  # this and the next two as servers do
-    gc.set_threshold(5_000, 20, 50)
-    sys.setswitchinterval(0.0005)
+    settle()
     try:
         yield service
     finally:
