@@ -251,7 +251,14 @@ def test_the_newer_api_is_read():
 
 
 @pytest.mark.parametrize(
-    "body", [{"input": "Hi", "previous_response_id": "r"}, {"input": []}, {"input": [{"type": "web_search_call"}]}]
+    "body",
+    [
+        {"input": "Hi", "previous_response_id": "r"},
+        {"input": []},
+        {"input": [{"type": "web_search_call"}]},
+        {"input": "Hi", "max_output_tokens": 0},
+        {"input": "Hi", "max_output_tokens": -1_000_000},
+    ],
 )
 def test_what_the_newer_api_cannot_ask_here(body):
     with pytest.raises(RequestInvalid):

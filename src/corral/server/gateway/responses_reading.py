@@ -33,7 +33,7 @@ def read_response(body: object, default_model: str) -> ChatRequest:
         parallel_tools=fields.take("parallel_tool_calls", bool),
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
-        max_tokens=fields.take("max_output_tokens", int),
+        max_tokens=_max_tokens(fields),
         output=_output(fields.take("text", dict)),
         reasoning=str(reasoning.get("effort") or ""),
         stream=bool(fields.take("stream", bool)),
@@ -47,6 +47,14 @@ def read_response(body: object, default_model: str) -> ChatRequest:
     return ChatRequest(
         call, user=user, tags={str(name): str(value) for name, value in metadata.items()}, wants_usage=True
     )
+
+
+def _max_tokens(fields: Fields) -> int | None:
+    """What may be written. It is set aside in limits and budgets, so it is never less than nothing."""
+    most = fields.take("max_output_tokens", int)
+    if most is not None and most < 1:
+        raise fields.wrong("max_output_tokens", "`max_output_tokens` is 1 or more.")
+    return most
 
 
 def _tool_choice(value: Any) -> str:

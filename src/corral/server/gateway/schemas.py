@@ -157,6 +157,7 @@ _RESPONSE = {
         "input": {"anyOf": [{"type": "string"}, {"type": "array", "items": _ITEM, "minItems": 1}]},
         "instructions": _TEXT_OR_NOT,
         "stream": _FLAG_OR_NOT,
+        "max_output_tokens": {"type": ["integer", "null"], "minimum": 1},
     },
     "required": ["input"],
 }
