@@ -50,7 +50,7 @@ agentcore:
         ("runtime: {debug: on}", "`true` or `false`"),
         ("runtime: {debug: 'True'}", "`true` or `false`"),
         ("name: 5", "quotes around"),
-        ("server: {role: wrker}", "There is: all, api, worker, control. Did you mean `worker`?"),
+        ("server: {role: workers}", "There is: all, api, worker, control. Did you mean `worker`?"),
         ("name: !secret x", "'!secret' means nothing"),
         ("name: !!python/name:os.system x", "leave it out"),
         ("server.port: 80", "Write `server:`"),
@@ -70,7 +70,7 @@ def test_each_says_what_to_do(faults, text, said):
     [
         ("cache: {similarity_threshold: 0.9}", "cache.semantic.similarity_threshold"),
         ("cache: {semantic: {ttl_s: 60}}", "cache.ttl_s"),
-        ("cache: {semantic: {entrys_max: 60}}", "entries_max"),
+        ("cache: {semantic: {entries_mx: 60}}", "entries_max"),
         ("models: {tokens_per_minute: 60}", "models.providers.NAME.tokens_per_minute"),
         ("models: {providers: {one: {tokens_pr_minute: 60}}}", "tokens_per_minute"),
         ("limits: {requests_per_minute: 60}", "limits.rates.NAME.requests_per_minute"),
