@@ -101,8 +101,8 @@ class Bench:
         return run(sys.executable, "jobs_corral.py", "--store", self.store(engine), "--jobs", str(options.jobs * 4))
 
     def fair(self, engine: str) -> Figures:
-        """What a small tenant feels while another one has a hundred thousand jobs in the queue."""
-        args = ("--store", self.store(engine), "--jobs", "100000", "--idle", "200", "--fair")
+        """What a small tenant feels while another one has two hundred thousand jobs in the queue."""
+        args = ("--store", self.store(engine), "--jobs", "200000", "--idle", "200", "--fair")
         return run(sys.executable, "jobs_corral.py", *args)
 
     def flat(self, engine: str) -> Figures:
