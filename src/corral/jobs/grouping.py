@@ -22,9 +22,9 @@ Answer = TypeVar("Answer")
 class Grouping(Generic[Item, Answer]):
     """Writes items in the order they came, all that are there in one call, one call at a time.
 
-    A lone item goes out at once, unless whoever hands it in knows that more will follow in a moment. While the store does not answer, the same items are offered again
-    and nobody is told anything: an answer always means that the store has it. What one item is refused for does not
-    hit its neighbours: they are then written one by one.
+    A lone item goes out at once, unless whoever hands it in knows that more will follow in a moment. While the store does
+    not answer, the same items are offered again and nobody is told anything: an answer always means that the store has it.
+    What one item is refused for does not hit its neighbours: they are then written one by one.
     """
 
     def __init__(
