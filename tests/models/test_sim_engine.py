@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_scene import TurnedClock
 
-from corral.errors import ConfigError
+from corral.errors import ConfigError, ModelRequestInvalid
 from corral.messages import Delta, EmbedCall, Message, ModelCall, ModelReply, OutputFormat, ToolSpec, as_parts
 from corral.models.sim import tokens
+from corral.models.sim.catalog import MODELS
 from corral.models.sim.engine import Engine
 from corral.models.sim.options import ScriptedTool, ScriptLine, SimOptions, read_options, read_wish
 from corral.models.sim.provider import build_sim
@@ -42,6 +43,19 @@ def test_the_same_seed_and_call_have_the_same_answer_in_whatever_order(order, se
     said = {prompt: text_of(engine, asks(prompt)) for prompt in order}
     other = quiet(seed=seed)
     assert {prompt: text_of(other, asks(prompt)) for prompt in PROMPTS} == said
+
+
+def test_who_calls_wishes_for_no_longer_an_answer_than_the_model_writes():
+    turn = quiet().begin(asks("Hello"), wish=read_wish({"output_tokens": 1_000_000_000}))
+    assert turn.usage.output_tokens == MODELS["small"].output_tokens
+    turn.close()
+
+
+@pytest.mark.parametrize("dimensions", [0, 1_000_000_000])
+async def test_vectors_have_no_more_dimensions_than_any_model_gives(dimensions):
+    provider = build_sim("sim", ProviderSettings(kind="sim"))
+    with pytest.raises(ModelRequestInvalid, match="1 to 8192"):
+        await provider.embed(EmbedCall(model="embed", texts=["Hi"], dimensions=dimensions))
 
 
 def test_another_seed_varies_the_answers():

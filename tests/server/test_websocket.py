@@ -131,6 +131,24 @@ async def test_with_keys_only_those_who_have_one_come_in(app, serve):
         assert await websocket.recv() == "acme"
 
 
+async def test_a_key_for_other_agents_does_not_come_in(app, serve):
+    @app.websocket
+    async def talk(websocket, _):
+        await websocket.accept()
+        await websocket.send_text("welcome")
+
+    server = await serve(app, security={"api_keys": [{"key": "k-1", "roles": ["admin"]}]})
+    admin = {"Authorization": "Bearer k-1"}
+
+    async def key_for(*agents):
+        made = await server.client.post("/v1/keys", json={"roles": ["invoker"], "agents": list(agents)}, headers=admin)
+        return {"Authorization": f"Bearer {made.json()['key']}"}
+
+    assert await refused(server, additional_headers=await key_for("support")) == 403
+    async with dial(server, additional_headers=await key_for("support", "main")) as websocket:
+        assert await websocket.recv() == "welcome"
+
+
 async def test_a_page_of_another_site_is_refused(app, serve):
     @app.websocket
     async def talk(websocket, context):

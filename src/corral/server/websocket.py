@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from corral.context import Context, enter_context
+from corral.context import Context, check_scope, enter_context
 from corral.errors import CorralError
 from corral.security.roles import check_role
 from corral.server.counted import NOT_COUNTED, Counted
@@ -51,6 +51,8 @@ class WebSocketEndpoint:
             context = context_of(request)
             await self._identity.identify(request, context, public=False)
             check_role(context.roles, "invoker")
+            if path.partition(b"?")[0] == APP_PATH.encode():
+                check_scope("agent", context.agent, context.agents_allowed)
             # A presigned URL cannot carry headers: the session then travels in the query.
             context.session_id = context.session_id or session_in_query(request.query)
         except CorralError as error:

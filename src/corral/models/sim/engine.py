@@ -259,6 +259,8 @@ class Engine:
             written = scripted(line, matched, chance)
         written = written or write(call, chance)
         wanted = wish.output_tokens or (line.output_tokens if line is not None else None) or self.options.output_tokens
+        if wanted is not None:
+            wanted = min(wanted, model.output_tokens)  # who calls may wish for any length, and it is written at once
         if wanted is not None and call.output is None and written.stop_reason == "end":
             written = _as_long(written, wanted, chance)
             call = msgspec.structs.replace(call, max_tokens=min(call.max_tokens or wanted, wanted))

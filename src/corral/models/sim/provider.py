@@ -28,6 +28,7 @@ from corral.models.sim.embedding import embedded
 from corral.models.sim.engine import Engine
 from corral.models.sim.options import NO_WISH, Wish, read_options, read_wish
 from corral.models.sim.refusal import Kind, Refused, refused_with
+from corral.models.sim.shapes.openai_embeddings import DIMENSIONS_MAX
 from corral.models.sim.turn import Sleep, Turn
 from corral.settings.model_sections import ProviderSettings
 
@@ -139,6 +140,8 @@ class SimProvider:
 
     async def embed(self, call: EmbedCall) -> EmbedReply:
         """One vector for each text: words in boxes, not meanings. See `docs/models.md`."""
+        if call.dimensions is not None and not 1 <= call.dimensions <= DIMENSIONS_MAX:
+            raise ModelRequestInvalid(f"The simulator gives 1 to {DIMENSIONS_MAX} dimensions.", provider=self.name)
         try:
             turn = self.engine.begin_embedding(call.model, call.texts, who=self.name, wish=_wish(call.extra))
         except Refused as refused:

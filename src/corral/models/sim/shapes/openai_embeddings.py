@@ -14,7 +14,7 @@ from corral.models.sim.refusal import Refused
 from corral.models.sim.shapes.shape import Asked, body_of, to_json
 from corral.models.sim.turn import Turn
 
-_DIMENSIONS_MAX = 8_192
+DIMENSIONS_MAX = 8_192
 _INPUTS_MAX = 2_048
 _CREATED = 1_735_689_600
 """When the models were made, if anybody asks."""
@@ -40,7 +40,7 @@ def read(asked: Asked) -> tuple[EmbeddingBody, list[str]]:
     body.model = body.model or asked.model
     if not body.model:
         raise Refused("invalid", "you must provide a model parameter", param="model")
-    if body.dimensions is not None and not 1 <= body.dimensions <= _DIMENSIONS_MAX:
+    if body.dimensions is not None and not 1 <= body.dimensions <= DIMENSIONS_MAX:
         raise Refused("invalid", f"Invalid 'dimensions': {body.dimensions} is out of range.", param="dimensions")
     given: list[Any] = [body.input] if isinstance(body.input, str) else body.input
     if given and all(isinstance(item, int) for item in given):
