@@ -104,6 +104,7 @@ async def test_delays_and_times_make_it_scheduled(client):
         ({"agent": "main", "run_at": "2096-10-02T07:06:40"}, "/run_at", "zone"),
         ({"agent": "main", "run_at": 1e18}, "/run_at", "3000"),
         ({"agent": "main", "run_at": -1}, "/run_at", "1970"),
+        ({"agent": "main", "run_at": 4_000_000_000, "delay_s": 5}, "/delay_s", "not both"),
         ({"agent": "main", "deadline_s": 0}, "/deadline_s", "> 0"),
         ({"agent": "main", "timeout_s": "soon"}, "/timeout_s", "str"),
         ({"agent": "main", "max_attempts": 0}, "/max_attempts", ">= 1"),

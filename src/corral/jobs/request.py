@@ -157,6 +157,8 @@ def _checked(body: object, kind: type[Any]) -> Any:
     for at, tag in enumerate(request.tags or ()):
         if not tag.isprintable() and _CONTROL.search(tag):
             raise fault(f"/tags/{at}", f"A tag has a control character: {tag!r}.")
+    if request.run_at is not None and request.delay_s:
+        raise fault("/delay_s", "Give `run_at` or `delay_s`, not both: each says when it begins.")
     if request.queue is not None and not is_queue(request.queue):
         raise fault("/queue", "A queue has letters, digits, '_', '.', ':' and '-', at most 100 of them.")
     return request
