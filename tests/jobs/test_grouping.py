@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 
 import pytest
@@ -50,6 +51,21 @@ def group(written):
 async def test_a_lone_item_goes_out_at_once(group, written):
     assert await group.add("a") == "A"
     assert written.calls == [["a"]]
+
+
+async def test_what_it_says_is_said_in_nobodys_name(group, written):
+    who = contextvars.ContextVar("who", default="nobody")
+    heard = []
+    write = written.write
+
+    async def heeding(items):
+        heard.append(who.get())
+        return await write(items)
+
+    group._write = heeding
+    who.set("the first one")
+    assert await group.add("a") == "A"
+    assert heard == ["nobody"]
 
 
 async def test_what_comes_together_goes_together(group, written):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from corral.jobs.bell import Bell
@@ -53,7 +54,8 @@ class Grouping(Generic[Item, Answer]):
         """Have the item written, and `answered` called with what the store said, or with why it refused."""
         self._waiting.append((item, answered))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+            # In nobody's context: what it says in the log is about all whose items it writes, not about who came first.
+            self._task = asyncio.get_running_loop().create_task(self._work(), context=Context())
         elif len(self._waiting) >= self._enough():
             self._bell.ring()
 

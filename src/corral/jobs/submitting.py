@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from contextvars import Context
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError, QueueFull, StoreUnavailable
@@ -46,7 +47,7 @@ class Submissions:
             self._writing = False
             if self._waiting:
                 self._writing = True
-                self._task = asyncio.get_running_loop().create_task(self._write_waiting())
+                self._task = asyncio.get_running_loop().create_task(self._write_waiting(), context=Context())
 
     async def add_all(self, drafts: list[JobDraft]) -> list[Enqueued]:
         """Enqueue all or none."""
