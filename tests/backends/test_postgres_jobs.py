@@ -512,9 +512,8 @@ async def test_work_and_callbacks_wake_another_process(postgres_stores, other_po
         await callbacks.wait()
     for end in unwatch:
         end()
-    assert (
-        await ask(postgres_url, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN \"corral_jobs%'") == 1
-    )
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN \"corral_jobs%'"
+    assert await ask(postgres_url, listening) == 1
 
 
 async def test_a_foreign_notification_about_jobs_is_harmless(postgres_stores, postgres_url):
