@@ -12,7 +12,7 @@ from corral.backends.cursor import check_limit, page_of, read_cursor
 from corral.backends.encoding import findable
 from corral.errors import CursorNotFound
 from corral.messages import AuditEntry, Page
-from corral.security.chain import canonical, digest_of_kept
+from corral.security.chain import canonical, columns_of, digest_of_kept, words_of
 from corral.security.store import AuditHead, AuditLink, AuditPrefix, AuditQuery, AuditRecord, Checkpoint
 
 if TYPE_CHECKING:
@@ -29,22 +29,10 @@ _details = msgspec.json.Decoder(dict[str, Any])
 
 def row_of(entry: AuditEntry) -> tuple[Any, ...]:
     """What is kept of an entry, and its digest. Words that no engine can keep are changed: an audit with a hole would be worse."""
-    words: tuple[str, ...] = (
-        entry.tenant,
-        entry.id,
-        entry.action,
-        entry.subject,
-        entry.decision,
-        entry.rule,
-        entry.reason,
-        entry.actor,
-        entry.agent,
-        entry.session_id,
-        entry.run_id,
-    )
+    words = words_of(entry)
     if not _is_plain("".join(words)):
         words = tuple(_kept(word, _REASON_MAX if place == _REASON else _WORD_MAX) for place, word in enumerate(words))
-    kept = (*words[:2], float(entry.at), *words[2:], _encoded(entry.details))
+    kept = columns_of(words, entry.at, _encoded(entry.details))
     return (*kept, digest_of_kept(kept))
 
 

@@ -43,25 +43,31 @@ def canonical(details: object) -> bytes:
     return _encode_sorted(details)
 
 
+def words_of(entry: AuditEntry) -> tuple[str, ...]:
+    """What is text in an entry, in the order of its columns: its time comes behind the first two, its details at the end."""
+    return (
+        entry.tenant,
+        entry.id,
+        entry.action,
+        entry.subject,
+        entry.decision,
+        entry.rule,
+        entry.reason,
+        entry.actor,
+        entry.agent,
+        entry.session_id,
+        entry.run_id,
+    )
+
+
+def columns_of(words: tuple[str, ...], at: float, details: bytes) -> tuple[Any, ...]:
+    """An entry as it is kept."""
+    return (*words[:2], float(at), *words[2:], details)
+
+
 def digest_of(entry: AuditEntry) -> bytes:
     """The digest of an entry, as anybody computes it who has the entry."""
-    return digest_of_kept(
-        (
-            entry.tenant,
-            entry.id,
-            float(entry.at),
-            entry.action,
-            entry.subject,
-            entry.decision,
-            entry.rule,
-            entry.reason,
-            entry.actor,
-            entry.agent,
-            entry.session_id,
-            entry.run_id,
-            canonical(entry.details),
-        )
-    )
+    return digest_of_kept(columns_of(words_of(entry), entry.at, canonical(entry.details)))
 
 
 def digest_of_kept(columns: Sequence[Any]) -> bytes:

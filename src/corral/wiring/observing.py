@@ -145,9 +145,9 @@ class Observing:
         if self._settings.access_log:
             self._access(request, context, seconds)
         failed = status >= _SERVER_ERROR or (status != 0 and request.failure is not None and status < 400)  # noqa: PLR2004 - a stream that broke after its 200
-        if self.traces is not None and failed:
-            self.traces.keep(context)
         if self.traces is not None:
+            if failed:
+                self.traces.keep(context)
             if context.sampled:
                 self._server_span(request, context, seconds, failed=failed)
             else:

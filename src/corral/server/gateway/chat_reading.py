@@ -10,6 +10,7 @@ from corral.server.gateway.reading import (
     RequestInvalid,
     function_tools,
     image_part,
+    most_tokens,
     texts,
     tool_choice,
     tool_use,
@@ -55,7 +56,7 @@ def read_chat(body: object, default_model: str) -> ChatRequest:
         messages=_messages(fields.need("messages", list)),
         tools=function_tools(fields, "function"),
         tool_choice=_tool_choice(fields.take_any("tool_choice")),
-        max_tokens=_max_tokens(fields),
+        max_tokens=most_tokens(fields, "max_tokens", "max_completion_tokens"),
         stop=texts(fields, "stop"),
         output=_output(fields.take("response_format", dict)),
         **fields.take_all(_TAKEN_AS_THEY_ARE),
@@ -71,14 +72,6 @@ def read_chat(body: object, default_model: str) -> ChatRequest:
         tags={str(name): str(value) for name, value in metadata.items()} if metadata else {},
         wants_usage=bool(options.get("include_usage")),
     )
-
-
-def _max_tokens(fields: Fields) -> int | None:
-    older, newer = fields.take("max_tokens", int), fields.take("max_completion_tokens", int)
-    most = newer if newer is not None else older
-    if most is not None and most < 1:
-        raise fields.wrong("max_tokens", "`max_tokens` is 1 or more.")
-    return most
 
 
 def _tool_choice(value: Any) -> str:

@@ -105,6 +105,16 @@ def _kind(value: object) -> str:
     return "nothing" if value is None else _NAMES.get(type(value), type(value).__name__)
 
 
+def most_tokens(fields: Fields, *names: str) -> int | None:
+    """What may be written, by the last of these names that is given: the newest. It is set aside in limits and budgets, so it is never less than one."""
+    given = [most for name in names if (most := fields.take(name, int)) is not None]
+    if not given:
+        return None
+    if given[-1] < 1:
+        raise fields.wrong(names[0], f"`{names[0]}` is 1 or more.")
+    return given[-1]
+
+
 def texts(fields: Fields, name: str) -> list[str]:
     """A text or a list of them."""
     value = fields.take_any(name)

@@ -6,7 +6,15 @@ from typing import Any
 
 from corral.messages import Message, ModelCall, OutputFormat
 from corral.server.gateway.chat_reading import ChatRequest
-from corral.server.gateway.reading import Fields, RequestInvalid, function_tools, image_part, tool_choice, tool_use
+from corral.server.gateway.reading import (
+    Fields,
+    RequestInvalid,
+    function_tools,
+    image_part,
+    most_tokens,
+    tool_choice,
+    tool_use,
+)
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _KEPT_ELSEWHERE = ("previous_response_id", "conversation", "background", "prompt")
@@ -33,7 +41,7 @@ def read_response(body: object, default_model: str) -> ChatRequest:
         parallel_tools=fields.take("parallel_tool_calls", bool),
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
-        max_tokens=_max_tokens(fields),
+        max_tokens=most_tokens(fields, "max_output_tokens"),
         output=_output(fields.take("text", dict)),
         reasoning=str(reasoning.get("effort") or ""),
         stream=bool(fields.take("stream", bool)),
@@ -47,14 +55,6 @@ def read_response(body: object, default_model: str) -> ChatRequest:
     return ChatRequest(
         call, user=user, tags={str(name): str(value) for name, value in metadata.items()}, wants_usage=True
     )
-
-
-def _max_tokens(fields: Fields) -> int | None:
-    """What may be written. It is set aside in limits and budgets, so it is never less than nothing."""
-    most = fields.take("max_output_tokens", int)
-    if most is not None and most < 1:
-        raise fields.wrong("max_output_tokens", "`max_output_tokens` is 1 or more.")
-    return most
 
 
 def _tool_choice(value: Any) -> str:
