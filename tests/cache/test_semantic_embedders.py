@@ -221,6 +221,19 @@ def test_what_cannot_be_used_says_so(place, says):
         open_embedder(place, _ask)
 
 
+@pytest.mark.parametrize("place", ["onnx:/nowhere", "package:numpy", "package:no-such-package", "minilm", "sim/embed"])
+def test_the_setting_that_is_wrong_is_named(place):
+    with pytest.raises(ConfigError, match=r"^memory\.embedder"):
+        open_embedder(place, _ask, said_as="memory.embedder")
+
+
+def test_the_setting_that_needs_packages_is_named(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    for place in (f"onnx:{folder}", "openai/small"):
+        with pytest.raises(ConfigError, match=r"^memory\.embedder: .*usearch cannot be found"):
+            open_embedder(place, _ask, said_as="memory.embedder")
+
+
 def test_missing_packages_are_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "usearch", None)
     with pytest.raises(ConfigError, match=r"pip install 'corral\[embeddings\]'"):

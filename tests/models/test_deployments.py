@@ -28,7 +28,7 @@ from corral.models.fleet import DEPLOYMENTS_MAX, Fleet
 from corral.models.live import Live
 from corral.models.naming import Naming
 from corral.models.stack import wrap
-from corral.settings.model_sections import ModelSettings, NamedModelSettings
+from corral.settings.model_sections import ModelSettings, NamedModelSettings, ProviderSettings
 
 SMART = NamedModelSettings(deployments={"a/one": 1, "b/one": 1}, balance="order", fallback=["c/two"])
 
@@ -360,5 +360,51 @@ def test_by_cost_the_cheap_go_first_and_the_unpriced_last():
 
 
 def test_a_model_that_is_nearly_one_that_a_provider_has_is_suggested():
-    with pytest.raises(ModelNotFound, match=r"Did you mean 'gpt-4\.1-mini'\?"):
-        Naming({}, listed=["gpt-4.1-mini", "claude-sonnet-5"]).chain("gpt-4.1-min")
+    providers = {"mine": ProviderSettings(models=["gpt-4.1-mini", "claude-sonnet-5"])}
+    with pytest.raises(ModelNotFound, match=r"Did you mean 'mine/gpt-4\.1-mini'\?"):
+        Naming({}, providers=providers).chain("gpt-4.1-min")
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "says"),
+    [
+        ("gpt-4.1", "anthropic", r"no such provider is set up\. Add `models\.providers\.openai` .*OPENAI_API_KEY"),
+        ("claude-sonnet-5", "openai", r"Add `models\.providers\.anthropic` .*ANTHROPIC_API_KEY"),
+        ("eu.anthropic.claude-sonnet-5-v1:0", "openai", r"Add `models\.providers\.bedrock` .*`region`"),
+        ("gpt-4.1", "openai", r"write `mine/gpt-4\.1` to ask that provider"),
+        ("listed", "openai", r"is not one of `models\.names`: write `mine/listed`"),
+        ("mine", "openai", r"is a provider: say which of its models to ask, as `mine/MODEL`"),
+        ("sim", "openai", "`sim/MODEL`"),
+        ("gpt-oss-20b", "openai", "There is no model 'gpt-oss-20b': write `provider/model`"),
+    ],
+)
+def test_a_model_without_its_provider_is_told_what_is_missing(model, kind, says):
+    providers = {"mine": ProviderSettings(kind=kind, models=["listed"])}
+    with pytest.raises(ModelNotFound, match=says) as raised:
+        Naming({}, providers=providers).chain(model)
+    assert f"Did you mean {model!r}" not in raised.value.message
+
+
+def test_names_that_fall_back_to_each_other_without_a_place_are_named():
+    names = {"a": NamedModelSettings(fallback=["b"]), "b": NamedModelSettings(fallback=["a"])}
+    with pytest.raises(ConfigError, match=r"models\.names\.a leads nowhere, .* circle \(a → b → a\): give it"):
+        Naming(names)
+
+
+async def test_in_a_circle_of_fallbacks_nobody_is_asked_twice():
+    names = {
+        "a": NamedModelSettings(deployments={"x/one": 1}, fallback=["b"]),
+        "b": NamedModelSettings(deployments={"y/two": 1}, fallback=["c"]),
+        "c": NamedModelSettings(deployments={"z/three": 1}, fallback=["a", "c"]),
+    }
+    layer = Deployed(ModelSettings(names=names), clock=TurnedClock())
+    asked: list[str] = []
+
+    async def refusing(call):
+        asked.append(call.model)
+        raise ModelUnavailable(call.model)
+        yield
+
+    with pytest.raises(ModelUnavailable):
+        await ask(layer, refusing, question(model="b"))
+    assert asked == ["y/two", "z/three", "x/one"]

@@ -34,6 +34,7 @@ async def test_the_provider_is_asked_by_its_own_name_for_the_model():
     ("model", "words"),
     [
         ("opnai/gpt", "no provider 'opnai'.*Did you mean 'openai'.*anthropic, openai"),
+        ("bedrock/x", "no provider 'bedrock' here: it is not set up. Add `models.providers.bedrock`"),
         ("gpt", "write `provider/model`"),
         ("openai/", "Say which model"),
     ],

@@ -121,6 +121,8 @@ async def test_the_async_client(sim_server):
         ({"messages": []}, anthropic.BadRequestError, "at least one message"),
         ({"max_tokens": 0}, anthropic.BadRequestError, "max_tokens"),
         ({"messages": [{"role": "user", "content": " "}]}, anthropic.BadRequestError, "non-empty"),
+        ({"messages": [{"role": "user", "content": ""}]}, anthropic.BadRequestError, "must have non-empty content"),
+        ({"messages": [{"role": "user", "content": []}]}, anthropic.BadRequestError, "must have non-empty content"),
         ({"messages": [{"role": "tool", "content": "x"}]}, anthropic.BadRequestError, "role"),
         ({"extra_body": {"foo": 1}}, anthropic.BadRequestError, "Extra inputs"),
         ({"extra_headers": {"x-sim-fault": "too_long"}}, anthropic.BadRequestError, "prompt is too long"),
@@ -135,6 +137,14 @@ def test_errors_are_anthropics(client, change, kind, words):
         ask(client, **change)
     assert words in str(raised.value)
     assert raised.value.body["type"] == "error"
+
+
+@pytest.mark.parametrize("content", ["", []])
+def test_only_the_last_turn_of_the_model_may_be_empty(client, content):
+    begun = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": content}]
+    assert ask(client, messages=begun).content
+    with pytest.raises(anthropic.BadRequestError, match=r"messages\.1: all messages must have non-empty content"):
+        ask(client, messages=[*begun, {"role": "user", "content": "And?"}])
 
 
 def test_a_use_without_its_result_is_refused(client):

@@ -51,6 +51,13 @@ def test_who_calls_wishes_for_no_longer_an_answer_than_the_model_writes():
     turn.close()
 
 
+async def test_without_messages_there_is_nothing_to_answer():
+    provider = build_sim("sim", ProviderSettings(kind="sim"))
+    with pytest.raises(ModelRequestInvalid, match="no messages"):
+        async for _ in provider.call(ModelCall(model="small", messages=[])):
+            pass
+
+
 @pytest.mark.parametrize("dimensions", [0, 1_000_000_000])
 async def test_vectors_have_no_more_dimensions_than_any_model_gives(dimensions):
     provider = build_sim("sim", ProviderSettings(kind="sim"))

@@ -250,6 +250,20 @@ def test_the_newer_api_is_read():
     assert (call.reasoning, call.max_tokens, call.tools[0].strict) == ("low", 9, True)
 
 
+@pytest.mark.parametrize("given", ["", []])
+def test_an_input_of_nothing_is_said_to_be_empty(given):
+    with pytest.raises(RequestInvalid, match="`input` is empty") as raised:
+        read_response({"input": given, "instructions": "Be brief."}, "auto")
+    assert raised.value.param == "input"
+
+
+def test_messages_may_be_empty_as_openai_lets_them_be():
+    for content in ("", []):
+        said = {"role": "user", "content": content}
+        assert len(read_chat({"messages": [said]}, "auto").call.messages) == 1
+        assert len(read_response({"input": [said]}, "auto").call.messages) == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [

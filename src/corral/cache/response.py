@@ -311,7 +311,7 @@ def _embedder_of(similar: str | Vectors | Likeness | None) -> Embedder | None:
         raise ConfigError(f"`similar` needs the package {error.name}: install corral[embeddings].") from None
     if isinstance(similar, str):
         return open_embedder(similar, _ask_service, said_as="similar")
-    check_packages()
+    check_packages("similar")
     return FunctionEmbedder(similar)
 
 

@@ -12,6 +12,7 @@ import msgspec
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ConfigError, ModelFailed, ModelRequestInvalid, ModelStreamBroken
 from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.models.address import address
 from corral.models.answering import Estimate, add_partial, finished, read_rest
 from corral.models.provider import ModelInfo
 from corral.models.transport import HttpStream, Transport, remaining_s
@@ -184,8 +185,9 @@ def _pieces(reply: answers.AnthropicStream, event: answers.EventJson) -> Sequenc
 def build_anthropic(
     name: str, settings: ProviderSettings, env: Mapping[str, str], estimate: Estimate, clock: Clock = SYSTEM_CLOCK
 ) -> AnthropicProvider:
-    """The provider that the settings describe. Raises `ConfigError` if its key is missing where it cannot do without."""
+    """The provider that the settings describe. Raises `ConfigError` if it cannot be asked there, or its key is missing where it cannot do without."""
     url = (settings.base_url or env.get("ANTHROPIC_BASE_URL") or _PUBLIC).rstrip("/").removesuffix("/v1")
+    address(url, where=f"models.providers.{name}.base_url", such_as=_PUBLIC)
     key, token = settings.api_key or env.get("ANTHROPIC_API_KEY", ""), env.get("ANTHROPIC_AUTH_TOKEN", "")
     headers = {"content-type": "application/json", "accept": "application/json", "anthropic-version": _VERSION}
     if key:

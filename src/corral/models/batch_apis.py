@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corral.errors import ModelNotFound, ModelRequestInvalid
 from corral.models.connected import connected
-from corral.models.dispatch import nearest
+from corral.models.lost import nearest
 from corral.models.provider import Provider
 from corral.models.provider_batches import BatchApi
 

@@ -12,6 +12,7 @@ import msgspec
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ConfigError, ContentFiltered, ModelFailed, ModelNotFound, ModelStreamBroken
 from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.models.address import address
 from corral.models.answering import Estimate, add_partial, finished, read_rest
 from corral.models.aws import KeySource, key_source, region_of
 from corral.models.provider import LimitsSeen, ModelInfo
@@ -230,7 +231,7 @@ _decode_models = msgspec.json.Decoder(_ModelsJson).decode
 def build_bedrock(
     name: str, settings: ProviderSettings, env: Mapping[str, str], estimate: Estimate, clock: Clock = SYSTEM_CLOCK
 ) -> BedrockProvider:
-    """The provider that the settings describe. Raises `ConfigError` naming what is missing: a region, or any credentials."""
+    """The provider that the settings describe. Raises `ConfigError` naming what is missing or wrong: a region, an address, credentials."""
     options = _options(name, settings.options)
     profile = options.get("profile", "")
     region = region_of(name, settings.region, env, profile)
@@ -243,6 +244,8 @@ def build_bedrock(
     own = (
         settings.base_url or env.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME") or env.get("AWS_ENDPOINT_URL") or ""
     ).rstrip("/")
+    if own:
+        address(own, where=f"models.providers.{name}.base_url", such_as=f"https://bedrock-runtime.{region}.{suffix}")
     return BedrockProvider(
         name,
         place=BedrockPlace(

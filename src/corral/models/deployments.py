@@ -92,8 +92,7 @@ class Deployed:
     ) -> None:
         """Raises `ConfigError` for names that lead nowhere. All callables are asked with `provider/model`."""
         self.fleet = Fleet(breaker_failures=settings.breaker_failures, breaker_s=settings.breaker_s, clock=clock)
-        listed = [model for one in settings.providers.values() for model in one.models]
-        self.naming = Naming(settings.names, context_tokens=context_tokens, listed=listed)
+        self.naming = Naming(settings.names, context_tokens=context_tokens, providers=settings.providers)
         self.hedges = HedgeBudget(settings.hedge_share_max) if settings.hedge else None
         self._balancing = Balancing(headroom=headroom, cost=cost, chance=chance)
         self._headroom = headroom

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
 from corral.errors import ModelNotFound
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
+from corral.models.lost import nearest, unknown_provider
 from corral.models.provider import Provider
-
-_SHOWN_MAX = 12
-
-
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'? There are: …`, for messages of errors."""
-    names = sorted(known)
-    close = difflib.get_close_matches(wrong, names, 1, 0.6)
-    shown = ", ".join(names[:_SHOWN_MAX]) + (", …" if len(names) > _SHOWN_MAX else "")
-    there = f"There is: {shown}." if names else "There is none."
-    return f"Did you mean {close[0]!r}? {there}" if close else there
 
 
 def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]:
@@ -29,11 +18,11 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
     provider = providers.get(name)
     if provider is None:
         what = (
-            f"no provider {name!r}"
+            unknown_provider(name, providers)
             if slash
-            else f"no model {model!r}: write `provider/model`, or name it in `models.names`"
+            else f"There is no model {model!r}: write `provider/model`, or name it in `models.names`. Providers: {nearest(name, providers)}"
         )
-        raise ModelNotFound(f"There is {what}. Providers: {nearest(name, providers)}", model=model)
+        raise ModelNotFound(what, model=model)
     if not own:
         raise ModelNotFound(f"Say which model of {name!r} to ask: `{name}/MODEL`.", model=model, provider=name)
     return provider, own

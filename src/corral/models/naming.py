@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from corral.errors import ConfigError, ModelNotFound
 from corral.models.balancing import Balance
-from corral.models.dispatch import nearest
-from corral.settings.model_sections import NamedModelSettings
+from corral.models.lost import unknown_model
+from corral.settings.model_sections import NamedModelSettings, ProviderSettings
 
 _PLAIN_MAX = 1_000
 """Callers may ask for any model: those that come later are understood each time."""
@@ -40,11 +40,11 @@ class Naming:
         names: Mapping[str, NamedModelSettings],
         *,
         context_tokens: Callable[[str], int | None] = lambda _: None,
-        listed: Iterable[str] = (),
+        providers: Mapping[str, ProviderSettings] | None = None,
     ) -> None:
-        """Raises `ConfigError` for names that lead nowhere. `context_tokens` knows how much models can read; `listed`: what providers have."""
+        """Raises `ConfigError` for names that lead nowhere. `context_tokens` knows how much models can read; `providers`: who may be meant."""
         self._names = names
-        self._suggested = [*names, *listed]
+        self._providers = providers or {}
         self._context_tokens = context_tokens
         self._chains = {name: self._chain(name) for name in names}
         self._plain: dict[str, Chain] = {}
@@ -55,11 +55,7 @@ class Naming:
         if found is not None:
             return found
         if "/" not in model:
-            raise ModelNotFound(
-                f"There is no model {model!r}: write `provider/model`, or give it a name in `models.names`. "
-                f"Names: {nearest(model, self._suggested)}",
-                model=model,
-            )
+            raise ModelNotFound(unknown_model(model, self._names, self._providers), model=model)
         plain = self._plain.get(model)
         if plain is None:
             plain = Chain((Stage(((model, 1.0),)),))
@@ -80,10 +76,21 @@ class Naming:
         stages: list[Stage] = []
         self._gather(name, stages, [])
         if not stages:
+            circle = self._circle(name)
             raise ConfigError(
-                f"models.names.{name} leads nowhere: give it `deployments` (`provider/model: 1`) or a `fallback`."
+                f"models.names.{name} leads nowhere{circle}: give it `deployments` (`provider/model: 1`)"
+                f"{' or a `fallback`' if not circle else ''}."
             )
         return Chain(tuple(stages), frozenset(self._names[name].fallback_on))
+
+    def _circle(self, name: str) -> str:
+        """Names without places that fall back to each other, as people see it; empty: it has no fallback."""
+        path = [name]
+        while fallback := self._names[path[-1]].fallback:
+            path.append(fallback[0])
+            if path[-1] in path[:-1]:
+                return f", as its fallbacks go in a circle ({' → '.join(path)})"
+        return ""
 
     def _gather(self, name: str, stages: list[Stage], path: list[str]) -> None:
         """A name's own places, then all places of its fallbacks; a place that is there already does not come again."""
@@ -91,8 +98,7 @@ class Naming:
         if named is None or name in path:
             if named is None and "/" not in name:
                 raise ConfigError(
-                    f"models.names.{path[-1]}.fallback has {name!r}, which is neither `provider/model` nor a name. "
-                    f"Names: {nearest(name, self._names)}"
+                    f"models.names.{path[-1]}.fallback has {name!r}. {unknown_model(name, self._names, self._providers)}"
                 )
             # A name that falls back to itself means the model of that name.
             self._add(stages, Stage(((name, 1.0),))) if "/" in name else None

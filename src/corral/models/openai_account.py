@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import msgspec
 
 from corral.errors import ConfigError
+from corral.models.address import address
 from corral.models.wire.openai_dialect import Dialect, OpenAIOptions
 from corral.settings.model_sections import ProviderSettings
 
@@ -46,9 +47,7 @@ def account(name: str, settings: ProviderSettings, env: Mapping[str, str]) -> Ac
     base = (settings.base_url or usual).rstrip("/")
     if not base:
         raise ConfigError(f"Set `{at}.base_url`, such as https://NAME.openai.azure.com (or AZURE_OPENAI_ENDPOINT).")
-    parts = urlsplit(base)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ConfigError(f"`{at}.base_url` has to be an address such as {OPENAI_URL}, without `?` or `#`.")
+    parts = address(base, where=f"{at}.base_url", such_as=OPENAI_URL)
     query = dict(settings.query)
     deployments = azure and not parts.path.endswith("/openai/v1") and "/deployments/" not in parts.path
     if azure and not parts.path.endswith("/v1") and "api-version" not in query:
@@ -64,7 +63,7 @@ def account(name: str, settings: ProviderSettings, env: Mapping[str, str]) -> Ac
     return Account(
         base=base,
         query=f"?{urlencode(query)}" if query else "",
-        headers=_headers(at, settings, _key(at, settings, env, parts.hostname)),
+        headers=_headers(at, settings, _key(at, settings, env, parts.hostname or "")),
         secrets=_secrets(settings, env, query),
         dialect=Dialect(official=official, azure=azure, options=_options(at, settings.options)),
         deployments=deployments,

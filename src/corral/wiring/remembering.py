@@ -291,7 +291,7 @@ def _meaning(settings: MemorySettings, ask: CallEmbedder) -> Meaning | None:
         raise ConfigError(
             f"Finding by meaning needs the package {error.name}: install corral[embeddings], or leave `memory.embedder` empty."
         ) from None
-    return Local(open_embedder(place, ask))
+    return Local(open_embedder(place, ask, said_as="memory.embedder"))
 
 
 def _unit(vector: Sequence[float]) -> bytes:

@@ -71,9 +71,9 @@ def open_embedder(place: str, ask: CallEmbedder, *, said_as: str = _KEY) -> Embe
     """`onnx:FOLDER`, `package:NAME` or `provider/model`. Raises `ConfigError` for what cannot tell meanings apart, or is not there."""
     kind, colon, rest = place.partition(":")
     if kind == "onnx" and colon:
-        return OnnxEmbedder(Path(rest).expanduser())
+        return OnnxEmbedder(Path(rest).expanduser(), said_as=said_as)
     if kind == "package" and colon:
-        return OnnxEmbedder(_folder_in(rest, said_as))
+        return OnnxEmbedder(_folder_in(rest, said_as), said_as=said_as)
     if place == "sim" or place.startswith("sim/"):
         raise ConfigError(
             f"{said_as}: {place!r} places texts by their letters, not by what they mean; answers found with it would be wrong. Take a "
@@ -81,7 +81,7 @@ def open_embedder(place: str, ask: CallEmbedder, *, said_as: str = _KEY) -> Embe
         )
     if "/" not in place:
         raise ConfigError(f"{said_as} is {place!r}: write `onnx:FOLDER`, `package:NAME` or `provider/model`.")
-    check_packages()
+    check_packages(said_as)
     return AskedEmbedder(place, ask)
 
 

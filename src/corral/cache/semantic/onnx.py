@@ -28,7 +28,8 @@ _MODEL_FILES = (
     "onnx/model_quantized.onnx",
     "model.safetensors",
 )
-_MISSING = "A semantic cache with an embedder of its own needs four more packages: pip install 'corral[embeddings]'."
+_KEY = "cache.semantic.embedder"
+_MISSING = "Finding what means the same needs four more packages: pip install 'corral[embeddings]'."
 
 
 class _Pooling(msgspec.Struct):
@@ -47,14 +48,14 @@ class _PromptConfig(msgspec.Struct):
 class OnnxEmbedder:
     """Texts to vectors of length one, by the model in a folder. Longer texts than it can read are cut."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, said_as: str = _KEY) -> None:
         """The folder holds `tokenizer.json` and either `model.onnx`, or `model.safetensors` and `config.json` of a BERT encoder.
 
-        Raises `ConfigError` if it does not, or if the packages are missing. Nothing large is read before `start`.
+        Raises `ConfigError` naming the setting (`said_as`) if it does not, or if the packages are missing. Nothing large is read before `start`.
         """
         self._folder = folder
-        self._model_file = _find_model(folder)
-        check_packages()
+        self._model_file = _find_model(folder, said_as)
+        check_packages(said_as)
         self.fingerprint = ""
         self._run: _Encoding | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -186,22 +187,22 @@ class _Encoding:
         return unit
 
 
-def _find_model(folder: Path) -> Path:
+def _find_model(folder: Path, said_as: str) -> Path:
     if not (folder / "tokenizer.json").is_file():
-        raise ConfigError(f"cache.semantic.embedder: there is no tokenizer.json in {folder}.")
+        raise ConfigError(f"{said_as}: there is no tokenizer.json in {folder}.")
     found = next((folder / name for name in _MODEL_FILES if (folder / name).is_file()), None)
     if found is None:
-        raise ConfigError(f"cache.semantic.embedder: there is neither model.onnx nor model.safetensors in {folder}.")
+        raise ConfigError(f"{said_as}: there is neither model.onnx nor model.safetensors in {folder}.")
     return found
 
 
-def check_packages() -> None:
-    """Raise `ConfigError` if what embedding takes is not installed."""
+def check_packages(said_as: str = _KEY) -> None:
+    """Raise `ConfigError` naming the setting if what embedding takes is not installed."""
     from importlib.util import find_spec  # noqa: PLC0415 - only where an embedder is wanted
 
     missing = [name for name in ("numpy", "onnxruntime", "tokenizers", "usearch") if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"{_MISSING} ({', '.join(missing)} cannot be found.)")
+        raise ConfigError(f"{said_as}: {_MISSING} ({', '.join(missing)} cannot be found.)")
 
 
 def _read(path: Path, kind: type[Any]) -> Any:

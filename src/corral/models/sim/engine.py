@@ -80,6 +80,8 @@ class Engine:
         model = self.model(call.model)
         if model.kind == "embedding":
             raise Refused("invalid", f"{call.model} makes embeddings, and cannot chat.", param="model")
+        if not call.messages:  # as every provider does it
+            raise Refused("invalid", "There are no messages: there is nothing to answer.", param="messages")
         digest = self._digest(call, wish)
         line, matched = self._line(call)
         fault = self._fault(digest, wish, line)

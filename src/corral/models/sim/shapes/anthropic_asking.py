@@ -132,11 +132,11 @@ def messages_of(given: list[dict[str, Any]]) -> list[Message]:
         if role not in {"user", "assistant"}:
             raise Refused("invalid", f'{where}.role: Input should be "user" or "assistant"')
         blocks = (
-            [{"type": "text", "text": content}]
+            [{"type": "text", "text": content}] * bool(content)
             if isinstance(content, str)
             else known(content, list, f"{where}.content")
         )
-        if not blocks and number < len(given) - 1:
+        if not blocks and (role != "assistant" or number < len(given) - 1):
             raise Refused(
                 "invalid",
                 f"{where}: all messages must have non-empty content except for the optional final assistant message",
