@@ -6,7 +6,9 @@ import asyncio
 import json
 from datetime import datetime
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from agentcore_scene import SETUP, Aws
 from corral.app import App
@@ -197,3 +199,37 @@ async def test_another_tenants_runtime_is_not_there(serve):
     assert len((await mine.list_agent_runtime_endpoints(**runtime))["runtimeEndpoints"]) == 2
     for aws in (mine, theirs):
         aws.close()
+
+
+async def test_operations_that_nobody_answers_are_said_in_the_shape_that_boto3_shows(aws):
+    for name, given, asked in (
+        ("list_gateways", {}, "GET /gateways/"),
+        ("list_browser_sessions", {"browserIdentifier": "b"}, "POST /browsers/b/sessions/list"),
+        ("get_workload_access_token", {"workloadName": "abc"}, "POST /identities/GetWorkloadAccessToken"),
+    ):
+        code, status, message = await aws.refused(name, **given)
+        assert (code, status) == ("UnknownOperationException", 404)
+        assert message.startswith(f"{asked} is no operation of AgentCore that is answered here. There are: BatchCreate")
+        assert "InvokeAgentRuntime" in message
+
+
+async def test_other_services_of_aws_hear_which_are_answered(served):
+    client = boto3.client(
+        "bedrock-runtime",
+        endpoint_url=served.url,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="y",
+    )
+    said = [{"role": "user", "content": [{"text": "Hi"}]}]
+    with pytest.raises(
+        ClientError, match=r"UnknownOperationException.*operation of 'bedrock', and none .* there are bedrock-agentcore"
+    ):
+        await asyncio.to_thread(client.converse, modelId="x", messages=said)
+    client.close()
+
+
+async def test_who_is_no_client_of_aws_hears_of_an_address_as_before(served):
+    answer = await served.client.get("/gateways")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (await served.client.post("/ping")).status_code == 405

@@ -229,6 +229,20 @@ async def test_what_is_no_request_of_this_protocol(step_functions, target, body,
     assert answer.json()["message"]
 
 
+async def test_an_unknown_operation_hears_which_there_are(step_functions):
+    async def said(target):
+        headers = {"x-api-key": "key-of-acme", "x-amz-target": target}
+        return (await step_functions.client.post("/", content=b"{}", headers=headers)).json()["message"]
+
+    words = await said("AWSStepFunctions.StartExecutions")
+    assert (
+        "no operation that is answered here: 'AWSStepFunctions.StartExecutions'. Did you mean 'StartExecution'?"
+        in words
+    )
+    assert "There are: CreateActivity, CreateStateMachine," in words
+    assert "There are those of AWSStepFunctions" in await said("AmazonSQS.ListQueues")
+
+
 async def test_without_a_target_there_is_nothing(step_functions):
     answer = await step_functions.client.post("/", json={}, headers={"x-api-key": "key-of-acme"})
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -59,7 +59,9 @@ def unknown_model(model: str, names: Iterable[str], providers: Mapping[str, Prov
 def unknown_provider(provider: str, known: Iterable[str]) -> str:
     """Of a provider that is not there."""
     if provider in _KEYS:
-        return f"There is no provider {provider!r} here: it is not set up. {_set_up(provider)}. Providers: {_there(known)}"
+        return (
+            f"There is no provider {provider!r} here: it is not set up. {_set_up(provider)}. Providers: {_there(known)}"
+        )
     return f"There is no provider {provider!r}. Providers: {nearest(provider, known)}"
 
 

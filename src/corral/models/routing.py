@@ -15,8 +15,8 @@ from corral.messages import CallModel, ModelCall, ModelEvent, closing
 from corral.models.answer_checks import Check, check_from
 from corral.models.classifiers import Classify, Verdict, classifier_from, function_at, shares_of
 from corral.models.classifying import Heuristic
-from corral.models.lost import nearest
 from corral.models.escalating import upwards
+from corral.models.lost import nearest
 from corral.models.naming import Naming
 from corral.settings.model_sections import NamedModelSettings, RouterSettings
 

@@ -17,6 +17,7 @@ from corral.server.dialects import CONTRACT, NATIVE, Dialect
 from corral.server.http import ClientGone, Receive, Request, Scope, Send
 from corral.server.identity import Identity, context_of
 from corral.server.routes import Router
+from corral.server.unanswered import dialect_for, unanswered
 from corral.server.websocket import WebSocketEndpoint
 
 
@@ -76,11 +77,11 @@ class HttpApp:
             request.failure = gone
         except CorralError as error:
             request.failure = error
-            await write_error(request, error, request.dialect or dialect_of(raw_path))
+            await write_error(request, error, request.dialect or dialect_of(request, raw_path))
         except Exception as error:  # noqa: BLE001 - the last line: a bug of ours is a 500, never a dropped connection
             request.failure = error
             self._watcher.unexpected(error)
-            await write_error(request, error, request.dialect or dialect_of(raw_path))
+            await write_error(request, error, request.dialect or dialect_of(request, raw_path))
         finally:
             self._watcher.request(request)
 
@@ -102,7 +103,7 @@ class HttpApp:
             await self._identity.identify(request, context, public=False)
             if isinstance(missing, MethodNotAllowed):
                 headers.append((b"allow", self._router.allowed(path).encode()))
-            raise missing
+            raise unanswered(request, missing, self._router.routes)
         if not route.quiet:
             self._watcher.begin(context)
             headers.append((b"traceparent", traceparent(context).encode()))
@@ -112,10 +113,12 @@ class HttpApp:
         await route.handler(request)
 
 
-def dialect_of(raw_path: bytes) -> Dialect:
+def dialect_of(request: Request, raw_path: bytes) -> Dialect:
     """Where there is no route, errors look as the API makes them look that was probably meant."""
     if raw_path.startswith(b"/runtimes/"):
-        return AWS
-    if raw_path.startswith(b"/memories/"):
-        return MEMORY
-    return CONTRACT if raw_path.startswith((b"/invocations", b"/ping")) else NATIVE
+        meant: Dialect = AWS
+    elif raw_path.startswith(b"/memories/"):
+        meant = MEMORY
+    else:
+        meant = CONTRACT if raw_path.startswith((b"/invocations", b"/ping")) else NATIVE
+    return dialect_for(request, meant) if meant in {AWS, NATIVE} else meant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corral.errors import CorralError, ValidationFailed
+from corral.errors import CorralError, NotFound, ValidationFailed
 from corral.runtime.encoding import to_json
 from corral.server.aws import AwsDialect
 from corral.server.dialects import ErrorBody, retry_headers, said_outside, status_of
@@ -20,6 +20,12 @@ _NAMES = {
 }
 _THROTTLED = 429
 _CONFLICT = 409
+
+
+class UnknownOperation(NotFound):
+    """No operation that is answered here has this address."""
+
+    code = "unknown_operation"
 
 
 class ControlDialect(AwsDialect):
@@ -45,6 +51,8 @@ class ControlDialect(AwsDialect):
 
     def name_of(self, status: int, error: BaseException) -> str:
         """What the service calls it."""
+        if isinstance(error, UnknownOperation):
+            return "UnknownOperationException"
         if status == _THROTTLED:
             return self.throttled
         if status == _CONFLICT and isinstance(error, CorralError) and error.retryable:

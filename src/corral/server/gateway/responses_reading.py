@@ -82,7 +82,7 @@ def _output(text: dict[str, Any] | None) -> OutputFormat | None:
 
 def _input(fields: Fields) -> list[Message]:
     given = fields.take_any("input")
-    if given in ("", []):  # noqa: PLR6201 - a list cannot be looked up in a set
+    if given in ("", []):
         raise fields.wrong("input", "`input` is empty: there is nothing to answer.")
     if isinstance(given, str):
         return [Message(role="user", content=[{"type": "text", "text": given}])]

@@ -15,6 +15,7 @@ from corral.server.http import Request, parse_json
 from corral.server.routes import Answer, Param, Route
 from corral.server.stepfunctions.dialect import AWS_JSON, STEP_FUNCTIONS, UnknownOperation
 from corral.server.stepfunctions.shapes import HIDDEN, SHAPES
+from corral.workflows.language.fault import nearest
 
 SERVICE = "AWSStepFunctions"
 _TARGET = b"x-amz-target"
@@ -97,8 +98,7 @@ class StepFunctions:
         service, _, name = target.partition(".")
         work = self._work.get(name) if service == SERVICE else None
         if work is None:
-            known = "Send one such as AWSStepFunctions.StartExecution."
-            raise UnknownOperation(f"The header X-Amz-Target names no operation: {target[:100]!r}. {known}")
+            raise UnknownOperation(self._unknown(target, name if service == SERVICE else ""))
         check_role(request.context.roles, needed_for(name))
         raw = await request.body()
         body = parse_json(raw, request.json_depth_max) if raw else {}
@@ -106,6 +106,13 @@ class StepFunctions:
         body = {member: value for member, value in body.items() if value is not None}
         done = await work(Asked(request.context.tenant, body, request))
         await request.respond(200, msgspec.json.encode(done), AWS_JSON)
+
+    def _unknown(self, target: str, name: str) -> str:
+        """`name`: of an operation of this service, as far as the header goes."""
+        said = f"The header X-Amz-Target names no operation that is answered here: {target[:100]!r}."
+        if not name:
+            return f"{said} There are those of {SERVICE}, such as {SERVICE}.StartExecution."
+        return " ".join(filter(None, (said, nearest(name, self._work), f"There are: {', '.join(sorted(self._work))}.")))
 
 
 def needed_for(operation: str) -> Role:
