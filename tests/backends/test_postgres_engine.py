@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 
 from corral.backends.open import open_stores
+from corral.backends.postgres import absence as absence_module
+from corral.backends.postgres import connections as connections_module
 from corral.backends.postgres import engine as engine_module
 from corral.backends.postgres.failures import without_password
 from corral.errors import ConfigError, CorralError, StoreUnavailable
@@ -204,6 +206,68 @@ async def test_a_server_that_is_away_is_said_to_be_and_found_again(own_server, o
     await own_stores.check()
     await own_stores.sessions.append(KEY, [said("after")])
     assert await texts(own_stores) == ["before", "after"]
+
+
+@pytest.mark.chaos
+async def test_after_a_long_absence_nobody_waits_long_and_the_first_answer_ends_it(
+    own_server, own_stores, monkeypatch, caplog
+):
+    monkeypatch.setattr(absence_module, "_LONG_S", 0.3)
+    monkeypatch.setattr(absence_module, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(absence_module, "_GRACE_S", 0.4)
+    absence = own_stores._engine._absence
+    await own_stores.sessions.append(KEY, [said("before")])
+    await asyncio.to_thread(own_server.stop)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"has not answered for .* seconds.*tried again all the time"):
+            await own_stores.sessions.events(KEY, EventQuery())  # it came with patience for ten seconds
+        assert absence.is_long()
+        started = time.monotonic()
+        failed = await asyncio.gather(*(texts(own_stores) for _ in range(50)), return_exceptions=True)
+        assert {type(error) for error in failed} == {StoreUnavailable}
+        assert 0.4 <= time.monotonic() - started < 2
+        with pytest.raises(StoreUnavailable, match="has not answered for"):
+            await own_stores.check()
+        monkeypatch.setattr(absence_module, "_GRACE_S", PATIENCE_S)
+        waiting = asyncio.create_task(own_stores.sessions.append(KEY, [said("waited")]))
+    finally:
+        await asyncio.to_thread(own_server.start)
+    await waiting
+    assert absence.since is None
+    assert await texts(own_stores) == ["before", "waited"]
+    told = [record.getMessage() for record in caplog.records if record.name == "corral.backends.postgres"]
+    assert sum("has been away" in line for line in told) == 1
+
+
+@pytest.mark.chaos
+async def test_a_server_that_was_away_and_answers_somebody_is_back(own_server, own_stores, monkeypatch):
+    monkeypatch.setattr(engine_module, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(absence_module, "_PAUSE_S", 60)  # nobody looks: a call is answered first
+    absence = own_stores._engine._absence
+    await asyncio.to_thread(own_server.stop)
+    try:
+        with pytest.raises(StoreUnavailable):
+            await texts(own_stores)
+        assert absence.since is not None
+        assert not absence.is_long()
+    finally:
+        await asyncio.to_thread(own_server.start)
+    await texts(own_stores)
+    assert absence.since is None
+
+
+async def test_a_server_that_is_busy_is_not_away(postgres_url, monkeypatch):
+    monkeypatch.setattr(connections_module, "_SLOT_S", 0.05)
+    monkeypatch.setattr(engine_module, "_PATIENCE_S", 0.1)
+    stores = open_stores(postgres_url, pool_max=1)
+    await stores.start()
+    busy = asyncio.create_task(stores._engine.fetch("SELECT pg_sleep(0.5)"))
+    await eventually(lambda: asyncio.sleep(0, stores._engine._connections._slots.locked()))
+    with pytest.raises(StoreUnavailable, match="no connection became free"):
+        await texts(stores)
+    assert stores._engine._absence.since is None
+    await busy
+    await stores.stop()
 
 
 @pytest.mark.chaos

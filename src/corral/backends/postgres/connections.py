@@ -18,6 +18,10 @@ _STATEMENT_S = 30.0
 _SLOT_S = 10.0
 
 
+class NoneFree(TimeoutError):
+    """All connections are lent, and none came back in time. The server may be there all the same."""
+
+
 class Connections:
     """At most `most` connections, opened when they are needed and dropped when they die.
 
@@ -33,7 +37,10 @@ class Connections:
     async def lend(self, use: Callable[[asyncpg.Connection[Any]], Awaitable[T]]) -> T:
         """Lend a connection that lives, as far as we know."""
         if self._slots.locked():
-            await asyncio.wait_for(self._slots.acquire(), _SLOT_S)
+            try:
+                await asyncio.wait_for(self._slots.acquire(), _SLOT_S)
+            except TimeoutError:
+                raise NoneFree(f"no connection became free within {_SLOT_S:g} s") from None
         else:
             await self._slots.acquire()
         try:

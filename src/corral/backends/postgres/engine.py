@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import asyncpg
+
 from corral.backends.lines import Lines
+from corral.backends.postgres.absence import Absence, is_away
 from corral.backends.postgres.connections import Connections, connect
 from corral.backends.postgres.failures import Fate, fate_of, translated, without_password
 from corral.backends.postgres.job_watch import CHANNEL, WatchedJobs
@@ -17,11 +21,10 @@ from corral.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    import asyncpg
-
 T = TypeVar("T")
 
-# A restart of PostgreSQL takes a second or two; a failover longer. Who asks waits this long before hearing 503.
+# A restart of PostgreSQL takes a second or two; a failover longer. Who asks waits this long before hearing 503, until it is
+# away for long (see `Absence`).
 _PATIENCE_S = 10.0
 _CHECK_S = 2.0
 _PAUSE_S = 0.05
@@ -40,6 +43,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: Connections | None = None
         self._listener: Listener | None = None
+        self._absence = Absence(self.url, self._look)
         self._running: set[asyncio.Task[Any]] = set()
         self._latest: dict[str, asyncio.Task[Any]] = {}
 
@@ -67,6 +71,7 @@ class Engine:
             await listener.stop()
         while self._running:
             await asyncio.wait(list(self._running))
+        await self._absence.stop()
         if connections is not None:
             await connections.close()
 
@@ -119,7 +124,10 @@ class Engine:
         loop = self._loop
         if self._connections is None or loop is None:
             raise StoreUnavailable(f"The store at {self.url} is not open; call start() first.")
-        work = self._persist(lambda connection: connection.fetch(sql, *args), again=again, patience_s=patience_s)
+        arrived = time.monotonic()  # which is the clock of every loop
+        work = self._persist(
+            lambda connection: connection.fetch(sql, *args), arrived, again=again, patience_s=patience_s
+        )
         if about is not None:
             work = self._in_order(about, work)
         if asyncio.get_running_loop() is loop:
@@ -158,13 +166,21 @@ class Engine:
         return await self._task(work)
 
     async def _persist(
-        self, use: Callable[[asyncpg.Connection[Any]], Awaitable[T]], *, again: bool, patience_s: float | None
+        self,
+        use: Callable[[asyncpg.Connection[Any]], Awaitable[T]],
+        arrived: float,
+        *,
+        again: bool,
+        patience_s: float | None,
     ) -> T:
         """Try until it is done, refused, or the patience is over."""
         loop = asyncio.get_running_loop()
         until = loop.time() + (_PATIENCE_S if patience_s is None else patience_s)
         pause = _PAUSE_S
+        absence = self._absence
         while True:
+            if absence.since is not None:
+                await absence.outlast(arrived)
             sent = False
 
             async def tried(connection: asyncpg.Connection[Any]) -> T:
@@ -176,8 +192,10 @@ class Engine:
             if connections is None:
                 raise StoreUnavailable(f"The store at {self.url} is closed.")
             try:
-                return await connections.lend(tried)
+                return self._answered(await connections.lend(tried))
             except Exception as error:
+                if not sent and is_away(error):
+                    absence.began(error)
                 fate = fate_of(error, sent=sent)
                 if fate is Fate.WRONG_SERVER:
                     connections.drop()
@@ -186,3 +204,14 @@ class Engine:
                     raise translated(error, self.url, sent=sent) from error
             await asyncio.sleep(pause)
             pause = min(pause * 2, _PAUSE_MAX_S)
+
+    def _answered(self, answer: T) -> T:
+        if self._absence.since is not None:
+            self._absence.over()
+        return answer
+
+    async def _look(self) -> None:
+        """Whether the server lets us in."""
+        connection = await connect(self._dsn)
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await connection.close(timeout=1.0)
