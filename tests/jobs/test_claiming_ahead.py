@@ -164,7 +164,9 @@ async def test_slow_jobs_are_not_claimed_before_there_is_room(make_worker, enque
     assert max(store.limits) <= CONCURRENCY
 
 
-async def test_what_was_claimed_ahead_and_turns_out_slow_is_left_to_who_is_free(make_worker, enqueue, seen, stores):
+async def test_what_was_claimed_ahead_and_turns_out_slow_is_left_to_who_is_free(
+    make_worker, enqueue, seen, look, stores
+):
     first, second = Mixed(), Agent()
     await enqueue(*[draft(number, priority=QUICK) for number in range(1000)])
     slow = await enqueue(*[draft(number, priority=SLOW) for number in range(3 * CONCURRENCY)])
@@ -179,6 +181,7 @@ async def test_what_was_claimed_ahead_and_turns_out_slow_is_left_to_who_is_free(
     second.go_on.set()
     await until(lambda: seen.endings.count("succeeded") == 1000 + 3 * CONCURRENCY)
     assert set(seen.endings) <= {"succeeded", "released"}
+    assert {(await look(job_id)).attempt for job_id in slow} == {1}
 
 
 async def test_what_waits_in_a_worker_goes_back_as_soon_as_it_drains(make_worker, enqueue, seen, look, stores):
@@ -193,7 +196,8 @@ async def test_what_waits_in_a_worker_goes_back_as_soon_as_it_drains(make_worker
     assert worker.running == CONCURRENCY + 1
     draining = asyncio.create_task(worker.drain())
     await until(lambda: seen.endings == ["released"])
-    assert (await look(ids[0])).status == "queued"
+    late = await look(ids[0])
+    assert (late.status, late.attempt) == ("queued", 0)
     agent.go_on.set()
     assert await draining
     assert len(agent.jobs) == CONCURRENCY

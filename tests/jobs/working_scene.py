@@ -88,7 +88,7 @@ class Seen:
         self._arrived = asyncio.Event()
 
     def claimed(self, job, waited_s):
-        assert waited_s >= 0
+        assert waited_s is None or waited_s >= 0
         self.claims.append(job)
 
     def ended(self, job, ending, run_s):

@@ -39,10 +39,10 @@ class JobCounting:
         """This process works, on so many jobs at once."""
         self._slots.value().set(count)
 
-    def claimed(self, job: ClaimedJob, waited_s: float) -> None:
-        """A job begins."""
+    def claimed(self, job: ClaimedJob, waited_s: float | None) -> None:
+        """A job begins, or is handed back as it came: then it still waits."""
         wait, _, running = self._of(job.queue)
-        if job.attempt == 1:
+        if job.attempt == 1 and waited_s is not None:
             wait.observe(waited_s)
         running.value += 1
 

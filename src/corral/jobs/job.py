@@ -158,7 +158,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
     - `succeeded` with `result`; `failed` with `error` (to the dead letters); `cancelled`;
     - `retry`: with `error` and `delay_s`; counts as a failure;
-    - `released`: handed back unharmed (drain), to be claimed again at once; counts as nothing;
+    - `released`: handed back unharmed (drain), to be claimed again at once; counts as nothing, and its claim as no attempt
+      unless it had `begun`;
     - `waiting`: for the journal key `awaits`, at most until `wait_until` (the store's time); counts as nothing.
     """
 
@@ -169,6 +170,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     delay_s: float = 0.0
     awaits: str = ""
     wait_until: float | None = None
+    begun: bool = True
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

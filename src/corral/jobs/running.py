@@ -33,8 +33,8 @@ Handler = Callable[["RunningJob"], Awaitable[Outcome]]
 class JobObserver(Protocol):
     """Who counts. Called on the worker's loop; must be quick and must not raise."""
 
-    def claimed(self, job: ClaimedJob, waited_s: float) -> None:
-        """A job begins; it was enqueued so long ago."""
+    def claimed(self, job: ClaimedJob, waited_s: float | None) -> None:
+        """A job begins; it was enqueued so long ago. None: it does not begin, and is handed back."""
         ...
 
     def ended(self, job: ClaimedJob, ending: EndingKind | Literal["lost"], run_s: float) -> None:

@@ -11,6 +11,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.jobs.claiming import Claimer
 from corral.jobs.ending import ending_of, refused, released, succeeded
@@ -228,14 +230,15 @@ class Worker:
         without_room = self._running + len(self._line) - self._slots(self._settings.concurrency)
         for job in late[: max(0, without_room)]:
             self._line.leave(job)
-            self._count_in(job)
+            self._count_in(job, begins=False)
             self._hand_back(job)
         if self._line:
             self._looking_for_late = asyncio.get_running_loop().call_later(_LATE_S, self._look_for_late)
 
     def _begin(self, job: RunningJob) -> None:
-        self._count_in(job)
-        if self._draining or job.stop_reason is not None:
+        begins = not self._draining and job.stop_reason is None
+        self._count_in(job, begins=begins)
+        if not begins:
             self._hand_back(job)
         else:
             job.task = asyncio.get_running_loop().create_task(self._run(job))
@@ -243,15 +246,19 @@ class Worker:
     def _hand_back(self, job: RunningJob) -> None:
         """It was not begun, and will not be here."""
         stopped = job.stop_reason is not None
-        self._end(job, ending_of(job, asyncio.CancelledError(), self._retrying) if stopped else released(job))
+        ending = ending_of(job, asyncio.CancelledError(), self._retrying) if stopped else released(job)
+        if ending is not None and ending.kind == "released":
+            ending = msgspec.structs.replace(ending, begun=False)
+        self._end(job, ending)
 
-    def _count_in(self, job: RunningJob) -> None:
+    def _count_in(self, job: RunningJob, *, begins: bool) -> None:
         now = self._clock.monotonic()
         self._running += 1
         job.begin(now)
         if self._observer is not None:
             claimed = job.claimed
-            self._observer.claimed(claimed, max(0.0, claimed.claimed_at - claimed.created_at) + now - job.taken_at)
+            waited_s = max(0.0, claimed.claimed_at - claimed.created_at) + now - job.taken_at
+            self._observer.claimed(claimed, waited_s if begins else None)
         self._minder.begun(job)
 
     # -- running -----------------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ _IDS, _TENANTS, _KEYS = 0, 1, 20
 _encode = msgspec.json.Encoder().encode
 # These may be claimed again, now or at a time that who claims has to know.
 _AGAIN = frozenset({"retry", "released", "waiting"})
+_NOT_BEGUN = -1.0
+"""The delay of what is handed back without having begun."""
 
 _LOST = _encode(JobError("worker_lost", "The worker stopped answering while it ran this job."))
 _LATE = _encode(JobError("deadline_exceeded", "The job's deadline passed before it ended.", retryable=False))
@@ -174,7 +176,7 @@ class PostgresJobs:
             [ending.kind for ending in endings],
             [ending.result for ending in endings],
             errors if any(errors) else None,
-            [ending.delay_s for ending in endings] if again else None,
+            [ending.delay_s if ending.begun else _NOT_BEGUN for ending in endings] if again else None,
             [ending.awaits for ending in endings] if again else None,
             [ending.wait_until for ending in endings] if again else None,
         )

@@ -70,6 +70,8 @@ def settle(transaction: Transaction, rows: Sequence[EndingRow]) -> list[bool]:
 
 def _hand_back(moves: Moves, row: QueueRow, ending: Ending) -> None:
     if ending.kind == "released":
+        if not ending.begun:
+            moves.transaction.execute(_SQL["not_begun"], (row.number,))
         moves.make_ready(row)
     elif ending.kind == "retry":
         failures = row.failures + 1

@@ -94,6 +94,47 @@ class EndingContract(Contract):
         assert found[2].error.code == "worker_lost"
         assert all(one.worker == "w" and one.started_at <= one.ended_at for one in found)
 
+    async def test_a_claim_that_was_handed_back_without_a_beginning_is_no_attempt(self, stores: Stores) -> None:
+        (job_id,) = await enqueue(stores, draft("a", max_attempts=9))
+        tokens = set()
+        for _ in range(3):
+            (job,) = await claim(stores)
+            assert (job.attempt, job.failures) == (1, 0)
+            tokens.add(job.token)
+            assert await end(stores, job, "released", begun=False)
+            found = await info(stores, job_id)
+            assert (found.status, found.attempt, found.failures) == ("queued", 0, 0)
+            # Said again, as after an answer that got lost: it is not taken away twice, and nothing is written any more.
+            await end(stores, job, "released", begun=False)
+            assert not await end(stores, job)
+            assert (await info(stores, job_id)).attempt == 0
+        (job,) = await claim(stores)
+        assert (job.attempt, len(tokens | {job.token})) == (1, 4)
+        assert await end(stores, job, "retry", error=BROKEN)
+        (job,) = await claim(stores)
+        assert await end(stores, job, "released", begun=False)
+        (job,) = await claim(stores)
+        assert await end(stores, job, "released")
+        (job,) = await claim(stores)
+        assert job.attempt == 3
+        assert await end(stores, job, "failed", error=BROKEN)
+        assert [one.attempt for one in await stores.job_records.attempts(TENANT, job_id)] == [1, 3]
+        assert (await info(stores, job_id)).attempt == 3
+
+    async def test_of_many_that_are_let_go_only_those_count_no_attempt_that_never_began(self, stores: Stores) -> None:
+        kinds: dict[str, tuple[EndingKind, bool]] = {
+            "begun": ("released", True), "never": ("released", False), "waits": ("waiting", True), "again": ("retry", True),
+        }  # fmt: skip
+        await enqueue(stores, *(draft(name) for name in kinds))
+        jobs = await claim(stores)
+        endings = [
+            Ending(claim=job.claim, kind=kind, begun=begun, awaits="signal:x#1", error=BROKEN if kind == "retry" else None)
+            for job in jobs for kind, begun in [kinds[job.tags[0]]]
+        ]  # fmt: skip
+        assert await stores.jobs.settle(endings) == [True] * 4
+        seen = {job.tags[0]: (await info(stores, job.id)).attempt for job in jobs}
+        assert seen == {"begun": 1, "never": 0, "waits": 1, "again": 1}
+
     @pytest.mark.parametrize("kind", ["retry", "released", "waiting", "cancelled"])
     async def test_what_was_to_be_cancelled_and_has_no_end_of_its_own_is(
         self, stores: Stores, kind: EndingKind
