@@ -84,26 +84,33 @@ class Absence:
         if looking is not None:
             looking.cancel()
             await asyncio.wait([looking])
+        self.over()
 
     async def _look_out(self) -> None:
         said = False
-        while self.since is not None:
+        while True:
             await asyncio.sleep(_PAUSE_S)
             if self.since is None:
                 break
             try:
                 await self._look()
-            except (asyncpg.PostgresError, *_AWAY) as error:
+            except Exception as error:  # noqa: BLE001 - all calls wait for this one, which must not end before it is over
                 if is_away(error):
                     self._reason = str(error) or type(error).__name__
-                    if self.is_long() and not said:
-                        said = True
-                        _log.warning(
-                            "PostgreSQL has been away for %g s: calls are refused at once until it is back. %s",
-                            _LONG_S,
-                            self._reason,
-                        )
+                    said = said or self._has_said_so()
                     continue
             self.over()
+            break
         if said:
             _log.info("PostgreSQL is back.")
+
+    def _has_said_so(self) -> bool:
+        """Warn once it is long."""
+        is_long = self.is_long()
+        if is_long:
+            _log.warning(
+                "PostgreSQL has been away for %g s: until it is back, calls wait for no more than a moment. %s",
+                _LONG_S,
+                self._reason,
+            )
+        return is_long

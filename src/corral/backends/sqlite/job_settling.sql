@@ -4,4 +4,5 @@ SELECT 1 FROM job_steps WHERE job = ?1 AND key = ?2;
 
 -- name: not_begun
 -- A claim was no attempt: the job is handed back as it came.
-UPDATE job_queue SET attempt = attempt - 1 WHERE number = ?1;
+UPDATE job_queue SET attempt = attempt - 1, started_at = CASE attempt WHEN 1 THEN NULL ELSE started_at END
+WHERE number = ?1;

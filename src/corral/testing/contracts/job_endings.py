@@ -103,7 +103,7 @@ class EndingContract(Contract):
             tokens.add(job.token)
             assert await end(stores, job, "released", begun=False)
             found = await info(stores, job_id)
-            assert (found.status, found.attempt, found.failures) == ("queued", 0, 0)
+            assert (found.status, found.attempt, found.failures, found.started_at) == ("queued", 0, 0, None)
             # Said again, as after an answer that got lost: it is not taken away twice, and nothing is written any more.
             await end(stores, job, "released", begun=False)
             assert not await end(stores, job)

@@ -31,6 +31,7 @@ BEGIN
             token = NULL, worker = NULL, lease_until = NULL, let_go = one.token || ' ' || one.kind,
             pass = CASE becomes WHEN 'retry' THEN NULL ELSE job.pass END,
             attempt = job.attempt - CASE WHEN becomes = 'released' AND one.delay_s < 0 THEN 1 ELSE 0 END,
+            started_at = CASE WHEN becomes = 'released' AND one.delay_s < 0 AND job.attempt = 1 THEN NULL ELSE job.started_at END,
             run_at = CASE becomes
                 WHEN 'retry' THEN CASE WHEN one.delay_s > 0 THEN v_now + one.delay_s END
                 WHEN 'waiting' THEN one.wait_until END,
