@@ -172,6 +172,17 @@ def test_a_batch(here, corral, stub):
     assert asked(server)[0][2] == {"agent": "main", "priority": 1, "inputs": [{"n": 1}, {"n": 2}]}
 
 
+def test_a_large_batch_goes_in_parts(here, corral, stub, monkeypatch):
+    monkeypatch.setattr("corral.cli.jobs_submit._BYTES_IN_ONE_REQUEST", 100)
+    words = ["a" * 60, "b" * 20, "c" * 300, "d", "e"]
+    (here / "in.jsonl").write_text("".join(f'"{word}"\n' for word in words))
+    answers = [json_answer({"id": f"b{n}", "total": 1, "jobs": ["x"]}, 202) for n in range(3)]
+    server = stub(*answers)
+    done = corral("jobs", "submit", "main", "--batch", "in.jsonl", "--url", server.url)
+    assert (done.status, done.out) == (0, "b0\nb1\nb2\n")
+    assert [request[2]["inputs"] for request in asked(server)] == [words[:2], words[2:3], words[3:]]
+
+
 def test_a_batch_of_which_some_fail(here, corral, stub, monkeypatch):
     monkeypatch.setattr("corral.cli.jobs_submit._LOOK_S", 0.001)
     (here / "in.jsonl").write_text("1\n2\n")

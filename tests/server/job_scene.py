@@ -70,7 +70,7 @@ class JobScene:
             self.stores.jobs, self.stores.job_records, self.hub, settings, check_input=AgentCheck(agents)
         )
         routes = JobRoutes(
-            self.desk, self.stores.schedules, self.stores.outbox, batch_max=settings.batch_max, heartbeat_s=heartbeat_s
+            self.desk, self.stores.schedules, self.stores.outbox, settings=settings, heartbeat_s=heartbeat_s
         )
         self.routes = routes.routes()
         identity = Identity(

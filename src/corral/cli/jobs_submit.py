@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from corral.cli.failure import Exit, Failure
@@ -20,6 +21,7 @@ from corral.jobs.states import OPEN
 
 _LOOK_S = 0.5
 _IN_ONE_REQUEST = 10_000
+_BYTES_IN_ONE_REQUEST = 4_194_304
 
 
 def submit(  # noqa: PLR0913, PLR0917 - one parameter for each flag
@@ -108,17 +110,32 @@ def _hand_in(api: JobsApi, request: dict[str, Any], inputs: list[Any], key: str 
     if not inputs:
         raise usage("The file holds no inputs.", "Each line is the input of one job.")
     bar, batches = ProgressBar(), []
-    parts = [inputs[start : start + _IN_ONE_REQUEST] for start in range(0, len(inputs), _IN_ONE_REQUEST)]
+    parts, handed_in = _parts(inputs), 0
     try:
         for number, part in enumerate(parts):
-            bar.draw(number / len(parts), f"{number * _IN_ONE_REQUEST} of {len(inputs)} handed in")
+            bar.draw(number / len(parts), f"{handed_in} of {len(inputs)} handed in")
             own_key = f"{key}.{number}" if key is not None and len(parts) > 1 else key
             batches.append(api.submit_batch({**request, "inputs": part}, idempotency_key=own_key))
+            handed_in += len(part)
     finally:
         bar.clear()
         if 0 < len(batches) < len(parts):
             note(f"Handed in were: {', '.join(str(batch['id']) for batch in batches)}")
     return batches
+
+
+def _parts(inputs: list[Any]) -> list[list[Any]]:
+    """The inputs in their order, in parts that a server takes with one request each."""
+    parts: list[list[Any]] = [[]]
+    size = 0
+    for value in inputs:
+        own = len(msgspec.json.encode(value)) + 1
+        if parts[-1] and (len(parts[-1]) >= _IN_ONE_REQUEST or size + own > _BYTES_IN_ONE_REQUEST):
+            parts.append([])
+            size = 0
+        parts[-1].append(value)
+        size += own
+    return parts
 
 
 def _end_batches(

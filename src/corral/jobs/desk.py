@@ -44,7 +44,8 @@ from corral.settings.sections import JobSettings
 
 SIGNAL_NAME_MAX = 200
 _ID_CHARS = 36
-_DRAFTED_TOGETHER = 500
+_TURN_S = 0.005
+"""After so long of drafting a batch, others have their turn."""
 _PREFIX_CHARS = 8
 _WORKER_LEASES = 3
 """A worker says three times in a lease that it lives: one that was not heard of for so many leases does not."""
@@ -91,7 +92,7 @@ class JobDesk:
         self._queues = {QUEUE_DEFAULT, *settings.queues}
         self._drafting = Drafting(settings, check_input, priority_of=priority_of, clock=clock)
         self._submissions = Submissions(jobs, depth_max=settings.depth_max, clock=clock)
-        self._now = clock.now
+        self._now, self._monotonic = clock.now, clock.monotonic
         self.hub = hub
         """Tells what becomes of jobs."""
         self.on_cancelled: Callable[[JobInfo], Awaitable[None]] | None = None
@@ -100,7 +101,10 @@ class JobDesk:
     # -- handing in
 
     async def submit(self, caller: Caller, request: JobRequest) -> Enqueued:
-        """Enqueue a job, durably. Raises `NotFound`, `ValidationFailed`, `QueueFull`, `IdempotencyKeyReused`."""
+        """Enqueue a job, durably.
+
+        Raises `NotFound`, `ValidationFailed`, `PayloadTooLarge`, `QueueFull`, `IdempotencyKeyReused`.
+        """
         return await self._submissions.add(self._drafting.draft(caller, request))
 
     async def run(self, caller: Caller, request: JobRequest, wait_s: float) -> tuple[Enqueued, JobInfo | None]:
@@ -124,10 +128,12 @@ class JobDesk:
         batch_id = new_time_id(self._now())
         fingerprint = fingerprint_of(caller, request)
         drafts: list[JobDraft] = []
-        for start in range(0, len(request.inputs), _DRAFTED_TOGETHER):
-            part = request.inputs[start : start + _DRAFTED_TOGETHER]
-            drafts += self._drafting.drafts(caller, request, part, batch_id, first=start, fingerprint=fingerprint)
-            await asyncio.sleep(0)  # others are being served meanwhile
+        began = self._monotonic()
+        for draft in self._drafting.drafts(caller, request, batch_id, fingerprint):
+            drafts.append(draft)
+            if self._monotonic() - began > _TURN_S:
+                await asyncio.sleep(0)
+                began = self._monotonic()
         await self._records.create_batch(caller.tenant, batch_id, len(drafts))
         jobs = await self._submissions.add_all(drafts)
         first = jobs[0]
@@ -235,8 +241,8 @@ class JobDesk:
         _check_id(job_id)
         text: bytes | None = None
         if new_input is not msgspec.UNSET:
+            text = self._drafting.encoded(new_input)
             self._drafting.check(await self._agent_of(tenant, job_id), new_input)
-            text = msgspec.json.encode(new_input)
         done = await self._records.redrive(tenant, _EVERYTHING, job_id=job_id, new_input=text)
         job = await self.get(tenant, job_id)
         if not done:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from corral.context import EVERYTHING, Scope
 from corral.errors import ValidationFailed
 from corral.jobs.callbacks import callback_check
 from corral.jobs.job import PRIORITY_DEFAULT, QUEUE_DEFAULT, Backoff, Callback, JobDraft
-from corral.jobs.request import AskedBackoff, AskedCallback, JobRequest, moment
+from corral.jobs.request import AskedBackoff, AskedCallback, BatchRequest, JobRequest, check_input_size, moment
 from corral.settings.sections import JobSettings
 
 _SEPARATOR = "\x1f"
@@ -71,6 +71,12 @@ class Drafting:
         )
         self._now = clock.now
 
+    def encoded(self, value: Any, pointer: str = "/input") -> bytes:
+        """An input as it is kept. Raises `PayloadTooLarge`."""
+        text = msgspec.json.encode(value)
+        check_input_size(len(text), self._settings.input_max_bytes, pointer)
+        return text
+
     def check(self, agent: str, value: Any, pointer: str = "/input") -> None:
         """Whether the agent is there and takes this. Raises `NotFound`, or `ValidationFailed` that says where."""
         try:
@@ -80,32 +86,30 @@ class Drafting:
             raise ValidationFailed(f"{pointer}: {error.message}", errors=faults) from None
 
     def draft(self, caller: Caller, request: JobRequest) -> JobDraft:
-        """The job that is asked for. Raises `NotFound`, `ValidationFailed`."""
+        """The job that is asked for. Raises `NotFound`, `ValidationFailed`, `PayloadTooLarge`."""
+        text = self.encoded(request.input)
         self.check(request.agent, request.input)
-        return self._draft(caller, request, request.input, fingerprint_of(caller, request))
+        return self._draft(caller, request, text, fingerprint_of(caller, request))
 
-    def drafts(
-        self, caller: Caller, request: JobRequest, inputs: list[Any], batch_id: str, *, first: int, fingerprint: str
-    ) -> list[JobDraft]:
-        """One job for each input, of which the first is number `first` of the request.
+    def drafts(self, caller: Caller, request: BatchRequest, batch_id: str, fingerprint: str) -> Iterator[JobDraft]:
+        """One job for each input, as they are asked for.
 
         The idempotency key of the whole becomes one for each; `fingerprint` is that of the whole.
         """
-        drafts = []
-        for at, value in enumerate(inputs, first):
+        for at, value in enumerate(request.inputs):
+            text = self.encoded(value, f"/inputs/{at}")
             self.check(request.agent, value, f"/inputs/{at}")
-            draft = self._draft(caller, request, value, fingerprint)
+            draft = self._draft(caller, request, text, fingerprint)
             key = None if draft.idempotency_key is None else f"{draft.idempotency_key}{_SEPARATOR}{at}"
-            drafts.append(msgspec.structs.replace(draft, batch_id=batch_id, idempotency_key=key))
-        return drafts
+            yield msgspec.structs.replace(draft, batch_id=batch_id, idempotency_key=key)
 
-    def _draft(self, caller: Caller, request: JobRequest, value: Any, fingerprint: str) -> JobDraft:
+    def _draft(self, caller: Caller, request: JobRequest, text: bytes, fingerprint: str) -> JobDraft:
         settings = self._settings
         return JobDraft(
             id=new_time_id(self._now()),
             tenant=caller.tenant,
             agent=request.agent,
-            input=msgspec.json.encode(value),
+            input=text,
             version=request.version or "",
             session_id=caller.session_id or request.session_id,
             user_id=caller.user_id or request.user_id,

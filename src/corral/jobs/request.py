@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from corral.errors import ValidationFailed
+from corral.errors import PayloadTooLarge, ValidationFailed
 from corral.jobs.job import PRIORITY_MAX
 
 TAGS_MAX = 32
@@ -132,6 +132,21 @@ def fault(pointer: str, message: str) -> ValidationFailed:
     return ValidationFailed(message, errors=[{"pointer": pointer, "message": message}])
 
 
+def input_too_large(limit: int) -> str:
+    """What to do about an input that is larger than inputs may be."""
+    return (
+        f"An input has at most {limit} bytes (`jobs.input_max_bytes`): put it in an object store and hand in its address, "
+        "or raise the setting."
+    )
+
+
+def check_input_size(size: int, limit: int, pointer: str = "/input") -> None:
+    """Raise `PayloadTooLarge` for an input that is larger than inputs may be."""
+    if size > limit:
+        message = f"{pointer} has {size} bytes. {input_too_large(limit)}"
+        raise PayloadTooLarge(message, errors=[{"pointer": pointer, "message": message}])
+
+
 def check_fields(body: object, known: Iterable[str], pointer: str = "") -> dict[str, Any]:
     """The body as an object of known fields only; an unknown one is answered with the nearest that there is."""
     if not isinstance(body, dict):
@@ -159,6 +174,11 @@ def _checked(body: object, kind: type[Any]) -> Any:
             raise fault(f"/tags/{at}", f"A tag has a control character: {tag!r}.")
     if request.run_at is not None and request.delay_s:
         raise fault("/delay_s", "Give `run_at` or `delay_s`, not both: each says when it begins.")
+    if request.concurrency_limit is not None and request.concurrency_key is None:
+        raise fault(
+            "/concurrency_limit",
+            "`concurrency_limit` needs a `concurrency_key`: it says how many jobs of that key run at once.",
+        )
     if request.queue is not None and not is_queue(request.queue):
         raise fault("/queue", "A queue has letters, digits, '_', '.', ':' and '-', at most 100 of them.")
     return request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -25,9 +26,11 @@ PROBLEM = b"application/problem+json"
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 _decode = msgspec.json.Decoder().decode
-_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _STRING = re.compile(rb'"[^"]*"?')
 _NO_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
+_ALL_SQUARE = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[]", b"\x01\xff")
+"""Brackets as steps down and up."""
 
 
 class ClientGone(Exception):
@@ -41,6 +44,7 @@ class Request:
         "_headers",
         "_query",
         "body_max_bytes",
+        "body_said",
         "call",
         "context",
         "dialect",
@@ -65,6 +69,7 @@ class Request:
         self.started_at = started_at
         self.status = 0
         self.body_max_bytes = 100_000_000
+        self.body_said = "(`server.body_max_bytes`)."
         self.json_depth_max = 128
         self.params: dict[str, str] = {}
         self.route = ""
@@ -137,9 +142,12 @@ class Request:
 
     def _too_large(self) -> PayloadTooLarge:
         self.response_headers.append((b"connection", b"close"))  # the rest of the body is not read
-        return PayloadTooLarge(
-            f"The request body is larger than {self.body_max_bytes} bytes (`server.body_max_bytes`)."
-        )
+        return PayloadTooLarge(f"The request body is larger than {self.body_max_bytes} bytes {self.body_said}")
+
+    def bound_body(self, limit: int, said: str) -> None:
+        """Take no larger body than this, whatever the server takes elsewhere; `said` is the end of the sentence that refuses."""
+        if limit < self.body_max_bytes:
+            self.body_max_bytes, self.body_said = limit, said
 
     async def json(self) -> Any:
         """The body as JSON, or `InvalidJson`, `InvalidEncoding`."""
@@ -255,14 +263,17 @@ def _finite(digits: str) -> float:
 
 
 def _check_depth(body: bytes, depth_max: int) -> None:
-    """Count open brackets outside of strings, most of it in C: a body may be large."""
+    """Count open brackets outside of strings, all of it in C: a body may be large."""
     if b"\\" in body:
-        body = _ESCAPE.sub(b"", body)
-    depth = 0
-    for byte in _STRING.sub(b"", body.translate(None, _NO_STRUCTURE)):
-        if byte in b"[{":
-            depth += 1
-            if depth > depth_max:
-                raise InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).")
-        else:
-            depth -= 1
+        body = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    # Two quotes side by side hold nothing: an empty string is gone, or two strings become one, and brackets stay where they are.
+    brackets = _STRING.sub(b"", body.translate(_ALL_SQUARE, _NO_STRUCTURE).replace(b'""', b""))
+    levels = 0
+    while brackets:
+        inner = brackets.replace(b"[]", b"")  # the leaves: most of what is wide is gone after a few levels
+        if 2 * len(inner) > len(brackets):
+            levels += max(itertools.accumulate(memoryview(brackets.translate(_STEPS)).cast("b")))
+            break
+        brackets, levels = inner, levels + 1
+    if levels > depth_max:
+        raise InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).")

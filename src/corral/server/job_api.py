@@ -44,6 +44,7 @@ _FILTERS = (
 _SEQ = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 _NO_JOB = Answer("There is no such job.")
 _WRONG_STATE = Answer("It is not in a state in which this can be done.")
+_TOO_LARGE = Answer("An input, or all of them together, is too large (`jobs.input_max_bytes`, `jobs.batch_max_bytes`).")
 _FULL = Answer("The queue is full: `Retry-After` says when to try again.")
 _ACCEPTED = Answer("It is in the queue", schemas.SUBMITTED)
 _JOB = Answer("The job", schemas.JOB)
@@ -69,6 +70,7 @@ DESCRIPTIONS: dict[str, Described] = {
             200: Answer("It has ended in time", schemas.JOB),
             202: Answer("It is in the queue", {"anyOf": [schemas.SUBMITTED, schemas.SUBMITTED_BATCH]}),
             404: Answer("There is no such agent."),
+            413: _TOO_LARGE,
             422: Answer("The `Idempotency-Key` was used for something else."),
             429: _FULL,
         },
@@ -81,6 +83,7 @@ DESCRIPTIONS: dict[str, Described] = {
         {
             202: Answer("They are in the queue", schemas.SUBMITTED_BATCH),
             404: Answer("There is no such agent."),
+            413: _TOO_LARGE,
             422: Answer("The `Idempotency-Key` was used for something else."),
             429: _FULL,
         },
@@ -141,7 +144,7 @@ DESCRIPTIONS: dict[str, Described] = {
     "POST /v1/jobs/{id}/cancel": _CANCEL,
     "POST /v1/jobs/{id}/retry": Described(
         "Have a job that failed or was cancelled run again: from its last finished step, or with a new `input`",
-        {202: Answer("It is in the queue again", schemas.JOB), 404: _NO_JOB, 409: _WRONG_STATE},
+        {202: Answer("It is in the queue again", schemas.JOB), 404: _NO_JOB, 409: _WRONG_STATE, 413: _TOO_LARGE},
         (),
         {"type": "object", "properties": {"input": {}}, "additionalProperties": False},
         body_required=False,
@@ -192,6 +195,7 @@ DESCRIPTIONS: dict[str, Described] = {
             200: Answer("It was replaced", schemas.SCHEDULE),
             201: Answer("It was made", schemas.SCHEDULE),
             404: Answer("There is no such agent."),
+            413: _TOO_LARGE,
         },
         (_SCHEDULE_NAME,),
         schemas.SCHEDULE_REQUEST,

@@ -16,6 +16,7 @@ from corral.jobs.schedules import STARTER, Planned, check_name, job_of, planned
 from corral.jobs.store import ScheduleStore
 from corral.security.roles import check_lasting
 from corral.server.http import Request
+from corral.server.job_bodies import JobBodies
 from corral.server.routes import Handler
 
 SCHEDULES_MAX = 1000
@@ -27,10 +28,17 @@ class JobSchedules:
     """Handlers of `/v1/schedules`."""
 
     def __init__(
-        self, store: ScheduleStore, desk: JobDesk, *, saved: Callable[[], None], clock: Clock = SYSTEM_CLOCK
+        self,
+        store: ScheduleStore,
+        desk: JobDesk,
+        bodies: JobBodies,
+        *,
+        saved: Callable[[], None],
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """`desk` says whether a schedule's job can be made; `saved` is called when there is a new one."""
+        """`bodies` reads requests; `desk` says whether a schedule's job can be made; `saved` is called when there is a new one."""
         self._saved = saved
+        self._bodies = bodies
         self._store = store
         self._desk = desk
         self._now = clock.now
@@ -61,7 +69,7 @@ class JobSchedules:
     async def save(self, request: Request) -> None:
         """`PUT /v1/schedules/{name}`: create or replace."""
         tenant, name = request.context.tenant, check_name(request.params["name"])
-        said = _said(await request.json())
+        said = _said(await self._bodies.one(request))
         check_lasting(request.context.scope, None if said.workflow is not None else said.job.get("agent"))
         known = {schedule.name: schedule for schedule in await self._store.schedules(tenant)}
         before = known.get(name)

@@ -75,7 +75,9 @@ _COMMON: dict[str, Schema] = {
     "fairness_key": _or_null({**_TEXT, "description": "Jobs of different keys take turns."}),
     "weight": _or_null({"type": "number", "minimum": 0.01, "maximum": 100}),
     "concurrency_key": _or_null({**_TEXT, "description": "At most `concurrency_limit` of its jobs run at once."}),
-    "concurrency_limit": _or_null({"type": "integer", "minimum": 1, "maximum": 100_000}),
+    "concurrency_limit": _or_null(
+        {"type": "integer", "minimum": 1, "maximum": 100_000, "description": "Only with a `concurrency_key`."}
+    ),
     "run_at": _or_null(_MOMENT),
     "delay_s": _or_null(_PAUSE),
     "deadline_s": _or_null({**_ABOVE_ZERO, "description": "Given up, run or not, this long after it was handed in."}),

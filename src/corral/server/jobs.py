@@ -18,8 +18,9 @@ from corral.limits.rules import Visitor, visitor_of
 from corral.security.roles import check_lasting
 from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.described import described_routes
-from corral.server.http import Header, Request, parse_json
+from corral.server.http import Header, Request
 from corral.server.job_api import DESCRIPTIONS
+from corral.server.job_bodies import JobBodies
 from corral.server.job_query import caller_of, filtered, listed, wait_of
 from corral.server.job_schedules import JobSchedules
 from corral.server.job_shown import (
@@ -34,6 +35,7 @@ from corral.server.job_socket import JobSocket
 from corral.server.job_stream import JobStream
 from corral.server.routes import Route
 from corral.server.websocket import WebSocketHandler
+from corral.settings.sections import JobSettings
 
 _REPLAYED = (b"idempotent-replayed", b"true")
 _SOON = (b"retry-after", b"1")
@@ -50,21 +52,22 @@ class JobRoutes:
         schedules: ScheduleStore,
         outbox: OutboxStore,
         *,
-        batch_max: int,
+        settings: JobSettings,
         heartbeat_s: float = 15.0,
         counted: Counted = NOT_COUNTED,
         schedule_saved: Callable[[], None] = lambda: None,
     ) -> None:
-        """At most `batch_max` jobs in one request; `heartbeat_s`: a stream says so often at least that it is there.
+        """`settings` say how much may be in one request; `heartbeat_s`: a stream says so often at least that it is there.
 
         `schedule_saved` is called when there is a new schedule. Jobs are `counted` when they are handed in.
         """
         self._counted = counted
         self._desk = desk
         self._outbox = outbox
-        self._batch_max = batch_max
+        self._batch_max = settings.batch_max
+        self._bodies = JobBodies(settings)
         self._stream = JobStream(desk, heartbeat_s=heartbeat_s)
-        self._schedules = JobSchedules(schedules, desk, saved=schedule_saved)
+        self._schedules = JobSchedules(schedules, desk, self._bodies, saved=schedule_saved)
 
     def routes(self) -> list[Route]:
         """All of them; what each one says of itself stands in `job_api.py`."""
@@ -102,7 +105,7 @@ class JobRoutes:
     async def submit(self, request: Request) -> None:
         """`POST /v1/jobs`."""
         wait_s, applied = wait_of(request)
-        body = await request.json()
+        body = await self._bodies.many(request)
         if isinstance(body, dict) and "inputs" in body:
             await self._submit_batch(request, body)
             return
@@ -127,7 +130,7 @@ class JobRoutes:
 
     async def submit_batch(self, request: Request) -> None:
         """`POST /v1/jobs/batches`."""
-        await self._submit_batch(request, await request.json())
+        await self._submit_batch(request, await self._bodies.many(request))
 
     async def _submit_batch(self, request: Request, body: Any) -> None:
         asked = read_batch(body, batch_max=self._batch_max)
@@ -205,7 +208,7 @@ class JobRoutes:
 
         It runs with what the key of the first time may use: a limited key says nothing new to it.
         """
-        body = check_fields(await _body(request, {}), ("input",))
+        body = check_fields(await self._bodies.one(request, {}), ("input",))
         tenant, job_id = request.context.tenant, request.params["id"]
         if "input" in body and request.context.scope != EVERYTHING:
             check_lasting(request.context.scope, (await self._desk.get(tenant, job_id)).agent)
@@ -220,7 +223,8 @@ class JobRoutes:
     async def signal(self, request: Request) -> None:
         """`POST /v1/jobs/{id}/signals/{name}`: the body is the value. The answer says what the job waits for all the same."""
         job_id, name = request.params["id"], request.params["name"]
-        job = await self._desk.signal(request.context.tenant, job_id, name, await _body(request, None))
+        value = await self._bodies.one(request, None)
+        job = await self._desk.signal(request.context.tenant, job_id, name, value)
         told = {"id": job_id, "signal": name, "status": job.status, "waits_for": signal_of(job.awaits) or None}
         await request.respond_json(told, 202)
 
@@ -276,14 +280,6 @@ def _visitor(request: Request, asked: JobRequest) -> Visitor:
         session=asked.session_id or context.session_id or "",
         agent=asked.agent,
     )
-
-
-async def _body(request: Request, default: Any) -> Any:
-    """The body as JSON; without one, what that means."""
-    if request.headers.get(b"content-length", b"") == b"0":
-        return default
-    body = await request.body()
-    return parse_json(body, request.json_depth_max) if body else default
 
 
 async def _respond_ids(request: Request, ids: list[str]) -> None:

@@ -115,6 +115,10 @@ class JobSettings(Section, frozen=True):
     """Jobs that may be open in one queue; more are answered 429 with `Retry-After`."""
     batch_max: Count = 10_000
     """Most jobs in one request."""
+    input_max_bytes: Count = 524_288
+    """Largest input of a job, as JSON; a larger one is answered 413: put it in an object store, and hand in its address."""
+    batch_max_bytes: Count = 8_388_608
+    """Largest request that brings many jobs at once."""
     ageing_s: Seconds = 60.0
     """A job that waited this long rises by one priority, and again after as long."""
     dedupe_s: Seconds = 86_400.0

@@ -139,7 +139,7 @@ class Service:
             self.desk,
             self.stores.schedules,
             self.stores.outbox,
-            batch_max=settings.jobs.batch_max,
+            settings=settings.jobs,
             schedule_saved=self._wake_scheduler,
             counted=self.guarding.limiting.counted,
         )
