@@ -270,14 +270,19 @@ class ModelFailed(CorralError):
         provider_code: str = "",
         retry_after_s: float | None = None,
         partial: object = None,
+        wished: bool = False,
     ) -> None:
-        """`partial` is what a stream had said (a `ModelReply`) before it broke; the provider's own words are in `message`."""
+        """`partial` is what a stream had said (a `ModelReply`) before it broke; the provider's own words are in `message`.
+
+        `wished`: who asked wanted just that, so it says nothing about how others would fare there.
+        """
         super().__init__(message, retry_after_s=retry_after_s)
         self.provider = provider
         self.model = model
         self.provider_status = provider_status
         self.provider_code = provider_code
         self.partial = partial
+        self.wished = wished
 
 
 class ModelUnavailable(ModelFailed):

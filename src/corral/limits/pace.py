@@ -275,7 +275,7 @@ class _Passage:
             self.usage = partial.usage
         elif isinstance(error, _NOTHING_READ):
             self.read, self.written = 0.0, 0
-        if isinstance(error, ModelRateLimited):
+        if isinstance(error, ModelRateLimited) and not error.wished:
             for gate in self.gates[:1]:
                 gate.refused(error.retry_after_s)
 

@@ -58,7 +58,9 @@ class Deployment:
 
     def refused(self, era: int, error: ModelFailed, now: float, *, too_late: bool) -> None:
         """It failed; `too_late`: because the caller had no more time, which is no fault of the deployment."""
-        if isinstance(error, ModelRateLimited):
+        if error.wished:
+            self.breaker.left(era)
+        elif isinstance(error, ModelRateLimited):
             self.cooling_until = max(self.cooling_until, now + (error.retry_after_s or _COOLDOWN_S))
             self.breaker.left(era)
         elif isinstance(error, PaceExceeded) or too_late:

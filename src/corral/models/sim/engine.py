@@ -226,9 +226,9 @@ class Engine:
         if fault in {"", "ok"}:
             return ""
         if fault.isdigit():
-            raise refused_with(int(fault), wish.retry_after_s)
+            raise refused_with(int(fault), wish.retry_after_s, wished=wish.is_trouble)
         if fault in _STATUS_FAULTS:
-            raise _failing(fault, digest, seen)
+            raise _failing(fault, digest, seen, wished=wish.is_trouble)
         return fault
 
     def _drawn(self, digest: bytes, seen: int) -> str:
@@ -361,10 +361,10 @@ def _fraction(digest: bytes, seen: int, purpose: bytes) -> float:
     return int.from_bytes(drawn) / 2**64
 
 
-def _failing(fault: str, digest: bytes, seen: int) -> Refused:
+def _failing(fault: str, digest: bytes, seen: int, *, wished: bool) -> Refused:
     if fault == "5xx":
-        return refused_with((500, 502, 503)[int(_fraction(digest, seen, b"5xx") * 3)])
-    return Refused("too_long" if fault == "too_long" else "filtered")
+        return refused_with((500, 502, 503)[int(_fraction(digest, seen, b"5xx") * 3)], wished=wished)
+    return Refused("too_long" if fault == "too_long" else "filtered", wished=wished)
 
 
 def _as_long(written: Written, wanted: int, chance: random.Random) -> Written:

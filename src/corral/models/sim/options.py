@@ -122,6 +122,21 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     slow_factor: Annotated[float, Meta(ge=1, le=10_000)] | None = None
     retry_after_s: Amount | None = None
 
+    @property
+    def is_trouble(self) -> bool:
+        """Whether what goes wrong may be what was wished for: then it says nothing about calls of others."""
+        return bool(self.fault) or any(
+            one is not None
+            for one in (
+                self.ttft_ms,
+                self.prefill_ms,
+                self.itl_ms,
+                self.hang_s,
+                self.slow_factor,
+                self.retry_after_s,
+            )
+        )
+
 
 NO_WISH = Wish()
 

@@ -61,8 +61,9 @@ class SimProvider:
 
     async def call(self, call: ModelCall) -> AsyncGenerator[ModelEvent, None]:
         """See `Provider.call`. `call.extra["sim"]` is a wish of this call: `{"fault": "529"}`."""
+        wish = _wish(call.extra)
         try:
-            turn = self.engine.begin(call, who=self.name, wish=_wish(call.extra))
+            turn = self.engine.begin(call, who=self.name, wish=wish)
         except Refused as refused:
             raise self._failure(refused, call.model, call.notes) from None
         try:
@@ -81,6 +82,9 @@ class SimProvider:
                 if turn.fault in {"cut", "malformed"}:
                     raise self._broken(turn, len(turn.answer.deltas) // 2)
             yield self._reply(turn, turn.answer.parts)
+        except ModelFailed as error:
+            error.wished = wish.is_trouble
+            raise
         finally:
             turn.close()
 
@@ -142,8 +146,9 @@ class SimProvider:
         """One vector for each text: words in boxes, not meanings. See `docs/models.md`."""
         if call.dimensions is not None and not 1 <= call.dimensions <= DIMENSIONS_MAX:
             raise ModelRequestInvalid(f"The simulator gives 1 to {DIMENSIONS_MAX} dimensions.", provider=self.name)
+        wish = _wish(call.extra)
         try:
-            turn = self.engine.begin_embedding(call.model, call.texts, who=self.name, wish=_wish(call.extra))
+            turn = self.engine.begin_embedding(call.model, call.texts, who=self.name, wish=wish)
         except Refused as refused:
             raise self._failure(refused, call.model, call.notes) from None
         try:
@@ -153,6 +158,9 @@ class SimProvider:
             self._break_early(turn)
             if turn.fault in {"cut", "malformed"}:
                 raise self._broken(turn, 0)
+        except ModelFailed as error:
+            error.wished = wish.is_trouble
+            raise
         finally:
             turn.close()
         dimensions = call.dimensions or self.engine.model(call.model).dimensions
@@ -188,7 +196,7 @@ class SimProvider:
             notes["limits"] = _limits(verdict, None)
 
     def _failure(self, refused: Refused, model: str, notes: dict[str, Any]) -> ModelFailed:
-        if refused.verdict is not UNLIMITED or refused.retry_after_s is not None:
+        if not refused.wished and (refused.verdict is not UNLIMITED or refused.retry_after_s is not None):
             notes["limits"] = _limits(refused.verdict, refused.retry_after_s)
         kind, status = _FAILURES[refused.kind]
         if refused.kind == "server" and refused.status in {502, 503}:
@@ -200,6 +208,7 @@ class SimProvider:
             provider_status=refused.status or status,
             provider_code=refused.kind,
             retry_after_s=refused.retry_after_s,
+            wished=refused.wished,
         )
 
 

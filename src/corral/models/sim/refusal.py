@@ -53,8 +53,9 @@ class Refused(Exception):
         retry_after_s: float | None = None,
         verdict: Verdict = UNLIMITED,
         param: str = "",
+        wished: bool = False,
     ) -> None:
-        """`status` if it is not the kind's own; `param` is the field that is wrong."""
+        """`status` if it is not the kind's own; `param` is the field that is wrong; `wished`: the call asked for it."""
         super().__init__(message or _SAID[kind])
         self.kind = kind
         self.message = message or _SAID[kind]
@@ -62,11 +63,12 @@ class Refused(Exception):
         self.retry_after_s = retry_after_s
         self.verdict = verdict
         self.param = param
+        self.wished = wished
 
 
-def refused_with(status: int, retry_after_s: float | None = None) -> Refused:
+def refused_with(status: int, retry_after_s: float | None = None, *, wished: bool = False) -> Refused:
     """The error of that status, as a fault makes it happen."""
     kind = STATUSES.get(status) or ("invalid" if status < 500 else "server")  # noqa: PLR2004 - HTTP's classes
     if kind == "rate" and retry_after_s is None:
         retry_after_s = 1.0
-    return Refused(kind, status=status, retry_after_s=retry_after_s)
+    return Refused(kind, status=status, retry_after_s=retry_after_s, wished=wished)
