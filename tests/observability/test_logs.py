@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.context import Context, enter_context, leave_context
+from corral.errors import CorralError
 from corral.observability.lines import LineWriter
 from corral.observability.logs import Logs
 from corral.observability.redaction import MASK, is_secret, redacted
@@ -353,6 +354,9 @@ def test_other_keys(key):
     [
         ("Authorization: Bearer abc", f"Authorization: {MASK}"),
         ("sent Basic YWJjOmRlZg==", f"sent {MASK}"),
+        ("Send `Authorization: Bearer …` or `X-Api-Key: …`.", "Send `Authorization: Bearer …` or `X-Api-Key: …`."),
+        ("Authorization: Bearer …cdef", "Authorization: [redacted]"),
+        ("password=…hunter2 token: …", "password=[redacted] token: …"),
         ("{'api_key': 'abc', 'n': 1}", "{'api_key': '[redacted]', 'n': 1}"),
         ("?token=abc&x=1", f"?token={MASK}&x=1"),
         ("key " + "sk-" + "a1b2" * 5, f"key {MASK}"),
@@ -369,3 +373,16 @@ def test_other_keys(key):
 def test_credentials_in_texts(text, shown):
     assert redacted(text) == shown
     assert redacted(shown) == shown
+
+
+def _all_errors(kind):
+    for one in kind.__subclasses__():
+        yield one
+        yield from _all_errors(one)
+
+
+def test_our_own_words_hold_no_secret():
+    """What an error says where nobody gave it words: it must be the same in logs and in the audit."""
+    for kind in _all_errors(CorralError):
+        words = " ".join((kind.__doc__ or "").split())
+        assert redacted(words) == words
