@@ -213,6 +213,69 @@ async def test_a_client_that_leaves_stops_the_call(gateway):
     assert 'outcome="cancelled"} 1' in await metrics_of(served)
 
 
+def access_lines(served, monkeypatch):
+    """What the access log is told from now on."""
+    lines = []
+    monkeypatch.setattr(served.service.observing.logs, "access", lambda _now, fields: lines.append(fields))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("options", "stream", "status"), [({"ttft_ms": 60_000}, False, 499), ({"ttft_ms": 0, "itl_ms": 60_000}, True, 200)]
+)
+async def test_a_client_that_leaves_is_no_error(gateway, monkeypatch, options, stream, status):
+    served = await gateway(models={"providers": {"slow": {"kind": "sim", "options": options}}})
+    lines, kept = access_lines(served, monkeypatch), []
+    monkeypatch.setattr(served.service.observing.traces, "keep", kept.append)
+    body = {"model": "slow/small", "messages": HELLO, "stream": stream}
+    headers = {"authorization": "Bearer key-of-acme"}
+    begun = asyncio.Event()
+
+    async def ask():
+        async with served.client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer:
+            async for _ in answer.aiter_raw():
+                begun.set()
+
+    asking = asyncio.create_task(ask())
+    await until(lambda: begun.is_set() if stream else running(served) == 1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await until(lambda: lines)
+    (line,) = lines
+    assert (line["event"], line["status"]) == ("client left", status)
+    assert "error" not in line
+    assert "agent" not in line
+    assert not kept
+    metrics = await metrics_of(served)
+    assert 'corral_http_clients_left_total{route="/v1/chat/completions"} 1' in metrics
+    assert f'{{route="/v1/chat/completions",method="POST",status="{status}"}} 1' in metrics
+    await until(lambda: running(served) == 0)
+
+
+async def test_only_requests_that_call_an_agent_name_one(gateway, monkeypatch):
+    served = await gateway()
+    lines = access_lines(served, monkeypatch)
+    headers = {"authorization": "Bearer key-of-acme"}
+    for path in ("/v1/jobs", "/v1/models", "/v1/agents", "/v1/nothing"):
+        await served.client.get(path, headers=headers)
+    await served.client.post("/v1/chat/completions", json={"model": "quick/small", "messages": HELLO}, headers=headers)
+    assert len(lines) == 5
+    assert all("agent" not in line for line in lines)
+
+
+async def test_a_fault_that_one_caller_wished_for_keeps_nobody_else_waiting(gateway):
+    providers = {"quick": {"kind": "sim", "requests_per_minute": 6_000, **QUICK}}
+    async with client_of(await gateway(models={"providers": providers, "attempts_max": 1})) as client:
+        wish = {"sim": {"fault": "429", "retry_after_s": 40}}
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.chat.completions.create(model="quick/small", messages=HELLO, extra_body=wish)
+        assert int(refused.value.response.headers["retry-after"]) >= 39
+        async with asyncio.timeout(5):
+            reply = await client.chat.completions.create(model="quick/small", messages=HELLO)
+        assert reply.choices[0].message.content
+
+
 async def metrics_of(served):
     return (await served.client.get("/metrics", headers={"authorization": "Bearer key-of-acme"})).text
 

@@ -60,7 +60,8 @@ def begin(now: float, level: str, event: object, logger: str) -> Fields:
         fields["logger"] = logger
     context = find_context()
     if context is not None:
-        fields["agent"] = context.agent
+        if context.agent:
+            fields["agent"] = context.agent
         fields["tenant"] = context.tenant
         fields["request_id"] = context.request_id
         fields["trace_id"] = context.trace_id

@@ -18,7 +18,7 @@ from corral.runtime.registry import Agent
 from corral.runtime.reply import Reply
 from corral.server.dialects import Dialect
 from corral.server.disconnect import ClientWatch
-from corral.server.http import EVENT_STREAM, JSON, Request
+from corral.server.http import EVENT_STREAM, JSON, ClientGone, Request
 
 _CONFLICT_HEADER = b"x-on-conflict"
 _PRIORITY_HEADER = b"x-corral-priority"
@@ -56,13 +56,17 @@ class Answerer:
         except asyncio.CancelledError:
             if watch is None or (call.cancel_reason is None and not watch.gone):
                 raise
-            if not watch.gone:  # it came between the end of the run and the last byte of the answer
+            if watch.gone:
+                request.failure = ClientGone()
+            else:  # it came between the end of the run and the last byte of the answer
                 request.failure = cancelled(call)
                 await write_error(request, request.failure, dialect)
         except CorralError as error:
             request.failure = error
             request.response_headers += call.told
-            if watch is None or not watch.gone:
+            if watch is not None and watch.gone:
+                request.failure = ClientGone()
+            else:
                 await write_error(request, error, dialect)
         finally:
             if watch is not None:

@@ -103,7 +103,7 @@ class RequestAudit:
             rule=code,
             reason=str(getattr(request.failure, "message", ""))[:_WORD_MAX],
             actor=context.key_id or context.user_id or "",
-            agent="" if context.agent == "main" else context.agent,
+            agent=context.agent,
             session_id=context.session_id or "",
             run_id=context.request_id,
             details={"status": status, "client": _client_of(request)},

@@ -170,8 +170,8 @@ def _sent(request: Request) -> SignedRequest:
     return SignedRequest(method, path.partition(b"?")[0].decode("latin-1"), query.decode("latin-1"), scope["headers"])
 
 
-def context_of(request: Request, agent: str = "main") -> Context:
-    """The context that the headers describe, also kept in `request`.
+def context_of(request: Request, agent: str = "") -> Context:
+    """The context that the headers describe, also kept in `request`. Most requests call no agent: whoever calls one names it.
 
     What is malformed is replaced (request id, trace) or refused (ids).
     """

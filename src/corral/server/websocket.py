@@ -7,6 +7,7 @@ from typing import Any
 
 from corral.context import Context, check_scope, enter_context
 from corral.errors import CorralError
+from corral.runtime.registry import DEFAULT_AGENT
 from corral.security.roles import check_role
 from corral.server.counted import NOT_COUNTED, Counted
 from corral.server.http import Receive, Request, Scope, Send
@@ -48,7 +49,7 @@ class WebSocketEndpoint:
         request = Request(scope, receive, send, started_at)
         path: bytes = scope.get("raw_path") or scope["path"].encode()
         try:
-            context = context_of(request)
+            context = context_of(request, DEFAULT_AGENT if path.partition(b"?")[0] == APP_PATH.encode() else "")
             await self._identity.identify(request, context, public=False)
             check_role(context.roles, "invoker")
             if path.partition(b"?")[0] == APP_PATH.encode():

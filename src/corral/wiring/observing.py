@@ -23,13 +23,15 @@ from corral.observability.sharing import SharedMetrics
 from corral.observability.store import SpanStore
 from corral.observability.traces import Traces, finished_span
 from corral.runtime.invocation import Invocation
-from corral.server.http import Request
+from corral.server.http import ClientGone, Request
 from corral.settings.sections import ObservabilitySettings
 from corral.version import VERSION
 
 _log = logging.getLogger("corral")
 
 _SERVER_ERROR = 500
+_LEFT = 499
+"""What proxies write down of a client that left before it was answered."""
 _STORE_ANSWERS_S = 2.0
 
 
@@ -74,6 +76,9 @@ class Observing:
     def _declare(self) -> None:
         m = self.metrics
         self._responses = m.counter("corral_http_responses_total", "HTTP responses.", "route", "method", "status")
+        self._left = m.counter(
+            "corral_http_clients_left_total", "Clients that left before their answer was whole.", "route"
+        )
         self._requests = m.counter("corral_requests_total", "Invocations that ended.", "agent", "outcome", "tier")
         self._duration = m.histogram("corral_request_duration_seconds", "How long invocations ran.", "agent")
         self._first = m.histogram("corral_time_to_first_piece_seconds", "Until a stream's first piece.", "agent")
@@ -132,19 +137,24 @@ class Observing:
 
     def request(self, request: Request) -> None:
         """A request was answered."""
-        status, method = request.status, request.method
+        status, method = _status_of(request), request.method
+        left = isinstance(request.failure, ClientGone)
         key = (request.route, method, status)
         counter = self._answers.get(key)
         if counter is None:
             counter = self._answers[key] = self._responses.value(request.route or "(none)", method, str(status))
         counter.value += 1
+        if left:
+            self._left.value(request.route or "(none)").value += 1
         context = getattr(request, "context", None)
         if request.quiet or context is None:
             return
         seconds = self._clock.monotonic() - request.started_at
         if self._settings.access_log:
             self._access(request, context, seconds)
-        failed = status >= _SERVER_ERROR or (status != 0 and request.failure is not None and status < 400)  # noqa: PLR2004 - a stream that broke after its 200
+        failed = status >= _SERVER_ERROR or (
+            status != 0 and request.failure is not None and status < 400 and not left  # noqa: PLR2004 - a stream that broke after its 200
+        )
         if self.traces is not None:
             if failed:
                 self.traces.keep(context)
@@ -157,9 +167,9 @@ class Observing:
         fields: dict[str, Any] = {
             "method": request.method,
             "path": request.route or request.scope["path"][:200],
-            "status": request.status,
+            "status": _status_of(request),
             "ms": round(seconds * 1000, 2),
-            "agent": context.agent,
+            **({"agent": context.agent} if context.agent else {}),
             "tenant": context.tenant,
             "request_id": context.request_id,
             "trace_id": context.trace_id,
@@ -169,7 +179,9 @@ class Observing:
         call = request.call
         if call is not None and call.outcome != "ok":
             fields["outcome"] = call.outcome
-        if request.failure is not None:
+        if isinstance(request.failure, ClientGone):
+            fields["event"] = "client left"
+        elif request.failure is not None:
             fields["error"] = getattr(request.failure, "code", type(request.failure).__name__)
         self.logs.access(self._clock.now(), fields)
 
@@ -188,7 +200,7 @@ class Observing:
                 attributes={
                     semconv.HTTP_METHOD: request.method,
                     semconv.HTTP_ROUTE: request.route,
-                    semconv.HTTP_STATUS: request.status,
+                    semconv.HTTP_STATUS: _status_of(request),
                     semconv.REQUEST_ID: context.request_id,
                     semconv.CONVERSATION: context.session_id,
                     semconv.ERROR_TYPE: getattr(request.failure, "code", None),
@@ -274,3 +286,8 @@ class Observing:
         else:
             self._store.value().set(1)
         return await asyncio.to_thread(self._shared.render)
+
+
+def _status_of(request: Request) -> int:
+    """What was answered; a client that left before has a number of its own."""
+    return _LEFT if isinstance(request.failure, ClientGone) and not request.status else request.status

@@ -14,7 +14,7 @@ from corral.runtime.invocation import CancelReason
 from corral.server.answer import write_error
 from corral.server.disconnect import ClientWatch
 from corral.server.gateway.dialect import OPENAI
-from corral.server.http import Request
+from corral.server.http import ClientGone, Request
 
 T = TypeVar("T")
 Spent = Callable[[ModelCall | EmbedCall], float | None]
@@ -78,7 +78,7 @@ class Answering:
             return await work
         except asyncio.CancelledError:
             if self._watch.gone:
-                self.request.failure = asyncio.CancelledError()
+                self.request.failure = ClientGone()
                 return None
             if not self.is_stopped:
                 raise
