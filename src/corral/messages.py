@@ -43,8 +43,12 @@ def as_parts(content: object) -> list[dict[str, Any]]:
         return [{"type": "text", "text": content}]
     if isinstance(content, dict) and isinstance(content.get("type"), str):
         return [content]
-    if isinstance(content, list) and content and all(isinstance(p, dict) and "type" in p for p in content):
-        return content
+    if isinstance(content, list) and content:
+        for part in content:  # spelt out: every result of every tool comes by here, several times
+            if not isinstance(part, dict) or "type" not in part:
+                break
+        else:
+            return content
     return [{"type": "json", "json": content}]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from corral.agents.connected import Window
+from corral.agents.connected import Fitted, Window
 from corral.agents.event import AgentEvent, Reasoning, Text, UsageSeen
 from corral.agents.journal import RunState
 from corral.agents.patience import Patience, late
@@ -24,6 +24,7 @@ class Asking:
     __slots__ = (
         "_agent",
         "_ask",
+        "_fitted",
         "_keeps_time",
         "_patience",
         "_silent",
@@ -55,6 +56,7 @@ class Asking:
         self._ask = ask
         self._template = template
         self._window = window
+        self._fitted: Fitted | None = None
         self._silent = silent
         self._steps = steps
         self._patience = Patience(clock, deadline)
@@ -115,12 +117,13 @@ class Asking:
         messages = _conversation(state.messages, history)
         if self._window is not None:
             template = self._template
-            fitted = await self._window.fit(
+            fitted = self._fitted = await self._window.fit(
                 messages,
                 model=template.model,
                 caller=template.caller,
                 tools=template.tools,
                 reserve=template.max_tokens or 0,
+                before=self._fitted,
             )
             if len(fitted.messages) != len(messages) or any(map(operator.is_not, fitted.messages, messages)):
                 messages, self.report = fitted.messages, fitted.report

@@ -46,8 +46,12 @@ class Window(Protocol):
         caller: Caller | None = None,
         tools: Sequence[ToolSpec] = (),
         reserve: int = 0,
+        before: Any = None,
     ) -> Fitted:
-        """The messages to send, instructions first; never a tool's call without its result. `reserve` is left for the answer."""
+        """The messages to send, instructions first; never a tool's call without its result.
+
+        `reserve` is left for the answer. `before` is what this returned for the step before: what it learnt there, it need not again.
+        """
         ...
 
 

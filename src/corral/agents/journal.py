@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -110,6 +111,10 @@ class Ended(Entry, frozen=True, kw_only=True, tag="ended"):
     retryable: bool = False
 
 
+Made = tuple[str, Any, list[dict[str, Any]]]
+"""A call and what came of it: its tool, its input, and the content of the result."""
+_NAME = operator.itemgetter(0)
+
 AnyEntry = Asked | Answered | ToolDone | Told | ApprovalWanted | Decided | HandedOff | Ended
 
 
@@ -155,8 +160,8 @@ class RunState:
         """Of the calls that are pending, by the call's id."""
         self.decisions: dict[str, Decided] = {}
         """What was decided about them, by the call's id."""
-        self.turns: list[tuple[int, ...]] = []
-        """Per step that called tools: what each call and its result come to, in an order that is not the calls'."""
+        self.turns: list[list[Made]] = []
+        """Per step that called tools: each call with its result, in an order that is not the calls'."""
         self.tools_called: list[str] = []
         """Names of all tools that have replied, each once, the first first."""
         self.tainted: tuple[str, ...] = ()
@@ -262,7 +267,10 @@ class RunState:
         uses = [part for part in self.messages[-1].content if part.get("type") == "tool_use"]
         replies = [self.results[part["id"]] for part in uses]
         self.messages.append(Message(role="tool", content=[reply.as_part() for reply in replies]))
-        self.turns.append(tuple(sorted(_sameness(use, reply) for use, reply in zip(uses, replies, strict=True))))
+        made = [
+            (str(use.get("name")), use.get("input"), reply.content) for use, reply in zip(uses, replies, strict=True)
+        ]
+        self.turns.append(_in_order(made))
 
     def _decided(self, entry: Decided) -> None:
         wanted = next((one for one in self.approvals.values() if one.approval == entry.approval), None)
@@ -313,9 +321,11 @@ def add_usage(one: Usage, other: Usage) -> Usage:
     )
 
 
-def _sameness(use: dict[str, Any], reply: ToolReply) -> int:
-    """The same for the same call with the same result, within this process."""
-    return hash(_encode_sorted((use.get("name"), use.get("input"), reply.content)))
+def _in_order(made: list[Made]) -> list[Made]:
+    """The same calls with the same results are the same list, whichever was asked for first."""
+    if len({name for name, _, _ in made}) == len(made):
+        return sorted(made, key=_NAME)
+    return sorted(made, key=_encode_sorted)
 
 
 # -- where entries are kept -------------------------------------------------------------------------------------------

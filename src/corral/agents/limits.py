@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -143,12 +143,12 @@ class Together:
             raise StepsExceeded(f"{self._name} asked models {self._steps} times, and may ask {limits.steps} times.")
 
 
-def going_round(turns: Sequence[tuple[Hashable, ...]], repeats: int) -> str:
+def going_round(turns: Sequence[object], repeats: int) -> str:
     """How the run goes round in circles, in words; empty: it does not. A turn is what its calls and their results come to."""
     if not repeats or not turns or (repeats > 1 and turns[-1] not in turns[-1 - _PERIOD_MAX : -1]):
         return ""
     last = turns[-max(repeats, _PERIOD_MAX * _CYCLES) :]
-    if len(last) >= repeats and len(set(last[-repeats:])) == 1:
+    if len(last) >= repeats and all(turn == last[-1] for turn in last[-repeats:]):
         return f"made the same call {repeats} times" if repeats > 1 else "made a call"
     for period in range(2, _PERIOD_MAX + 1):
         window = last[-period * _CYCLES :]

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from corral.memory.sizes import Sizes
 from corral.messages import Message
 
 Source = Literal["", "model", "behind", "extract"]
@@ -58,3 +59,5 @@ class Fitted(msgspec.Struct, frozen=True):
 
     messages: list[Message]
     report: WindowReport
+    sizes: Sizes
+    """What was weighed for it: see `before` of `ContextWindow.fit`."""

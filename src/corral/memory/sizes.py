@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import operator
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from corral.memory.units import Halves, halves_of, is_pinned
+from corral.memory.units import Pairs, is_pinned
 from corral.messages import Message, ToolSpec, as_parts
 
 CountMessage = Callable[[Message, str], int]
@@ -25,25 +26,34 @@ _LETTER, _UPPER, _DIGIT, _SIGN, _BEYOND = 30, 62, 100, 80, 75
 _UPPERS = bytes(range(65, 91))
 _DIGITS = bytes(range(48, 58))
 _SIGNS = bytes([10, *range(33, 48), *range(58, 65), *range(91, 97), *range(123, 127)])
-_SHORT = 24
-"""Texts up to here are faster weighed byte by byte."""
-_WEIGHTS = [
-    _UPPER if byte in _UPPERS else _DIGIT if byte in _DIGITS else _SIGN if byte in _SIGNS else _LETTER
-    for byte in range(128)
-]
+_WEIGHTS = bytes(
+    _BEYOND
+    if byte > 0x7F  # noqa: PLR2004 - the last byte of ASCII
+    else _UPPER
+    if byte in _UPPERS
+    else _DIGIT
+    if byte in _DIGITS
+    else _SIGN
+    if byte in _SIGNS
+    else _LETTER
+    for byte in range(256)
+)
+_encode = msgspec.json.Encoder().encode
+_PER_TOKEN = 100
+_SHORT = 160
+"""Texts up to here are faster weighed byte by byte than sorted by kinds of bytes."""
+_KINDS = tuple((bytes(byte for byte in range(256) if _WEIGHTS[byte] == weight), weight) for weight in set(_WEIGHTS))
 
 
 def safe_text_size(text: str) -> int:
     """Tokens that a text will hardly exceed, whichever vocabulary reads it."""
-    raw = text.encode(errors="replace")
-    if len(raw) <= _SHORT and text.isascii():
-        return -(-sum(map(_WEIGHTS.__getitem__, raw)) // 100)
-    upper = len(raw) - len(raw.translate(None, _UPPERS))
-    digits = len(raw) - len(raw.translate(None, _DIGITS))
-    signs = len(raw) - len(raw.translate(None, _SIGNS))
-    beyond = 0 if text.isascii() else len(raw) - len(text) + sum(1 for char in text if char > "\x7f")
-    letters = len(raw) - upper - digits - signs - beyond
-    return -(-(_LETTER * letters + _UPPER * upper + _DIGIT * digits + _SIGN * signs + _BEYOND * beyond) // 100)
+    return _weighed(text.encode(errors="replace"))
+
+
+def _weighed(raw: bytes) -> int:
+    if len(raw) <= _SHORT:
+        return -(-sum(raw.translate(_WEIGHTS)) // _PER_TOKEN)
+    return -(-sum((len(raw) - len(raw.translate(None, kind))) * weight for kind, weight in _KINDS) // _PER_TOKEN)
 
 
 def safe_size(message: Message, _model: str = "") -> int:
@@ -52,72 +62,120 @@ def safe_size(message: Message, _model: str = "") -> int:
 
 
 def _part(part: dict[str, Any]) -> int:
-    match part.get("type"):
-        case "text" | "reasoning":
-            return safe_text_size(part.get("text") or "")
-        case "image":
-            return _PICTURE
-        case "file":
-            return _PICTURE + len(part.get("data") or "") // _FILE_BYTES_PER_TOKEN
-        case "tool_use":
-            return _TOOL + safe_text_size(part.get("name") or "") + safe_text_size(as_json(part.get("input") or {}))
-        case "tool_result":
-            return _TOOL + sum(map(_part, as_parts(part.get("content") or [])))
-        case _:
-            return safe_text_size(as_json(part))
+    kind = part.get("type")
+    if kind in ("text", "reasoning"):
+        return safe_text_size(part.get("text") or "")
+    if kind == "tool_use":
+        return _TOOL + safe_text_size(part.get("name") or "") + _size_as_json(part.get("input") or {})
+    if kind == "tool_result":
+        return _TOOL + sum(map(_part, as_parts(part.get("content") or [])))
+    if kind == "image":
+        return _PICTURE
+    if kind == "file":
+        return _PICTURE + len(part.get("data") or "") // _FILE_BYTES_PER_TOKEN
+    return _size_as_json(part)
+
+
+def _size_as_json(value: object) -> int:
+    try:
+        return _weighed(_encode(value))
+    except (TypeError, ValueError):
+        return safe_text_size(str(value))
 
 
 def as_json(value: object) -> str:
     """A value as a model is shown it."""
     try:
-        return msgspec.json.encode(value).decode()
+        return _encode(value).decode()
     except (TypeError, ValueError):
         return str(value)
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """What a window must know of a message."""
+class Sum:
+    """A conversation added up, message by message."""
 
-    message: Message
-    size: int
-    """Its tokens."""
-    pinned: bool
-    halves: Halves | None
+    __slots__ = ("_pairs", "largest", "messages", "pinned", "tokens")
+
+    def __init__(self) -> None:
+        """Of nothing yet."""
+        self.messages: list[Message] = []
+        self.tokens = 0
+        self.pinned = 0
+        """Of these: instructions, and what is pinned."""
+        self.largest = 0
+        """Of one message that is not pinned."""
+        self._pairs = Pairs()
+
+    @property
+    def whole(self) -> bool:
+        """Whether no call is without its result, nor a result without its call."""
+        return self._pairs.whole
+
+    def begins(self, messages: Sequence[Message]) -> bool:
+        """Whether these begin with what was added up: the very same messages."""
+        own = self.messages
+        return len(own) <= len(messages) and all(map(operator.is_, own, messages))
+
+    def add(self, message: Message, size: int) -> None:
+        """The next one."""
+        self.messages.append(message)
+        self.tokens += size
+        if is_pinned(message):
+            self.pinned += size
+        elif size > self.largest:
+            self.largest = size
+        self._pairs.add(message)
 
 
 class Sizes:
-    """Looks at messages once: those of a conversation come again with every step of a run."""
+    """How large the messages of one conversation are. They come again with every step of a run: each is weighed once.
 
-    def __init__(self, count: CountMessage | None = None, model: str = "") -> None:
-        """`count` counts as the model does; without it the sizes are safe estimates."""
-        self._count = count or safe_size
-        self._model = model
+    Whoever goes on with a conversation brings the sizes along, and they go when it ends.
+    """
+
+    __slots__ = ("_count", "_known", "_sum", "_tools", "estimated", "model")
+
+    def __init__(
+        self,
+        count: CountMessage | None = None,
+        model: str = "",
+        tools: dict[int, tuple[ToolSpec, int]] | None = None,
+    ) -> None:
+        """`count` counts as the model does; without it the sizes are safe estimates. `tools`: what is known of these."""
+        self.model = model
         self.estimated = count is None
-        self._known: OrderedDict[int, Measured] = OrderedDict()
-        self._tools: OrderedDict[int, tuple[ToolSpec, int]] = OrderedDict()
-
-    def look(self, message: Message) -> Measured:
-        """At one message."""
-        known = self._known.get(id(message))
-        if known is not None and known.message is message:  # held here, so that its id is not another's
-            return known
-        known = Measured(message, self._count(message, self._model), is_pinned(message), halves_of(message))
-        self._known[id(message)] = known
-        if len(self._known) > _KNOWN_MAX:
-            self._known.popitem(last=False)
-        return known
+        self._count = count or safe_size
+        self._known: dict[int, tuple[Message, int]] = {}
+        self._tools = {} if tools is None else tools
+        self._sum = Sum()
 
     def of(self, message: Message) -> int:
         """Tokens of one message."""
-        return self.look(message).size
+        known = self._known.get(id(message))
+        if known is not None and known[0] is message:  # held here, so that its id is not another's
+            return known[1]
+        if len(self._known) >= _KNOWN_MAX:
+            self._known.clear()
+        size = self._count(message, self.model)
+        self._known[id(message)] = (message, size)
+        return size
 
     def of_all(self, messages: Sequence[Message]) -> int:
         """Tokens of several."""
         return sum(map(self.of, messages))
 
+    def sum_of(self, messages: Sequence[Message]) -> Sum:
+        """All of the conversation: what was added since the last time, where it goes on from there."""
+        found = self._sum
+        if not found.begins(messages):
+            found = self._sum = Sum()
+        for message in islice(messages, len(found.messages), None):
+            found.add(message, self._count(message, self.model))
+        return found
+
     def of_text(self, text: str) -> int:
         """Tokens of a text as a message of its own."""
-        return self._count(said("user", text), self._model)
+        return self._count(said("user", text), self.model)
 
     def of_tools(self, tools: Sequence[ToolSpec]) -> int:
         """Tokens of what a model is told about its tools."""
@@ -128,9 +186,9 @@ class Sizes:
         if known is not None and known[0] is tool:  # held here as well
             return known[1]
         size = _TOOL + self.of_text(f"{tool.name} {tool.description} {as_json(tool.parameters)}")
+        if len(self._tools) >= _KNOWN_MAX:
+            self._tools.clear()
         self._tools[id(tool)] = (tool, size)
-        if len(self._tools) > _KNOWN_MAX:
-            self._tools.popitem(last=False)
         return size
 
     def beginning(self, text: str, most: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -34,46 +34,36 @@ def is_question(message: Message) -> bool:
     return message.role == "user" and not _ids(message, "tool_result", "tool_use_id")
 
 
-class Halves(msgspec.Struct, frozen=True):
-    """The calls and the results that stand in one message, by their calls' ids."""
+class Pairs:
+    """Calls and their results, as the messages of a conversation come one after the other."""
 
-    calls: tuple[str, ...]
-    results: tuple[str, ...]
-    strays: bool
-    """A call that no model made, or a result that a model wrote: neither ever finds its other half."""
+    __slots__ = ("_open", "_torn")
 
+    def __init__(self) -> None:
+        """None yet."""
+        self._open: set[str] = set()
+        self._torn = False
 
-def halves_of(message: Message) -> Halves | None:
-    """What stands in this message; none: neither calls nor results, as in most."""
-    calls: list[str] = []
-    results: list[str] = []
-    for part in message.content:
-        kind = part.get("type")
-        if kind == "tool_use":
-            calls.append(str(part.get("id")))
-        elif kind == "tool_result":
-            results.append(str(part.get("tool_use_id")))
-    if not calls and not results:
-        return None
-    asks = message.role == "assistant"
-    return Halves(tuple(calls), tuple(results), bool(results if asks else calls))
+    def add(self, message: Message) -> None:
+        """The next message. A call that no model made, or a result that a model wrote, never finds its other half."""
+        asks = message.role == "assistant"
+        for part in message.content:
+            kind = part.get("type")
+            if kind == "tool_use":
+                call = str(part.get("id"))
+                if not asks or call in self._open:  # the one before it is never answered
+                    self._torn = True
+                self._open.add(call)
+            elif kind == "tool_result":
+                call = str(part.get("tool_use_id"))
+                if asks or call not in self._open:
+                    self._torn = True
+                self._open.discard(call)
 
-
-def is_whole(conversation: Iterable[Halves]) -> bool:
-    """Whether every call has its result and every result its call: `mended` would change nothing."""
-    open_calls: set[str] = set()
-    for halves in conversation:
-        if halves.strays:
-            return False
-        for call in halves.calls:
-            if call in open_calls:
-                return False  # the one before it is never answered
-            open_calls.add(call)
-        for call in halves.results:
-            if call not in open_calls:
-                return False
-            open_calls.remove(call)
-    return not open_calls
+    @property
+    def whole(self) -> bool:
+        """Whether every call has its result and every result its call: `mended` would change nothing."""
+        return not self._open and not self._torn
 
 
 def mended(messages: Sequence[Message]) -> tuple[list[tuple[int, Message]], list[tuple[int, Half]]]:

@@ -18,7 +18,7 @@ from corral.memory.report import Fitted, LeftOut, Source, Trimmed, WindowReport
 from corral.memory.sizes import CountMessage, Sizes, said
 from corral.memory.summarising import Summariser
 from corral.memory.trimming import Where, nowhere, results_trimmed
-from corral.memory.units import Halves, is_pinned, is_whole, mended
+from corral.memory.units import is_pinned, mended
 from corral.messages import Caller, Message, ToolSpec
 
 _SUMMARY_HEAD = "Summary of the conversation so far:\n"
@@ -59,7 +59,7 @@ class ContextWindow:
         self._wait_s = wait_s
         self._count = count
         self._watch = watch
-        self._sizes: OrderedDict[str, Sizes] = OrderedDict()
+        self._tools: OrderedDict[str, dict[int, tuple[ToolSpec, int]]] = OrderedDict()
         self._trims: OrderedDict[int, tuple[Message, Message]] = OrderedDict()
 
     async def fit(  # noqa: PLR0913 - what there is of a call, all of it by name
@@ -74,15 +74,17 @@ class ContextWindow:
         retrieved: Sequence[Message] = (),
         where: Where = nowhere,
         reserve: int = 0,
+        before: Fitted | None = None,
     ) -> Fitted:
         """What a model is to read of `messages`: the conversation, oldest first, best from its very beginning.
 
         `caller` is who is charged for a summary; summaries belong to its tenant and session (else `tenant` and `session`).
         `retrieved`: what was looked up for the last question, best first. `where` says where the whole of a tool's result
-        lies. `reserve`: tokens kept free for the answer. Raises `ContextTooLong` when instructions, pinned messages and
+        lies. `reserve`: tokens kept free for the answer. `before`: what this returned last time for the same conversation, so that
+        it weighs only what was added since. Raises `ContextTooLong` when instructions, pinned messages and
         tools alone are more than the budget.
         """
-        sizes = self._sizes_for(model)
+        sizes = before.sizes if before is not None and before.sizes.model == model else self._sizes_of(model)
         tools_tokens = sizes.of_tools(tools)
         budget = self.max_tokens - reserve - tools_tokens
         if not retrieved and (as_it_is := self._as_it_is(messages, budget, tools_tokens, sizes)) is not None:
@@ -98,14 +100,14 @@ class ContextWindow:
             recent_tokens=int(self.max_tokens * self._recent_share),
             recent=self._recent,
         )
-        before, after = fitting.cut(room, await self._summarised(fitting, caller))
-        covered = [piece for piece in before if not piece.stays or piece.question]
+        older, newer = fitting.cut(room, await self._summarised(fitting, caller))
+        covered = [piece for piece in older if not piece.stays or piece.question]
         source, summary, covers = await self._summary(covered, fitting, budget, caller)
         left = budget - (sizes.of(summary) if summary else 0)
-        kept = [piece for piece in before if piece.stays]
-        fitted, dropped, cut_short = fitting.squeezed(kept + after, left, where)
+        kept = [piece for piece in older if piece.stays]
+        fitted, dropped, cut_short = fitting.squeezed(kept + newer, left, where)
         looked_up, refused = self._looked_up(retrieved, left - fitting.tokens(fitted), sizes)
-        out = joined(fitted, fitting.question, before, summary, looked_up)
+        out = joined(fitted, fitting.question, older, summary, looked_up)
         left_out = [LeftOut(index=index, tokens=0, why=why) for index, why in gone]
         left_out += [
             LeftOut(index=piece.index, tokens=sizes.of(piece.message), why="recent", summarised=n < covers)
@@ -135,33 +137,29 @@ class ContextWindow:
     # -- where there is nothing to do, as for most conversations
 
     def _as_it_is(self, messages: Sequence[Message], budget: int, tools: int, sizes: Sizes) -> Fitted | None:
-        """All of it, word for word; none: something must be done. Each message is looked at once: this comes with every step."""
-        look, most = sizes.look, self._tool_result_max
-        every = system = 0
-        halves: list[Halves] = []
-        for message in messages:
-            known = look(message)
-            every += known.size
-            if known.pinned:
-                system += known.size
-            elif known.size > most:
-                return None
-            if known.halves is not None:
-                halves.append(known.halves)
-        if every > budget or not is_whole(halves):
+        """All of it, word for word; none: something must be done."""
+        found = sizes.sum_of(messages)
+        if found.tokens > budget or found.largest > self._tool_result_max or not found.whole:
             return None
-        parts = {"system": system, "recent": every - system, "summary": 0, "retrieved": 0, "tools": tools}
+        parts = {
+            "system": found.pinned,
+            "recent": found.tokens - found.pinned,
+            "summary": 0,
+            "retrieved": 0,
+            "tools": tools,
+        }
         return self._seen(list(messages), parts, sizes, stable=len(messages))
 
     # -- the pieces
 
-    def _sizes_for(self, model: str) -> Sizes:
-        sizes = self._sizes.get(model)
-        if sizes is None:
-            sizes = self._sizes[model] = Sizes(self._count, model)
-            if len(self._sizes) > _MODELS_MAX:
-                self._sizes.popitem(last=False)
-        return sizes
+    def _sizes_of(self, model: str) -> Sizes:
+        """Those of a conversation that begins here. What is known of tools is kept: they come again in all of them."""
+        tools = self._tools.get(model)
+        if tools is None:
+            tools = self._tools[model] = {}
+            if len(self._tools) > _MODELS_MAX:
+                self._tools.popitem(last=False)
+        return Sizes(self._count, model, tools)
 
     def _piece(self, index: int, message: Message, where: Where, sizes: Sizes) -> Piece:
         """A message with what tools returned cut to size. The results of a conversation come again: each is cut once."""
@@ -258,4 +256,4 @@ class ContextWindow:
         )
         if self._watch is not None:
             self._watch(report)
-        return Fitted(messages, report)
+        return Fitted(messages, report, sizes)

@@ -24,10 +24,11 @@ class Home:
         """The running loop is home."""
         self._loop = asyncio.get_running_loop()
 
-    async def run(self, call: Coroutine[Any, Any, T]) -> T:
+    def run(self, call: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         """Await `call`, from any loop."""
-        if asyncio.get_running_loop() is self._loop:
-            return await call
+        return call if asyncio.get_running_loop() is self._loop else self._bridged(call)
+
+    async def _bridged(self, call: Coroutine[Any, Any, T]) -> T:
         return await asyncio.wrap_future(self._submit(call))
 
     def run_blocking(self, call: Coroutine[Any, Any, T]) -> T:

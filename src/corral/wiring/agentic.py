@@ -121,9 +121,12 @@ class AtHome:
         caller: Caller | None = None,
         tools: Sequence[ToolSpec] = (),
         reserve: int = 0,
+        before: Fitted | None = None,
     ) -> Coroutine[Any, Any, Fitted]:
         """See `ContextWindow.fit`."""
-        return self._home.run(self._window.fit(messages, model=model, caller=caller, tools=tools, reserve=reserve))
+        return self._home.run(
+            self._window.fit(messages, model=model, caller=caller, tools=tools, reserve=reserve, before=before)
+        )
 
 
 def _counter(tokens: Tokens) -> Callable[[Message, str], int]:
