@@ -290,6 +290,15 @@ def built(env: dict[str, str], **more: Any) -> AnthropicProvider:
     return build_anthropic("there", ProviderSettings(kind="anthropic", **more), env, lambda _call, _reply: GUESS)
 
 
+def test_a_key_of_the_environment_goes_to_no_other_server_that_settings_name() -> None:
+    env = {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_AUTH_TOKEN": "t"}
+    elsewhere = built(env, base_url="http://proxy.example")
+    assert not {"x-api-key", "authorization"} & elsewhere._headers.keys()
+    assert built(env, base_url="http://proxy.example", api_key="mine")._headers["x-api-key"] == "mine"
+    assert built(env, base_url="https://api.anthropic.com/v1")._headers["x-api-key"] == "k"
+    assert built({**env, "ANTHROPIC_BASE_URL": "http://proxy.example"})._headers["x-api-key"] == "k"
+
+
 def test_a_missing_key_says_what_to_set() -> None:
     with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY"):
         built({})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -188,7 +188,10 @@ def build_anthropic(
     """The provider that the settings describe. Raises `ConfigError` if it cannot be asked there, or its key is missing where it cannot do without."""
     url = (settings.base_url or env.get("ANTHROPIC_BASE_URL") or _PUBLIC).rstrip("/").removesuffix("/v1")
     address(url, where=f"models.providers.{name}.base_url", such_as=_PUBLIC)
-    key, token = settings.api_key or env.get("ANTHROPIC_API_KEY", ""), env.get("ANTHROPIC_AUTH_TOKEN", "")
+    # A key from the environment goes to the place it is meant for, and to no other server that settings name.
+    meant = not settings.base_url or urlsplit(url).hostname == urlsplit(_PUBLIC).hostname
+    key = settings.api_key or (env.get("ANTHROPIC_API_KEY", "") if meant else "")
+    token = env.get("ANTHROPIC_AUTH_TOKEN", "") if meant else ""
     headers = {"content-type": "application/json", "accept": "application/json", "anthropic-version": _VERSION}
     if key:
         headers["x-api-key"] = key
