@@ -4,8 +4,8 @@
     python bench/agents.py --seconds 1 --rounds 1     quickly
 
 The same run for all: five turns with two tools each, then an answer, from a model that follows a script within the process.
-Corral runs with everything on (traces kept in the store, metrics, audit, all layers of tools); the others as they come. Each
-is one process; they take turns round by round, the best round of each counts, and only ratios are worth reading. Peers live
+Corral runs with everything on (traces kept in the store, metrics, audit, all layers of tools); the others as they come, and
+traced: by OpenTelemetry's SDK, in batches that are thrown away. Each is one process; they take turns round by round, the best round of each counts, and only ratios are worth reading. Peers live
 in `.venv-agents` (bench/peers/agents.txt); those that are not installed are left out.
 """
 
@@ -28,7 +28,9 @@ RUNNERS = (
     (OURS, ["agents_corral.py", "--how", "model"], False),
     ("corral, through all layers of models", ["agents_corral.py", "--how", "stack"], False),
     ("pydantic-ai", ["peers/pydantic_ai_agent.py"], True),
+    ("pydantic-ai, traced", ["peers/pydantic_ai_agent.py", "--traced"], True),
     ("strands", ["peers/strands_agent.py"], True),
+    ("strands, traced", ["peers/strands_agent.py", "--traced"], True),
 )
 TIMES_WANTED = 5.0
 CPU_MS_WANTED = 2.0

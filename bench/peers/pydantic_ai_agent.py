@@ -8,9 +8,10 @@ import json
 import time
 
 import uvloop
-from pydantic_ai import Agent
+from pydantic_ai import Agent, InstrumentationSettings
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from thrown_spans import provider
 
 
 def scripted(turns: int) -> FunctionModel:
@@ -57,6 +58,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--traced", action="store_true")
     asked = parser.parse_args()
+    if asked.traced:
+        Agent.instrument_all(InstrumentationSettings(tracer_provider=provider()))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(measure(asked.turns, asked.seconds))))

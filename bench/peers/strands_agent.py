@@ -10,8 +10,10 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Any
 
 import uvloop
+from opentelemetry import trace
 from strands import Agent, tool
 from strands.models import Model
+from thrown_spans import provider
 
 
 class Scripted(Model):
@@ -94,6 +96,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--traced", action="store_true")
     asked = parser.parse_args()
+    if asked.traced:
+        trace.set_tracer_provider(provider())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(json.dumps(runner.run(measure(asked.turns, asked.seconds))))
