@@ -107,38 +107,39 @@ class Bounded:
         if state is None:
             state = self._states[tool] = _State(tool, self._new_breaker and self._new_breaker())
         begun = self._monotonic()
-        within_s, late = self._time_for(use, begun)
+        within_s = self._time_for(use, begun)
         if within_s <= 0:
             return failed(call, "timeout", "There is no time left for this call.", retryable=True)
         if state.slots is None:
-            return await self._guarded(use, state, begun + within_s, late)
+            return await self._guarded(use, state, begun + within_s, within_s)
         if not await state.slots.take(within_s):
             said = f"{tool.marks.concurrency} calls of {tool.name} run already, and none of them ended within {within_s:g} s."
             return failed(call, "busy", said, retryable=True)
         try:
             # The wait was not the tool's: its own time begins now.
             now = self._monotonic()
-            within_s, late = self._time_for(use, now)
-            return await self._guarded(use, state, now + within_s, late)
+            within_s = self._time_for(use, now)
+            return await self._guarded(use, state, now + within_s, within_s)
         finally:
             state.slots.give()
 
-    def _time_for(self, use: Use, now: float) -> tuple[float, str]:
-        """How long it may take, and what to say when it took longer."""
+    def _time_for(self, use: Use, now: float) -> float:
+        """How long it may take."""
         timeout_s = use.tool.marks.timeout_s or self._settings.timeout_s
         deadline = use.call.deadline
-        if deadline is not None and deadline - now < timeout_s:
-            left = deadline - now
-            return (
-                left,
-                f"{use.tool.name} was stopped after {max(0.0, left):.3g} s: the time for the whole request is over.",
-            )
-        return timeout_s, f"{use.tool.name} did not answer within {timeout_s:g} s."
+        return timeout_s if deadline is None else min(timeout_s, deadline - now)
 
-    async def _guarded(self, use: Use, state: _State, until: float, late: str) -> ToolReply:
+    def _too_late(self, use: Use, within_s: float) -> str:
+        """What is said when it took longer."""
+        if within_s < (use.tool.marks.timeout_s or self._settings.timeout_s):
+            left = max(0.0, within_s)
+            return f"{use.tool.name} was stopped after {left:.3g} s: the time for the whole request is over."
+        return f"{use.tool.name} did not answer within {within_s:g} s."
+
+    async def _guarded(self, use: Use, state: _State, until: float, within_s: float) -> ToolReply:
         breaker = state.breaker
         if breaker is None:
-            return await self._tried(use, until, late)
+            return await self._tried(use, until, within_s)
         now = self._monotonic()
         era = breaker.enter(now)
         if era is None:
@@ -147,7 +148,7 @@ class Bounded:
             return failed(use.call, "unavailable", said, retryable=True, retry_after_s=wait_s)
         told = False
         try:
-            reply = await self._tried(use, until, late)
+            reply = await self._tried(use, until, within_s)
             fault = reply.fault
             if fault is None or not fault.retryable:
                 breaker.succeeded(era)  # that it did not like the question is an answer too
@@ -159,7 +160,7 @@ class Bounded:
             if not told:
                 breaker.left(era)
 
-    async def _tried(self, use: Use, until: float, late: str) -> ToolReply:
+    async def _tried(self, use: Use, until: float, within_s: float) -> ToolReply:
         """As often as may be, within the time."""
         tool, call = use.tool, use.call
         marks, settings = tool.marks, self._settings
@@ -175,7 +176,7 @@ class Bounded:
                 output = output_of(result)
                 size = size_of(output)
             except Late:
-                fault = ToolFault(code="timeout", message=late, retryable=True)
+                fault = ToolFault(code="timeout", message=self._too_late(use, within_s), retryable=True)
                 return failed_with(call, fault, attempts=attempt, cost_usd=_cost(tool, attempt))
             except Exception as error:  # noqa: BLE001 - a tool may raise anything; a model is told of it
                 fault = self._fault(use, error)
