@@ -115,7 +115,7 @@ class JobSettings(Section, frozen=True):
     """Jobs that may be open in one queue; more are answered 429 with `Retry-After`."""
     batch_max: Count = 10_000
     """Most jobs in one request."""
-    input_max_bytes: Count = 524_288
+    input_max_bytes: Count = 4_194_304
     """Largest input of a job, as JSON; a larger one is answered 413: put it in an object store, and hand in its address."""
     batch_max_bytes: Count = 8_388_608
     """Largest request that brings many jobs at once."""
