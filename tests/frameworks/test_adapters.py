@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 
@@ -90,6 +90,56 @@ async def test_a_langgraph_graph_gets_the_session_as_its_thread(serve):
     assert [said(answer.text) for answer in (first, second, other)] == ["1 messages", "3 messages", "1 messages"]
 
 
+async def test_a_langgraph_graph_without_a_checkpointer_remembers_its_session(serve):
+    pytest.importorskip("langgraph", reason="`make test-frameworks` installs it")
+    from langgraph.graph import START, MessagesState, StateGraph
+
+    def count(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [{"role": "ai", "content": f"{len(state['messages'])} messages"}]}
+
+    app = App()
+    app.add(StateGraph(MessagesState).add_node("count", count).add_edge(START, "count").compile())
+    server = await serve(app)
+    answers = [await server.invoke({"prompt": "a"}, x_session_id="one") for _ in range(2)]
+    assert [said(answer.text) for answer in answers] == ["1 messages", "3 messages"]
+
+
+async def test_a_langgraph_state_of_the_standard_library_is_served_with_its_own_prompt(serve):
+    pytest.importorskip("langgraph", reason="`make test-frameworks` installs it")
+    from langgraph.graph import START, StateGraph
+
+    class Asked(TypedDict):  # pydantic refuses to make a schema of it before Python 3.12
+        prompt: str
+        answer: str
+
+    graph = StateGraph(Asked).add_node("say", lambda s: {"answer": s["prompt"] * 2}).add_edge(START, "say").compile()
+    app = App()
+    app.add(graph)
+    server = await serve(app)
+    assert '"answer": "xx"' in (await server.invoke({"prompt": "x"})).text
+
+
+async def test_a_langgraph_graph_waits_for_a_person_and_goes_on(serve):
+    pytest.importorskip("langgraph", reason="`make test-frameworks` installs it")
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.graph import START, MessagesState, StateGraph
+    from langgraph.types import interrupt
+
+    def ask(_state: MessagesState) -> dict[str, Any]:
+        return {"messages": [{"role": "ai", "content": f"decided {interrupt({'ask': 'Refund 10?'})}"}]}
+
+    app = App()
+    app.add(StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").compile(checkpointer=InMemorySaver()))
+    server = await serve(app)
+    asked = await server.invoke({"prompt": "refund"}, x_session_id="one")
+    (waiting,) = json.loads(asked.text.removeprefix("data: "))["interrupts"]
+    assert waiting["value"] == {"ask": "Refund 10?"}
+    answered = await server.invoke({"resume": "yes"}, x_session_id="one")
+    assert said(answered.text) == "decided yes"
+    again = await server.invoke({"resume": "yes"}, x_session_id="one")
+    assert "Nothing waits for an answer" in again.text
+
+
 # -- pydantic-ai -------------------------------------------------------------------------------------------------------
 
 
@@ -130,6 +180,59 @@ async def test_a_pydantic_ai_agent_answers_with_its_type(serve):
     server = await serve(app)
     answer = await server.invoke({"prompt": "judge"})
     assert json.loads(answer.text.removeprefix("data: ")) == {"good": True, "why": "because"}
+
+
+async def test_a_pydantic_ai_agent_that_speaks_before_it_calls_a_tool_calls_it(serve):
+    pytest.importorskip("pydantic_ai", reason="`make test-frameworks` installs it")
+    from pydantic_ai import Agent
+    from pydantic_ai.models.function import DeltaToolCall, FunctionModel
+
+    async def stream(messages: list[Any], _info: Any):
+        if len(messages) == 1:
+            yield "Let me look. "
+            yield {1: DeltaToolCall(name="weather", json_args='{"city": "Oslo"}', tool_call_id="a")}
+        else:
+            yield str(messages[-1].parts[0].content)
+
+    agent = Agent(FunctionModel(stream_function=stream))
+
+    @agent.tool_plain
+    def weather(city: str) -> str:
+        return f"It rains in {city}."
+
+    app = App()
+    app.add(agent)
+    server = await serve(app)
+    assert said((await server.invoke({"prompt": "the weather?"})).text) == "Let me look. It rains in Oslo."
+
+
+async def test_a_pydantic_ai_agent_ends_when_its_client_leaves(serve):
+    pytest.importorskip("pydantic_ai", reason="`make test-frameworks` installs it")
+    from pydantic_ai import Agent
+    from pydantic_ai.models.function import FunctionModel
+
+    ended = asyncio.Event()
+
+    async def stream(_messages: list[Any], _info: Any):
+        try:
+            yield "The first piece. "
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    app = App()
+    app.add(Agent(FunctionModel(stream_function=stream)))
+    server = await serve(app)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    writer.write(
+        b"POST /invocations HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n"
+        b'content-length: 16\r\n\r\n{"prompt": "hi"}'
+    )
+    await reader.readuntil(b"piece. ")
+    writer.close()
+    await writer.wait_closed()
+    async with asyncio.timeout(10):
+        await ended.wait()
 
 
 # -- Strands -----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +45,38 @@ def test_the_same_seed_and_call_have_the_same_answer_in_whatever_order(order, se
     said = {prompt: text_of(engine, asks(prompt)) for prompt in order}
     other = quiet(seed=seed)
     assert {prompt: text_of(other, asks(prompt)) for prompt in PROMPTS} == said
+
+
+def tools_of(call: ModelCall) -> list[str]:
+    turn = quiet().begin(call)
+    turn.close()
+    return [part["name"] for part in turn.answer.parts if part["type"] == "tool_use"]
+
+
+def test_who_insists_on_tools_after_a_result_gets_a_call_of_another_one():
+    weather, answer = ToolSpec(name="weather", description="The weather of a city."), ToolSpec(name="City")
+    asked = asks("What is the weather in Oslo?", tools=[weather, answer], tool_choice="required")
+    assert tools_of(asked) == ["weather"]
+    used = Message(role="assistant", content=[{"type": "tool_use", "id": "1", "name": "weather", "input": {}}])
+    found = [{"type": "tool_result", "tool_use_id": "1", "content": as_parts("Rain")}]
+    asked.messages.extend([used, Message(role="tool", content=found)])
+    assert tools_of(asked) == ["City"]
+    asked.tools.remove(answer)
+    assert tools_of(asked) == ["weather"]
+    assert tools_of(msgspec.structs.replace(asked, tool_choice="auto")) == []
+
+
+@pytest.mark.parametrize("around", ["Fit {not} this: %s", "%s"])
+def test_a_schema_that_is_told_in_words_is_fitted(around):
+    told = around % '{"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]}'
+    call = asks("I live in Oslo", output=OutputFormat())
+    call.messages.insert(0, Message(role="system", content=as_parts(told)))
+    assert list(json.loads(text_of(quiet(), call))) == ["town"]
+
+
+def test_braces_that_are_no_schema_are_passed_over():
+    call = asks('{"properties": 1} ' + "{" * 100, output=OutputFormat())
+    assert "answer" in json.loads(text_of(quiet(), call))
 
 
 def test_who_calls_wishes_for_no_longer_an_answer_than_the_model_writes():

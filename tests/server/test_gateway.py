@@ -109,9 +109,10 @@ async def test_the_newer_api(gateway):
         whole = await client.responses.create(model="quick/medium", input="Hello", instructions="Be brief.")
         assert whole.output_text
         async with client.responses.stream(model="quick/medium", input="Hello", instructions="Be brief.") as stream:
-            async for _ in stream:
-                pass
-            assert (await stream.get_final_response()).output_text == whole.output_text
+            models = {event.response.model async for event in stream if hasattr(event, "response")}
+            last = await stream.get_final_response()
+            assert last.output_text == whole.output_text
+            assert models == {last.model}
 
 
 async def test_embeddings_and_models(gateway):

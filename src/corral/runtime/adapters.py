@@ -13,6 +13,7 @@ from typing import Any
 
 from corral.context import Context
 from corral.errors import ConfigError, ValidationFailed
+from corral.runtime.graphs import is_graph, serve_graph
 from corral.runtime.works import is_works, serve_works
 
 
@@ -21,7 +22,7 @@ def adapt(target: Any) -> Callable[..., Any]:
     if inspect.isroutine(target):
         return target
     known = (
-        (_is_langgraph, _langgraph),
+        (is_graph, _of_langgraph),
         (_is_strands, _strands),
         (_is_pydantic_ai, _pydantic_ai),
         (is_works, _of_ours),
@@ -45,60 +46,20 @@ def prompt_of(payload: Any) -> str:
         for name in ("prompt", "message", "input", "text"):
             if isinstance(payload.get(name), str):
                 return str(payload[name])
-    raise ValidationFailed(
-        errors=[{"pointer": "/prompt", "message": "This agent needs a `prompt` (a text) in the payload."}]
-    )
+    message = "This agent needs a `prompt` (a text) in the payload."
+    raise ValidationFailed(message, errors=[{"pointer": "/prompt", "message": message}])
 
 
 def _of_ours(works: Any) -> Callable[..., Any]:
     return serve_works(works, prompt_of)
 
 
+def _of_langgraph(graph: Any) -> Callable[..., Any]:
+    return serve_graph(graph, prompt_of)
+
+
 def _has(target: Any, *methods: str) -> bool:
     return all(callable(getattr(target, method, None)) for method in methods)
-
-
-# -- LangGraph: a compiled graph streams messages and takes a thread id ----------------------------------------------
-
-
-def _is_langgraph(target: Any) -> bool:
-    return _has(target, "astream", "ainvoke", "get_graph") and hasattr(target, "input_schema")
-
-
-def _langgraph(graph: Any) -> Callable[..., Any]:
-    async def invoke(payload: Any, context: Context) -> AsyncIterator[Any]:
-        given = payload if isinstance(payload, dict) and not isinstance(payload.get("prompt"), str) else None
-        state = given if given is not None else {"messages": [{"role": "user", "content": prompt_of(payload)}]}
-        config = {"configurable": {"thread_id": context.session_id or context.request_id}}
-        streamed = False
-        last: Any = None
-        async for mode, part in graph.astream(state, config, stream_mode=["messages", "values"]):
-            if mode == "values":
-                last = part
-                continue
-            text = _text_of(part[0])
-            if text and type(part[0]).__name__.startswith("AI"):
-                streamed = True
-                yield text
-        if not streamed:  # no model inside, or one that does not stream: what the graph ended with is the answer
-            yield _final_of(last)
-
-    invoke.__doc__ = inspect.getdoc(graph) if type(graph).__doc__ != graph.__doc__ else "A LangGraph graph."
-    return invoke
-
-
-def _text_of(message: Any) -> str:
-    content = getattr(message, "content", message)
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return "".join(p if isinstance(p, str) else p.get("text", "") for p in content if isinstance(p, str | dict))
-    return ""
-
-
-def _final_of(state: Any) -> Any:
-    messages = state.get("messages") if isinstance(state, dict) else None
-    return _text_of(messages[-1]) if messages else state
 
 
 # -- Strands: an agent streams events; one agent object keeps one conversation ----------------------------------------
@@ -154,15 +115,30 @@ def _pydantic_ai(agent: Any) -> Callable[..., Any]:
     async def invoke(payload: Any, context: Context) -> AsyncIterator[Any]:
         prompt = prompt_of(payload)
         history = await _pydantic_history(context)
-        async with agent.run_stream(prompt, message_history=history or None) as result:
-            if agent.output_type is str:
-                async for text in result.stream_text(delta=True):
-                    yield text
-            else:
-                yield await result.get_output()
+        if agent.output_type is not str:
+            yield (await agent.run(prompt, message_history=history or None)).output
+            return
+        # Not `run_stream`: it takes the first text for the answer, and leaves the tools that are called after it.
+        async with agent.iter(prompt, message_history=history or None) as run:
+            async for node in run:
+                if type(agent).is_model_request_node(node):
+                    async with node.stream(run.ctx) as events:
+                        async for event in events:
+                            if text := _text_in(event):
+                                yield text
 
     invoke.__doc__ = getattr(agent, "name", None) or "A pydantic-ai agent."
     return invoke
+
+
+def _text_in(event: Any) -> str:
+    """The text that an event of a stream adds: a part begins with some, and goes on piece by piece."""
+    piece = getattr(event, "part", None) if event.event_kind == "part_start" else getattr(event, "delta", None)
+    match getattr(piece, "part_kind", None) or getattr(piece, "part_delta_kind", None):
+        case "text":
+            return str(getattr(piece, "content", "") or getattr(piece, "content_delta", "") or "")
+        case _:
+            return ""
 
 
 async def _pydantic_history(context: Context) -> list[Any]:

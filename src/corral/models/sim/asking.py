@@ -50,6 +50,10 @@ def asked_tools(call: ModelCall, text: str, chance: random.Random) -> list[dict[
         scores = {tool.name: score_of(tool, text) for tool in call.tools}
         chosen = sorted(call.tools, key=lambda tool: -scores[tool.name])
         if call.tool_choice == "required":
+            called = _called(
+                call
+            )  # who insists after a tool has answered wants another one: most often the answer's own
+            chosen = [tool for tool in chosen if tool.name not in called] or chosen
             chosen = [tool for tool in chosen if scores[tool.name] >= _ENOUGH] or chosen[:1]
         else:
             chosen = [tool for tool in chosen if scores[tool.name] >= _ENOUGH]
@@ -65,6 +69,16 @@ def asked_tools(call: ModelCall, text: str, chance: random.Random) -> list[dict[
         }
         for tool in chosen
     ]
+
+
+def _called(call: ModelCall) -> set[str]:
+    """The tools that were asked for since a person said something last."""
+    names: set[str] = set()
+    for message in reversed(call.messages):
+        if message.role == "user" and message.text:
+            break
+        names |= {str(part.get("name")) for part in message.content if part.get("type") == "tool_use"}
+    return names
 
 
 def score_of(tool: ToolSpec, text: str) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
@@ -15,6 +17,9 @@ _REFERENCE = re.compile(
     r"#\s?\d{2,}|\b[A-Z]{1,5}-?\d{2,}\b|\b(?:order|ticket|invoice|case|parcel)\s+(?:number\s+)?#?(\d{2,})",
     re.IGNORECASE,
 )
+_JSON = json.JSONDecoder()
+_BRACES_MAX = 20
+"""So many are looked at for a schema in a text."""
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _URL = re.compile(r"https?://[^\s\"'<>)\]]+")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
@@ -216,6 +221,24 @@ _BAD = frozenset(
         "missing",
     )
 )
+
+
+def schema_in(text: str) -> dict[str, Any] | None:
+    """The first JSON schema of an object that stands in the text."""
+    if '"properties"' not in text:
+        return None
+    at = -1
+    for _ in range(_BRACES_MAX):
+        at = text.find("{", at + 1)
+        if at < 0:
+            return None
+        try:
+            found, _end = _JSON.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            continue  # a brace of something else
+        if isinstance(found, dict) and isinstance(found.get("properties"), dict):
+            return found
+    return None
 
 
 def mood_of(text: str) -> str:

@@ -26,6 +26,7 @@ _CHOICE = re.compile(
 )
 _NAMED = re.compile(r"\b(?i:my name is|i am called|call me|i'm) ([A-ZÀ-Þ][\w'-]*)")
 _WHO_AM_I = re.compile(r"\b(?:what(?:'s| is) my name|who am i|remember my name|do you know my name)\b", re.IGNORECASE)
+_INSTRUCTING = {"system", "user"}
 _SENTENCES = 3
 _ORDER = "your order"
 _WORD_MIN = 4
@@ -43,12 +44,12 @@ def write(call: ModelCall, chance: random.Random) -> Written:
     """An answer to the call."""
     text = told(call)
     results = results_of(call)
-    if not results and (uses := asked_tools(call, text, chance)):
+    if (not results or call.tool_choice == "required") and (uses := asked_tools(call, text, chance)):
         return Written(parts=[*_thoughts(call, text), *uses], stop_reason="tool_use")
     prose = functools.partial(_prose, call, text, chance)
     if call.output is not None:
         about = f"{text}\n{' '.join(results)}" if results else text
-        answer = _object(call.output.schema, about, chance, prose)
+        answer = _object(call.output.schema or _schema_told(call), about, chance, prose)
     elif results:
         answer = _from_results(results, chance)
     else:
@@ -110,6 +111,14 @@ def _thoughts(call: ModelCall, text: str) -> list[dict[str, Any]]:
     if call.reasoning == "high":
         thoughts.append("A short answer serves better than a complete one, so details are left for a second question.")
     return [{"type": "reasoning", "text": " ".join(thoughts)}]
+
+
+def _schema_told(call: ModelCall) -> dict[str, Any] | None:
+    """The schema that somebody wrote into the conversation, where JSON is wanted and no schema goes along."""
+    for message in call.messages:
+        if message.role in _INSTRUCTING and (found := reading.schema_in(message.text)):
+            return found
+    return None
 
 
 # -- text -------------------------------------------------------------------------------------------------------------

@@ -181,7 +181,8 @@ class EventWriter:
     def end(self, reply: ModelReply) -> bytes:
         """The whole response once more."""
         said = self._close()
-        whole = response(self._call, reply, self._frame["created_at"]) | {"id": self._frame["id"]}
+        whole = response(self._call, reply, self._frame["created_at"])
+        whole |= {name: self._frame[name] for name in ("id", "model")}  # as it was called from the first event on
         if self._output:
             whole["output"] = self._output
         name = "response.completed" if whole["status"] == "completed" else "response.incomplete"
