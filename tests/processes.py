@@ -8,12 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from forking import Forked
 
 AGENTS = """
 import asyncio, os, time
@@ -101,14 +102,16 @@ class Server:
         self.port = free_port() if port is None else port
         (folder / "agents.py").write_text(agents)
         (folder / "corral.yaml").write_text(config)
-        self.said = (folder / "said.txt").open("w+")
+        said = folder / "said.txt"
+        said.write_text("")
         env = {name: value for name, value in os.environ.items() if not name.startswith("CORRAL_")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program, mode, str(self.port)],
-            cwd=folder,
+        self.process = Forked(
+            program,
+            [mode, str(self.port)],
+            folder=folder,
+            out=said,
+            err=said,
             env=env,
-            stderr=self.said,
-            stdout=self.said,
             start_new_session=True,  # so that a test can press Ctrl-C
         )
 
@@ -149,7 +152,6 @@ class Server:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.send(signal.SIGTERM)
-        self.said.close()
         try:
             return self.process.wait(30)
         except subprocess.TimeoutExpired:

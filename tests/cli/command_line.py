@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CORRAL = str(Path(sys.executable).parent / "corral")
+COMMAND = "from corral.cli.main import run; run()"
 
 
 class Done(NamedTuple):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from command_line import CORRAL, RunningServer, plain_environment
+from command_line import COMMAND, RunningServer, plain_environment
 
 from corral.cli.failure import Exit
 from corral.server.runfile import RunFile
 from corral.settings.load import load_settings
+from forking import Forked
 from processes import wait_until
 
 AGENTS = """
@@ -59,10 +60,12 @@ class RunningWorker:
 
     def __init__(self, folder, *arguments: str, verb: str = "worker") -> None:
         self.folder = folder
-        with (folder / "worker.out").open("wb") as out, (folder / "worker.log").open("wb") as log:
-            self.process = subprocess.Popen(
-                [CORRAL, verb, "--json", *arguments], cwd=folder, stdout=out, stderr=log, env=plain_environment()
-            )
+        out, log = folder / "worker.out", folder / "worker.log"
+        for file in (out, log):
+            file.write_bytes(b"")
+        self.process = Forked(
+            COMMAND, [verb, "--json", *arguments], folder=folder, out=out, err=log, env=plain_environment()
+        )
 
     def said(self):
         """What it announced when it was ready."""

@@ -52,4 +52,3 @@ def test_a_taken_port_is_said_plainly(server, tmp_path):
     assert other.process.wait(15) == 1
     assert f"Port {server.port} on 127.0.0.1 is taken by another program" in other.output()
     assert "Traceback" not in other.output()
-    other.said.close()

@@ -56,14 +56,12 @@ def test_an_error_in_the_users_file_is_shown_once_and_ends_everything(tmp_path):
     assert output.count("ModuleNotFoundError: No module named 'nothing_like_this'") == 1
     assert 'agents.py", line 1' in output
     assert "corral/server" not in output
-    server.said.close()
 
 
 def test_a_store_that_does_not_answer_ends_everything(tmp_path):
     server = Server(tmp_path, config="store: {url: 'sqlite:////proc/no/such.db'}")
     assert server.process.wait(15) == 1
     assert "store.url" in server.output()
-    server.said.close()
 
 
 def test_a_taken_port_is_said_plainly(tmp_path):
@@ -168,7 +166,6 @@ def test_a_worker_that_dies_silently_while_it_starts_is_told_of(tmp_path):
     server = Server(tmp_path, agents="import os\nos._exit(3)\n")
     assert server.process.wait(15) == 1
     assert "ended with status 3 before it was ready" in server.output()
-    server.said.close()
 
 
 def test_what_agents_print_is_seen_at_once_and_what_libraries_flush_at_the_end_too(tmp_path):
