@@ -51,6 +51,8 @@ def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     one.write_text(bundle[: bundle.index(end) + len(end)])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certifi, "where", lambda: str(one))
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):  # of this machine's operator; httpx would read that instead
+            patch.delenv(name, raising=False)
         yield
 
 

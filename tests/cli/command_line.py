@@ -110,6 +110,8 @@ class Stub:
         return head + b"\r\n\r\n" + body
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # it ended, or waits for somebody who never came
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(5)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from corral.app import App
+from sweeping import sweep
 
 ROLE = "arn:aws:iam::000000000000:role/flows"
 PREFIX = "arn:aws:states:us-east-1:000000000000"
@@ -94,4 +94,4 @@ class StepFunctions:
 
     def close(self) -> None:
         self.client.close()
-        gc.collect()
+        sweep()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import boto3
 import pytest
@@ -13,6 +12,7 @@ from botocore.exceptions import ClientError
 from corral.app import App
 from corral.errors import BadRequest
 from corral.server.buckets import bucket_path, unchunked
+from sweeping import sweep
 
 KEYS = [{"key": "key-of-acme", "tenant": "acme"}, {"key": "key-of-other", "tenant": "other"}]
 
@@ -46,7 +46,7 @@ class Client:
 
     def close(self):
         self.client.close()
-        gc.collect()
+        sweep()
 
 
 def read(answer):
