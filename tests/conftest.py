@@ -37,6 +37,17 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a third of a test is waiting, for a lease to end or for a process to begin."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of many seconds come first, lest one that is alone at the end has all others wait."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None and item.get_closest_marker("chaos") is None)
+
+
 def pytest_collection_finish() -> None:
     """What all tests use is made once; and all modules are there, so the garbage collector need not look at them again."""
     prepare()

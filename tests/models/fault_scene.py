@@ -28,6 +28,7 @@ from corral.settings.model_sections import CacheSettings, ModelSettings
 from corral.settings.sections import Settings, StoreSettings
 from corral.testing.contracts.setting import eventually
 from corral.wiring.modelling import Modelling
+from ready import ready_url
 
 ACME = Caller(tenant="acme")
 TOKENS = 1_000_000
@@ -214,7 +215,7 @@ async def scene(
     before = asyncio.all_tasks()
     async with faulty_server() as server, plain_server() as plain_url:
         url = {"there": server.url, "nobody": f"http://127.0.0.1:{free_port()}", "no TLS": plain_url}[at]
-        stores = SqliteStores(f"sqlite:///{folder}/faults.db")
+        stores = SqliteStores(ready_url(folder, "faults.db"))
         await stores.start()
         provider = {
             "kind": language.kind,

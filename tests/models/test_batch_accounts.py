@@ -26,6 +26,7 @@ from corral.settings.budget_sections import BudgetSettings
 from corral.settings.model_sections import CacheSettings, ModelSettings
 from corral.settings.sections import Settings, StoreSettings
 from corral.wiring.modelling import Modelling
+from ready import ready_url
 
 ACME = Caller(tenant="acme", user_id="ann")
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
@@ -64,7 +65,7 @@ class Account:
 @asynccontextmanager
 async def house(folder, server, *, rates=None, budget=None):
     """A service's models on one store, as one worker has them."""
-    stores = SqliteStores(f"sqlite:///{folder}/batches.db")
+    stores = SqliteStores(ready_url(folder, "batches.db"))
     await stores.start()
     prices = folder / "prices.json"
     prices.write_text(json.dumps({"version": "1", "models": [{"id": "openai/gpt-4.1", "input": 2, "output": 8}]}))
