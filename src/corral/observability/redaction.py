@@ -23,7 +23,7 @@ _SECRET_KEY = re.compile(
 )
 _CREDENTIAL = re.compile(
     r"(?i)((?:authorization|api[_-]?key|password|passwd|secret|token)[\"']?\s?[=:]\s?[\"']?)"  # what comes after its name
-    r"(?!\[redacted\]|(?:(?:bearer|basic)\s+)?…(?:[\s\"'`,;.)}\]]|$))"  # nor what only stands in the place of one
+    r"(?!\[redacted\]|(?:(?:bearer|basic)\s+)?…[`.]*(?:[\s\"',;)}\]]|$))"  # nor what only stands in the place of one
     r"(?:(?:bearer|basic)\s+)?[^\s\"',;&)}\]]+"
     r"|\b(?:bearer|basic(?=\s+[a-z]*[0-9+/=]))\s+[a-z0-9._~+/=-]{8,}"  # an Authorization header's value
     r"|\b(?:sk|pk|rk)-[a-z0-9_-]{16,}"  # keys of model providers
