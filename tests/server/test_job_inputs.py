@@ -86,6 +86,23 @@ async def test_a_schedule_and_another_input_are_bounded_as_well(small):
     assert (await client.get(f"/v1/jobs/{job_id}")).json()["status"] == "failed"
 
 
+@pytest.mark.parametrize("value", [["x" * 900] * 3, "x" * 3000, {"inputs": "x" * 3000}, {"input": LARGE}, 7])
+async def test_a_signal_is_whatever_it_is_however_large_inputs_may_be(small, value):
+    scene, client = small
+    job_id = await submit(client)
+    answer = await client.post(f"/v1/jobs/{job_id}/signals/go", json=value)
+    assert answer.status_code == 202, answer.text
+    job = await scene.first()
+    steps = await scene.stores.jobs.steps(job.id)
+    assert [json.loads(step.value) for step in steps] == [value]
+
+
+async def test_what_is_beside_the_inputs_of_a_batch_is_bounded(small):
+    _, client = small
+    several = {"agent": "main", "inputs": [1], "tags": ["x"] * 20_000}
+    assert_problem(await client.post("/v1/jobs", json=several), 413, "payload_too_large", "/tags")
+
+
 async def test_a_job_that_is_made_by_no_request_is_bounded_as_well(small):
     scene, _ = small
     with pytest.raises(PayloadTooLarge, match="object store"):
@@ -101,6 +118,8 @@ async def test_a_job_that_is_made_by_no_request_is_bounded_as_well(small):
         (b"[1]" + b" " * 2000, 400, "JSON object"),
         (b'{"agent": "main", "inputs": [1, "\xff"]' + b" " * 2000 + b"}", 400, ""),
         (b'{"agent": "main", "input": ' + b"[" * 100 + b"]" * 100 + b" " * 2000 + b"}", 400, "json_depth_max"),
+        (b'{"agent": "main", "inputs": ' + b"[" * 20_000 + b"]" * 20_000 + b"}", 400, "json_depth_max"),
+        (b'{"agent": "main", "\xff": 1' + b" " * 2000 + b"}", 400, "invalid_encoding"),
         (b'{"agent": "main", "inptu": 1' + b" " * 2000 + b"}", 400, "did you mean 'input'"),
         (b'{"agent": "main", "input": 1' + b" " * 2000 + b"}", 202, ""),
     ],

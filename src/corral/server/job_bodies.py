@@ -13,13 +13,14 @@ from typing import Any
 
 import msgspec
 
-from corral.errors import InvalidJson
+from corral.errors import InvalidEncoding, InvalidJson, PayloadTooLarge
 from corral.jobs.request import check_input_size, input_too_large
 from corral.server.http import Request, parse_json
 from corral.settings.sections import JobSettings
 
 _BESIDE_MAX = 65_536
 """Bytes of all that a job says beside its input."""
+_INPUTS = ("input", "inputs")
 _TURN_S = 0.005
 """After so long of reading, others have their turn."""
 
@@ -35,6 +36,7 @@ class JobBodies:
         self._input_max = settings.input_max_bytes
         self._of_inputs = input_too_large(settings.input_max_bytes)
         self._batch_max = max(settings.batch_max_bytes, settings.input_max_bytes + _BESIDE_MAX)
+        self._value_max = max(settings.input_max_bytes, settings.inline_max_bytes) + _BESIDE_MAX
         self._monotonic = monotonic
 
     async def one(self, request: Request, default: Any = msgspec.UNSET) -> Any:
@@ -46,6 +48,12 @@ class JobBodies:
         """The body of a request that may bring `inputs`. Raises `PayloadTooLarge`."""
         request.bound_body(self._batch_max, f"(`jobs.batch_max_bytes`): send a batch in parts. {self._of_inputs}")
         return await self._read(request, msgspec.UNSET)
+
+    async def value(self, request: Request) -> Any:
+        """The body of a request that is one value, whatever it is, as of a signal; none is null. Raises `PayloadTooLarge`."""
+        request.bound_body(self._value_max, "(`jobs.inline_max_bytes`): send a reference.")
+        body = await request.body()
+        return parse_json(body, request.json_depth_max) if body else None
 
     async def _read(self, request: Request, default: Any) -> Any:
         body = await request.body()
@@ -60,12 +68,18 @@ class JobBodies:
             fields = _fields.decode(body)
         except msgspec.ValidationError:  # no object: what it is instead is told by who reads requests
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except RecursionError:
+            raise InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).") from None
+        except UnicodeDecodeError as error:
+            raise InvalidEncoding(str(error)) from None
+        except msgspec.DecodeError as error:
             raise InvalidJson(str(error)) from None
         self._check(fields.get("input"), "/input")
         read: dict[str, Any] = {}
         for name, raw in fields.items():
             await asyncio.sleep(0)
+            if "inputs" in fields and name not in _INPUTS and len(memoryview(raw)) > _BESIDE_MAX:
+                raise PayloadTooLarge(f"/{name} is larger than {_BESIDE_MAX} bytes: only inputs may be large.")
             read[name] = await self._inputs(raw, depth_max) if name == "inputs" else parse_json(bytes(raw), depth_max)
         return read
 

@@ -223,7 +223,7 @@ class JobRoutes:
     async def signal(self, request: Request) -> None:
         """`POST /v1/jobs/{id}/signals/{name}`: the body is the value. The answer says what the job waits for all the same."""
         job_id, name = request.params["id"], request.params["name"]
-        value = await self._bodies.one(request, None)
+        value = await self._bodies.value(request)
         job = await self._desk.signal(request.context.tenant, job_id, name, value)
         told = {"id": job_id, "signal": name, "status": job.status, "waits_for": signal_of(job.awaits) or None}
         await request.respond_json(told, 202)
