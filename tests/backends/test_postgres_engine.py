@@ -12,6 +12,7 @@ from corral.backends.open import open_stores
 from corral.backends.postgres import absence as absence_module
 from corral.backends.postgres import connections as connections_module
 from corral.backends.postgres import engine as engine_module
+from corral.backends.postgres.absence import Absence
 from corral.backends.postgres.failures import without_password
 from corral.errors import ConfigError, CorralError, StoreUnavailable
 from corral.sessions.event import EventQuery, SessionKey
@@ -254,6 +255,25 @@ async def test_a_server_that_was_away_and_answers_somebody_is_back(own_server, o
         await asyncio.to_thread(own_server.start)
     await texts(own_stores)
     assert absence.since is None
+
+
+async def test_calls_are_not_refused_for_ever_where_whoever_looked_was_cancelled(monkeypatch):
+    monkeypatch.setattr(absence_module, "_LONG_S", 0.0)
+    monkeypatch.setattr(absence_module, "_PAUSE_S", 0.0)
+    looked = asyncio.Event()
+
+    async def look():
+        looked.set()
+
+    absence = Absence("postgresql://nowhere", look)
+    absence.began(ConnectionRefusedError("nobody there"))
+    absence._looking.cancel()
+    await asyncio.wait([absence._looking])
+    assert absence.is_long()
+    await absence.outlast(time.monotonic())
+    assert looked.is_set()
+    assert absence.since is None
+    await absence.stop()
 
 
 async def test_a_server_that_is_busy_is_not_away(postgres_url, monkeypatch):

@@ -51,8 +51,7 @@ class Absence:
         if self.since is None:
             self.since = asyncio.get_running_loop().time()
             self._back.clear()
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look_out())
+        self._have_looked_for()
 
     def over(self) -> None:
         """Somebody was answered."""
@@ -67,6 +66,7 @@ class Absence:
         """Once it is long: wait until the server is back, but no longer than a moment since the call `arrived`. Raises `StoreUnavailable`."""
         if not self.is_long():
             return
+        self._have_looked_for()  # again, if whoever did was cancelled: calls are refused until it is found
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(arrived + _GRACE_S):
@@ -85,6 +85,10 @@ class Absence:
             looking.cancel()
             await asyncio.wait([looking])
         self.over()
+
+    def _have_looked_for(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_out())
 
     async def _look_out(self) -> None:
         said = False
