@@ -26,9 +26,9 @@ _SPELLED = {
 """How models are called that are somebody's for certain."""
 
 
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'? There are: …`, for messages of errors."""
-    return _nearest(wrong, {name: name for name in known})
+def nearest(wrong: str, providers: Iterable[str]) -> str:
+    """`Did you mean 'x'? Providers: …`, for messages of errors."""
+    return _nearest(wrong, {name: name for name in providers}, "Providers")
 
 
 def unknown_model(model: str, names: Iterable[str], providers: Mapping[str, ProviderSettings]) -> str:
@@ -45,7 +45,7 @@ def unknown_model(model: str, names: Iterable[str], providers: Mapping[str, Prov
     if not kind or _closest(model, known):
         return (
             f"There is no model {model!r}: write `provider/model`, or give it a name in `models.names`. "
-            f"Names: {_nearest(model, known)}"
+            f"{_nearest(model, known, 'Names')}"
         )
     likely = next((name for name, one in providers.items() if one.kind == kind), "")
     if likely:
@@ -59,19 +59,17 @@ def unknown_model(model: str, names: Iterable[str], providers: Mapping[str, Prov
 def unknown_provider(provider: str, known: Iterable[str]) -> str:
     """Of a provider that is not there."""
     if provider in _KEYS:
-        return (
-            f"There is no provider {provider!r} here: it is not set up. {_set_up(provider)}. Providers: {_there(known)}"
-        )
-    return f"There is no provider {provider!r}. Providers: {nearest(provider, known)}"
+        return f"There is no provider {provider!r} here: it is not set up. {_set_up(provider)}. {_there(known, 'Providers')}"
+    return f"There is no provider {provider!r}. {nearest(provider, known)}"
 
 
 def _set_up(kind: str) -> str:
     return f"Add `models.providers.{kind}` (`kind: {kind}`, with {_KEYS[kind]})"
 
 
-def _nearest(wrong: str, known: Mapping[str, str]) -> str:
+def _nearest(wrong: str, known: Mapping[str, str], what: str) -> str:
     """`known`: what might have been typed, and how it is written in full."""
-    close, there = _closest(wrong, known), _there(known.values())
+    close, there = _closest(wrong, known), _there(known.values(), what)
     return f"Did you mean {known[close]!r}? {there}" if close else there
 
 
@@ -80,7 +78,7 @@ def _closest(wrong: str, known: Mapping[str, str]) -> str:
     return next(iter(difflib.get_close_matches(wrong, sorted(set(known) - {wrong}), 1, _ALIKE)), "")
 
 
-def _there(known: Iterable[str]) -> str:
+def _there(known: Iterable[str], what: str) -> str:
     names = sorted(set(known))
     shown = ", ".join(names[:_SHOWN_MAX]) + (", …" if len(names) > _SHOWN_MAX else "")
-    return f"There is: {shown}." if names else "There is none."
+    return f"{what}: {shown or 'none'}."
