@@ -52,7 +52,7 @@ class Answerer:
             task = asyncio.current_task()
             watch = ClientWatch(request, lambda: self._client_left(call, task))
             reply = await self._pipeline(call)
-            await self._write(request, reply, dialect)
+            await self._write(request, reply, dialect, watch)
         except asyncio.CancelledError:
             if watch is None or (call.cancel_reason is None and not watch.gone):
                 raise
@@ -99,21 +99,25 @@ class Answerer:
             if context.user_id is None and is_id(payload.get("user_id"), self._id_chars_max):
                 context.user_id = payload["user_id"]
 
-    async def _write(self, request: Request, reply: Reply, dialect: Dialect) -> None:
+    async def _write(self, request: Request, reply: Reply, dialect: Dialect, watch: ClientWatch) -> None:
         request.response_headers += request.call.told
         if reply.degraded:
             request.response_headers.append((b"x-degraded", b"on_error"))
         if reply.replayed:
             request.response_headers.append((b"idempotent-replayed", b"true"))
-        if reply.text is not None:
+        if reply.text is not None and watch.gone:  # the agent answered all the same, to nobody
+            request.failure = ClientGone()
+        elif reply.text is not None:
             await request.respond(200, reply.text.encode(), JSON, dialect.headers(request))
         elif reply.stream is not None:
-            await self._write_stream(request, reply.stream, dialect)
+            await self._write_stream(request, reply.stream, dialect, watch)
         else:
             request.status = reply.response.status_code
             await reply.response(request.scope, request.receive, request.send)
 
-    async def _write_stream(self, request: Request, stream: AsyncIterator[str], dialect: Dialect) -> None:
+    async def _write_stream(
+        self, request: Request, stream: AsyncIterator[str], dialect: Dialect, watch: ClientWatch
+    ) -> None:
         number = 0
         try:
             writer = await request.open_stream(200, EVENT_STREAM, (*_STREAM_HEADERS, *dialect.headers(request)))
@@ -134,6 +138,8 @@ class Answerer:
                 last = dialect.broken(request, failure, number + 1)
             else:
                 last = dialect.finished(request, number + 1)
+            if watch.gone:
+                request.failure = ClientGone()
             ended = writer.end_stream(last)
             if inspect.isawaitable(ended):
                 await ended

@@ -15,7 +15,7 @@ from corral.security.signing import AuditKeys
 from corral.security.store import AuditLog
 from corral.security.verifying import shown_checkpoint
 from corral.server.disconnect import ClientWatch
-from corral.server.http import Request
+from corral.server.http import ClientGone, Request
 from corral.server.job_query import whole_number
 from corral.server.routes import Answer, Param, Route
 
@@ -178,6 +178,7 @@ class AuditProofRoutes:
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
+            request.failure = ClientGone()
         finally:
             watch.close()
 

@@ -11,7 +11,7 @@ from corral.errors import CorralError
 from corral.messages import closing
 from corral.server.dialects import problem
 from corral.server.disconnect import ClientWatch
-from corral.server.http import EVENT_STREAM, Request, StreamWriter
+from corral.server.http import EVENT_STREAM, ClientGone, Request, StreamWriter
 from corral.server.job_query import after_of
 from corral.server.workflow_shown import END_MARK, frame, shown_event, shown_execution
 from corral.workflows.desk import WorkflowDesk
@@ -51,6 +51,7 @@ class ExecutionStream:
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
+            request.failure = ClientGone()
         finally:
             watch.close()
 

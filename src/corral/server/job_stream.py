@@ -12,7 +12,7 @@ from corral.jobs.follower import NOTHING, Follower, News
 from corral.jobs.states import TERMINAL
 from corral.server.dialects import problem
 from corral.server.disconnect import ClientWatch
-from corral.server.http import EVENT_STREAM, Request, StreamWriter
+from corral.server.http import EVENT_STREAM, ClientGone, Request, StreamWriter
 from corral.server.job_query import PAGE_MAX, after_of, whole_number
 from corral.server.job_shown import end_frame, event_frame, one_line, status_frame
 
@@ -75,6 +75,7 @@ class JobStream:
         except asyncio.CancelledError:
             if not watch.gone:
                 raise
+            request.failure = ClientGone()
         finally:
             watch.close()
 
