@@ -162,9 +162,16 @@ def portkey(provider: int, port: int, folder: Path) -> tuple[list[str], dict[str
     return [str(NODE_PEERS / "gateway"), f"--port={port}", "--headless"], {}, "gpt-4o-mini"
 
 
+def bare(provider: int, port: int, folder: Path) -> tuple[list[str], dict[str, str], str]:
+    """Python's own least: a server and a client, and nothing between them."""
+    del folder
+    return [sys.executable, str(HERE / "hosts" / "bare_gateway.py"), str(port), str(provider)], {}, "gpt-4o-mini"
+
+
 Start = Callable[[int, int, Path], tuple[list[str], dict[str, str], str]]
 GATEWAYS: dict[str, tuple[Start, Path]] = {
     "corral": (corral, BIN / "corral"),
+    "bare": (bare, HERE / "hosts" / "bare_gateway.py"),
     "smg": (smg, PEERS / "smg"),
     "litellm": (litellm, PEERS / "litellm"),
     "portkey": (portkey, NODE_PEERS / "gateway"),
