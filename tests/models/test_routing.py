@@ -78,6 +78,8 @@ async def test_without_classes_one_model_answers():
     layer = Router(RouterSettings(), fallback_model="sim/medium")
     _, notes = await routed(layer)
     assert notes["route.to"] == "sim/medium"
+    with pytest.raises(ModelNotFound, match=r"no class 'expert' to route to\. Classes: none\."):
+        await routed(layer, question(model="auto:expert"))
     with pytest.raises(ModelNotFound, match=r"models\.router\.classes"):
         await routed(Router(RouterSettings()))
 

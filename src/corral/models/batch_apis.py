@@ -49,5 +49,5 @@ def batches_at(provider: Provider | str) -> BatchApi:
 def _named(name: str) -> Provider:
     known = connected().providers
     if name not in known:
-        raise ModelNotFound(f"There is no provider {name!r}. {nearest(name, known)}")
+        raise ModelNotFound(f"There is no provider {name!r}. {nearest(name, known, 'Providers')}")
     return known[name]

@@ -20,7 +20,7 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
         what = (
             unknown_provider(name, providers)
             if slash
-            else f"There is no model {model!r}: write `provider/model`, or name it in `models.names`. {nearest(name, providers)}"
+            else f"There is no model {model!r}: write `provider/model`, or name it in `models.names`. {nearest(name, providers, 'Providers')}"
         )
         raise ModelNotFound(what, model=model)
     if not own:

@@ -26,9 +26,9 @@ _SPELLED = {
 """How models are called that are somebody's for certain."""
 
 
-def nearest(wrong: str, providers: Iterable[str]) -> str:
-    """`Did you mean 'x'? Providers: …`, for messages of errors."""
-    return _nearest(wrong, {name: name for name in providers}, "Providers")
+def nearest(wrong: str, known: Iterable[str], what: str) -> str:
+    """`Did you mean 'x'? Classes: …`, for messages of errors; `what` they are, as a word."""
+    return _nearest(wrong, {name: name for name in known}, what)
 
 
 def unknown_model(model: str, names: Iterable[str], providers: Mapping[str, ProviderSettings]) -> str:
@@ -60,7 +60,7 @@ def unknown_provider(provider: str, known: Iterable[str]) -> str:
     """Of a provider that is not there."""
     if provider in _KEYS:
         return f"There is no provider {provider!r} here: it is not set up. {_set_up(provider)}. {_there(known, 'Providers')}"
-    return f"There is no provider {provider!r}. {nearest(provider, known)}"
+    return f"There is no provider {provider!r}. {nearest(provider, known, 'Providers')}"
 
 
 def _set_up(kind: str) -> str:

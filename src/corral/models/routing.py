@@ -90,10 +90,10 @@ class Router:
         self._around = surroundings or Surroundings()
         self._chance = chance
         if settings.default and settings.default not in settings.classes:
-            raise ConfigError(f"models.router.default is no class. {nearest(settings.default, self._classes)}")
+            raise ConfigError(f"models.router.default is no class. {nearest(settings.default, self._classes, 'Classes')}")
         for name in settings.shares:
             if name not in settings.classes:
-                raise ConfigError(f"models.router.shares.{name} is no class. {nearest(name, self._classes)}")
+                raise ConfigError(f"models.router.shares.{name} is no class. {nearest(name, self._classes, 'Classes')}")
         for name, model in settings.classes.items():
             if model.partition(":")[0] == AUTO:
                 raise ConfigError(f"models.router.classes.{name} is `{model}`, which leads back here: name a model.")
@@ -134,13 +134,11 @@ class Router:
 
     def _said(self, call: ModelCall, wanted: str) -> Verdict | None:
         """The class, where the classifier need not be asked."""
-        if not self._classes:
-            return "", ""
-        named = wanted or call.policy.route
+        named = wanted or (call.policy.route if self._classes else "")
         if not named:
-            return None
+            return None if self._classes else ("", "")
         if named not in self._settings.classes:
-            raise ModelNotFound(f"There is no class {named!r} to route to. {nearest(named, self._classes)}")
+            raise ModelNotFound(f"There is no class {named!r} to route to. {nearest(named, self._classes, 'Classes')}")
         return named, "the caller said so"
 
     def _decide(self, call: ModelCall, verdict: Verdict) -> tuple[int, str]:
