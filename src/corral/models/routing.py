@@ -90,7 +90,9 @@ class Router:
         self._around = surroundings or Surroundings()
         self._chance = chance
         if settings.default and settings.default not in settings.classes:
-            raise ConfigError(f"models.router.default is no class. {nearest(settings.default, self._classes, 'Classes')}")
+            raise ConfigError(
+                f"models.router.default is no class. {nearest(settings.default, self._classes, 'Classes')}"
+            )
         for name in settings.shares:
             if name not in settings.classes:
                 raise ConfigError(f"models.router.shares.{name} is no class. {nearest(name, self._classes, 'Classes')}")
