@@ -141,8 +141,9 @@ class Mixed:
 
 
 async def test_quick_jobs_are_claimed_before_there_is_room_and_no_more_run_at_once_than_may(
-    make_worker, enqueue, seen, stores
+    make_worker, enqueue, seen, stores, monkeypatch
 ):
+    monkeypatch.setattr("corral.jobs.pace._QUICK_S", 1.0)  # they are quick, however busy the machine is
     store, agent = Limits(stores.jobs), Mixed()
     await enqueue(*[draft(number, priority=QUICK) for number in range(1500)])
     await make_worker(agent, store=store, concurrency=CONCURRENCY)
