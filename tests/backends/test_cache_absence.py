@@ -190,3 +190,23 @@ async def test_a_file_that_has_entries_is_known_after_some_looks(sqlite_stores, 
     await other_sqlite_stores.cache.put("acme", drafts(4))
     await mine.put("acme", drafts(5))
     assert not mine.lacks("acme", key_of(9), 0)
+
+
+async def test_what_else_is_written_to_the_file_does_not_matter(sqlite_stores, other_sqlite_stores):
+    """Such as a worker's heartbeat, by a connection of its own."""
+    mine = sqlite_stores.cache
+    await mine.put("acme", drafts(1))
+    await mine.get("acme", [key_of(9)])
+    await other_sqlite_stores.cache.drop("globex")
+    await mine.put("acme", drafts(2))
+    assert mine.lacks("acme", key_of(9), 0)
+    assert not mine.lacks("acme", key_of(2), 0)
+
+
+async def test_what_was_cleared_here_makes_it_silent_for_no_longer_than_it_must(sqlite_stores):
+    mine = sqlite_stores.cache
+    await mine.put("acme", drafts(1, 2))
+    await mine.get("acme", [key_of(9)])
+    await mine.drop("acme")
+    await mine.put("acme", drafts(3))
+    assert not mine.lacks("acme", key_of(3), 1)

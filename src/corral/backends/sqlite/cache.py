@@ -30,6 +30,9 @@ class SqliteCache:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._absence = Absence()
+        self._newest: int | None = None
+        """The newest entry as this process left it; none: it kept nothing yet."""
+        self._of_others = 0
         self._generations: dict[str, int] = {}
         """As this process's own writes have found or left them."""
 
@@ -62,12 +65,13 @@ class SqliteCache:
 
         def run(transaction: Transaction) -> int:
             connection = transaction.connection
-            self._absence.checked(connection, connection.execute(_SQL["version"]).fetchone()[0])
+            self._look_for_others(connection)
             generation = self._generations[tenant] = _generation(connection, tenant)
             if connection.execute(_SQL["has_leases"]).fetchone()[0]:
                 connection.executemany(_SQL["end_lease"], [(tenant, draft.key) for draft in drafts])
             kept = [draft for draft in drafts if draft.generation is None or draft.generation == generation]
             _put(transaction, tenant, kept)
+            self._newest = _newest(connection)
             return len(kept)
 
         return await self._engine.write(run)
@@ -159,6 +163,16 @@ class SqliteCache:
 
         return await self._engine.write(run)
 
+    def _look_for_others(self, connection: sqlite3.Connection) -> None:
+        """Whether others have kept something since this process did.
+
+        What else is written does not matter: a worker's heartbeat, which has a connection of its own, comes every few seconds.
+        Others who took the newest entry away and kept one in its place go unnoticed: asking for that once more is all it costs.
+        """
+        if self._newest is not None and _newest(connection) != self._newest:
+            self._of_others += 1
+        self._absence.checked(connection, self._of_others)
+
     def _learn(self, view: View) -> None:
         """Each look reads some more of the keys that were there before."""
         chunk = self._absence.next_chunk()
@@ -171,6 +185,11 @@ class SqliteCache:
             self._absence.left()
             raise
         self._absence.read(era, rows)
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute(_SQL["newest"]).fetchone()
+    return int(number)
 
 
 def _put(transaction: Transaction, tenant: str, drafts: Sequence[EntryDraft]) -> None:

@@ -12,9 +12,9 @@ WHERE e.tenant = ?1 AND e.key = ?2 AND e.expires_at > ?3;
 -- What there is, some at a time.
 SELECT number, key FROM cache_entries WHERE number > ?1 ORDER BY number LIMIT ?2;
 
--- name: version
--- Another one than before once another connection has changed the file.
-PRAGMA data_version;
+-- name: newest
+-- The number of the newest entry: another one than this process left once another one has kept something.
+SELECT coalesce(max(number), 0) FROM cache_entries;
 
 -- name: has_leases
 -- Whether anybody has the right to ask for anything.

@@ -1,7 +1,7 @@
 """Which keys of the cache are surely not in the file, told from memory: a question that nobody asked before costs no look.
 
 It is a Bloom filter of all keys in the file. What this process keeps goes into it first; what was there before is read in by and by;
-and once somebody else has changed the file, which SQLite tells the connection that writes, it says nothing until all was read anew.
+and once somebody else has kept something, which shows when this process keeps the next, it says nothing until all was read anew.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Absence:
             self._added += 1
 
     def checked(self, connection: sqlite3.Connection, version: int) -> None:
-        """In a transaction of the connection that writes: its `data_version` is another one once somebody else has written."""
+        """In a transaction of the connection that writes: `version` is another one once somebody else has kept something."""
         now = self._monotonic()
         before, self._checked = self._checked, (connection, version)
         if before is not None and (before[0] is not connection or before[1] != version):
