@@ -14,8 +14,8 @@ from corral.security.keeping import Keeper
 from corral.security.signing import AuditKeys
 from corral.security.store import AuditLog
 from corral.security.verifying import shown_checkpoint
-from corral.server.disconnect import ClientWatch
-from corral.server.http import ClientGone, Request
+from corral.server.disconnect import while_there
+from corral.server.http import Request
 from corral.server.job_query import whole_number
 from corral.server.routes import Answer, Param, Route
 
@@ -154,34 +154,19 @@ class AuditProofRoutes:
         if request.method == "HEAD":
             await request.respond(200, b"", NDJSON)
             return
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
         pieces = export(self._log, self._keeper, request.context.tenant)
         first = await anext(pieces)
         writer = await request.open_stream(200, NDJSON)
-        watch = ClientWatch(request, lambda: _cancel(task))
-        try:
-            writer.write_piece(first)
-            await writer.drain()
-            async for piece in pieces:
-                writer.write_piece(piece)
+        with while_there(request):
+            try:
+                writer.write_piece(first)
                 await writer.drain()
+                async for piece in pieces:
+                    writer.write_piece(piece)
+                    await writer.drain()
+            except CorralError as error:  # the file is short: its first line says how long it should be
+                request.failure = error
+                _log.warning("An export of the audit ended early: %s", error)
             ended = writer.end_stream(b"")
             if inspect.isawaitable(ended):
                 await ended
-        except CorralError as error:  # the file is short: its first line says how long it should be
-            request.failure = error
-            _log.warning("An export of the audit ended early: %s", error)
-            ended = writer.end_stream(b"")
-            if inspect.isawaitable(ended):
-                await ended
-        except asyncio.CancelledError:
-            if not watch.gone:
-                raise
-            request.failure = ClientGone()
-        finally:
-            watch.close()
-
-
-def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from corral.server.http import Request
+from corral.server.http import ClientGone, Request
 
 
 class ClientWatch:
@@ -44,3 +45,23 @@ class ClientWatch:
         elif self._task is not None:
             self._task.cancel()
             self._task = None
+
+
+@contextmanager
+def while_there(request: Request) -> Iterator[None]:
+    """The block ends when the client leaves, without a word but to who counts."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
+
+    def end() -> None:
+        task.cancel()
+
+    watch = ClientWatch(request, end)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not watch.gone:
+            raise
+        request.failure = ClientGone()
+    finally:
+        watch.close()

@@ -10,8 +10,8 @@ from typing import Any
 from corral.errors import CorralError
 from corral.messages import closing
 from corral.server.dialects import problem
-from corral.server.disconnect import ClientWatch
-from corral.server.http import EVENT_STREAM, ClientGone, Request, StreamWriter
+from corral.server.disconnect import while_there
+from corral.server.http import EVENT_STREAM, Request, StreamWriter
 from corral.server.job_query import after_of
 from corral.server.workflow_shown import END_MARK, frame, shown_event, shown_execution
 from corral.workflows.desk import WorkflowDesk
@@ -40,20 +40,11 @@ class ExecutionStream:
             await request.respond_nothing()  # a browser that is answered 204 does not come back
             return
         writer = await request.open_stream(200, EVENT_STREAM, _HEADERS)
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
-        watch = ClientWatch(request, lambda: _cancel(task))
-        try:
+        with while_there(request):
             last = await self._tell(request, writer, info.id, after)
             ended = writer.end_stream(last)
             if inspect.isawaitable(ended):
                 await ended
-        except asyncio.CancelledError:
-            if not watch.gone:
-                raise
-            request.failure = ClientGone()
-        finally:
-            watch.close()
 
     async def _tell(self, request: Request, writer: StreamWriter, execution_id: str, after: int) -> bytes:
         """Write what is new until the end, and return the last frame."""
@@ -105,7 +96,3 @@ def _frame_of(news: HistoryEvent | Progress) -> bytes:
     if isinstance(news, Progress):  # without the token: who has that may end the task
         return frame("progress", {"state": news.state, "data": news.data})
     return frame("history", shown_event(news), str(news.id))
-
-
-def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 
 from corral.errors import JobNotFound, StoreUnavailable
@@ -11,8 +10,8 @@ from corral.jobs.desk import JobDesk
 from corral.jobs.follower import NOTHING, Follower, News
 from corral.jobs.states import TERMINAL
 from corral.server.dialects import problem
-from corral.server.disconnect import ClientWatch
-from corral.server.http import EVENT_STREAM, ClientGone, Request, StreamWriter
+from corral.server.disconnect import while_there
+from corral.server.http import EVENT_STREAM, Request, StreamWriter
 from corral.server.job_query import PAGE_MAX, after_of, whole_number
 from corral.server.job_shown import end_frame, event_frame, one_line, status_frame
 
@@ -64,20 +63,11 @@ class JobStream:
 
     async def _while_there(self, request: Request, writer: StreamWriter, follower: Follower, bell: Bell) -> None:
         """Until the job has ended, or the client has left."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
-        watch = ClientWatch(request, lambda: _cancel(task))
-        try:
+        with while_there(request):
             last = await self._tell(request, writer, follower, bell)
             ended = writer.end_stream(last)
             if inspect.isawaitable(ended):
                 await ended
-        except asyncio.CancelledError:
-            if not watch.gone:
-                raise
-            request.failure = ClientGone()
-        finally:
-            watch.close()
 
     async def _tell(self, request: Request, writer: StreamWriter, follower: Follower, bell: Bell) -> bytes:
         """Write what is new until the end, and return the last frame."""
@@ -100,10 +90,6 @@ class JobStream:
                     await writer.drain()
             elif writer.write_piece(_frames(news, follower.seq)):
                 await writer.drain()
-
-
-def _cancel(task: asyncio.Task[object]) -> None:
-    task.cancel()
 
 
 def _frames(news: News, seq: int) -> bytes:
