@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -22,7 +22,8 @@ from corral.models.wire.anthropic_request import request
 from corral.models.wire.sse import sse_events
 from corral.settings.model_sections import ProviderSettings
 
-_PUBLIC = "https://api.anthropic.com"
+_HOST = "api.anthropic.com"
+_PUBLIC = f"https://{_HOST}"
 _VERSION = "2023-06-01"
 _OK = 200
 _SHOWN_MAX = 200
@@ -187,9 +188,9 @@ def build_anthropic(
 ) -> AnthropicProvider:
     """The provider that the settings describe. Raises `ConfigError` if it cannot be asked there, or its key is missing where it cannot do without."""
     url = (settings.base_url or env.get("ANTHROPIC_BASE_URL") or _PUBLIC).rstrip("/").removesuffix("/v1")
-    address(url, where=f"models.providers.{name}.base_url", such_as=_PUBLIC)
+    parts = address(url, where=f"models.providers.{name}.base_url", such_as=_PUBLIC)
     # A key from the environment goes to the place it is meant for, and to no other server that settings name.
-    meant = not settings.base_url or urlsplit(url).hostname == urlsplit(_PUBLIC).hostname
+    meant = not settings.base_url or parts.hostname == _HOST
     key = settings.api_key or (env.get("ANTHROPIC_API_KEY", "") if meant else "")
     token = env.get("ANTHROPIC_AUTH_TOKEN", "") if meant else ""
     headers = {"content-type": "application/json", "accept": "application/json", "anthropic-version": _VERSION}

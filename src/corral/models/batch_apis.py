@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from corral.errors import ModelNotFound, ModelRequestInvalid
 from corral.models.connected import connected
-from corral.models.lost import nearest
+from corral.models.lost import unknown_provider
 from corral.models.provider import Provider
 from corral.models.provider_batches import BatchApi
 
@@ -49,5 +49,5 @@ def batches_at(provider: Provider | str) -> BatchApi:
 def _named(name: str) -> Provider:
     known = connected().providers
     if name not in known:
-        raise ModelNotFound(f"There is no provider {name!r}. {nearest(name, known, 'Providers')}")
+        raise ModelNotFound(unknown_provider(name, known))
     return known[name]

@@ -262,6 +262,11 @@ def _finite(digits: str) -> float:
     return number
 
 
+def too_deep(depth_max: int) -> InvalidJson:
+    """What is wrong with JSON that has more levels than that."""
+    return InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).")
+
+
 def _check_depth(body: bytes, depth_max: int) -> None:
     """Count open brackets outside of strings, all of it in C: a body may be large."""
     if b"\\" in body:
@@ -276,4 +281,4 @@ def _check_depth(body: bytes, depth_max: int) -> None:
             break
         brackets, levels = inner, levels + 1
     if levels > depth_max:
-        raise InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).")
+        raise too_deep(depth_max)

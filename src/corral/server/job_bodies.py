@@ -15,7 +15,7 @@ import msgspec
 
 from corral.errors import InvalidEncoding, InvalidJson, PayloadTooLarge
 from corral.jobs.request import check_input_size, input_too_large
-from corral.server.http import Request, parse_json
+from corral.server.http import Request, parse_json, too_deep
 from corral.settings.sections import JobSettings
 
 _BESIDE_MAX = 65_536
@@ -69,7 +69,7 @@ class JobBodies:
         except msgspec.ValidationError:  # no object: what it is instead is told by who reads requests
             return None
         except RecursionError:
-            raise InvalidJson(f"The JSON is nested deeper than {depth_max} levels (`server.json_depth_max`).") from None
+            raise too_deep(depth_max) from None
         except UnicodeDecodeError as error:
             raise InvalidEncoding(str(error)) from None
         except msgspec.DecodeError as error:

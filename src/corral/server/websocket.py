@@ -47,28 +47,29 @@ class WebSocketEndpoint:
         from starlette.websockets import WebSocket, WebSocketDisconnect  # noqa: PLC0415 - only who has a handler pays
 
         request = Request(scope, receive, send, started_at)
-        path: bytes = scope.get("raw_path") or scope["path"].encode()
+        asked: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = asked.partition(b"?")[0]
+        is_of_app = path == APP_PATH.encode()
         try:
-            context = context_of(request, DEFAULT_AGENT if path.partition(b"?")[0] == APP_PATH.encode() else "")
+            context = context_of(request, DEFAULT_AGENT if is_of_app else "")
             await self._identity.identify(request, context, public=False)
             check_role(context.roles, "invoker")
-            if path.partition(b"?")[0] == APP_PATH.encode():
+            if is_of_app:
                 check_scope("agent", context.agent, context.agents_allowed)
             # A presigned URL cannot carry headers: the session then travels in the query.
             context.session_id = context.session_id or session_in_query(request.query)
         except CorralError as error:
             if self._refused is not None:
-                known = path.partition(b"?")[0] in self._handlers
+                known = path in self._handlers
                 request.failure, request.status, request.route = error, error.status, path.decode() if known else ""
                 self._refused(request)
             await send({"type": "websocket.close", "code": 1008})
             return
-        path = path.partition(b"?")[0]
         handler = self._handlers.get(path)
         if handler is None:
             await send({"type": "websocket.close", "code": _FAILED})
             return
-        if path == APP_PATH.encode():
+        if is_of_app:
             receive = self._counted.receiving(context, receive, send)
         websocket = WebSocket(scope, receive, send)
         context.attach_http(WebSocketView(scope, receive, websocket))

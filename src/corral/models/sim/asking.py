@@ -50,9 +50,8 @@ def asked_tools(call: ModelCall, text: str, chance: random.Random) -> list[dict[
         scores = {tool.name: score_of(tool, text) for tool in call.tools}
         chosen = sorted(call.tools, key=lambda tool: -scores[tool.name])
         if call.tool_choice == "required":
-            called = _called(
-                call
-            )  # who insists after a tool has answered wants another one: most often the answer's own
+            # Who insists after a tool has answered wants another one: most often the answer's own.
+            called = _called(call)
             chosen = [tool for tool in chosen if tool.name not in called] or chosen
             chosen = [tool for tool in chosen if scores[tool.name] >= _ENOUGH] or chosen[:1]
         else:
