@@ -56,6 +56,8 @@ class JobWatcher:
         self._due: float | None = None
         self._outbox: tuple[int, float] | None = None
         self._known: dict[str, _Look] = {}
+        self._seen: int | None = None
+        """The version of the file that was looked at last."""
         self._follows = -1
 
     def rouse(self) -> None:
@@ -116,16 +118,16 @@ class JobWatcher:
         """Look on until nobody has waited for a while. What happened while nobody looked is not known: hint at it."""
         self._tops = self._due = self._outbox = None
         self._known = {}
-        seen: int | None = None
+        self._seen = None
         owed = 0.0
         news_at = watched_at = rested = time.monotonic()
         while not self._closed:
             started = time.monotonic()
             if self._hints.watched:
                 watched_at = started
-                (version,) = connection.execute("PRAGMA data_version").fetchone()
-                has_changed = version != seen
-                seen = version
+                version = _version_of(connection)
+                has_changed = version != self._seen
+                self._seen = version
                 # What this process did itself, such as renewing a claim, is no reason to look more often.
                 if self._look(connection, has_changed=has_changed):
                     news_at = started
@@ -214,7 +216,8 @@ class JobWatcher:
             for job_id, look, seq in connection.execute(_SQL["looks"], (chunk,)):
                 looks[job_id] = (look, seq)
         if not has_changed:
-            known.update(looks)
+            if _version_of(connection) == self._seen:  # else this may be news already, which the next look tells
+                known.update(looks)
             return False
         self._known = looks
         moved = [job_id for job_id, look in looks.items() if self._is_news(job_id, known.get(job_id), look)]
@@ -225,3 +228,9 @@ class JobWatcher:
         if before is None or before[0] != look[0]:
             return True
         return before[1] != look[1] and look[1] > self._hints.seqs.get(job_id, 0)
+
+
+def _version_of(connection: sqlite3.Connection) -> int:
+    """Another one than before once others have written."""
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(version)
