@@ -6,6 +6,7 @@ told by the tests of the command line, which start `corral` as a user does.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -64,7 +65,8 @@ class Forked:
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it just did: whoever forked it knows before we are told
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it at once."""
