@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
 
 import msgspec
 
@@ -88,7 +87,7 @@ def _paragraphs(text: str) -> Iterator[tuple[int, str]]:
         yield found.start(), found.group().strip("\n")
 
 
-class _Headings:
+class Headings:
     """The headings above what is read now."""
 
     def __init__(self) -> None:
@@ -96,17 +95,19 @@ class _Headings:
         self.title = ""
 
     def put(self, level: int, name: str) -> None:
+        """There is a new one, which ends those below it."""
         self._names[level - 1 :] = [name] + [""] * (_LEVELS - level)
         if level == 1 and not self.title:
             self.title = name
 
     @property
     def place(self) -> str:
+        """All of them, the widest first."""
         return " > ".join(name for name in self._names if name)
 
 
 def _markdown(text: str) -> Reading:
-    headings = _Headings()
+    headings = Headings()
     front = _FRONT.match(text)
     titled = _TITLE.search(front.group(1)) if front else None
     blocks: list[Block] = []
@@ -144,94 +145,10 @@ def _markdown(text: str) -> Reading:
     return Reading(blocks, titled.group(1) if titled else headings.title)
 
 
-_SILENT = frozenset({"head", "script", "style", "template", "noscript", "svg", "iframe", "object"})
-_BREAKS = frozenset(
-    tag
-    for line in (
-        "address article aside blockquote br center dd details dialog div dl dt fieldset figcaption figure footer form",
-        "h1 h2 h3 h4 h5 h6 header hr li main nav ol p pre section summary table td th tr ul",
-    )
-    for tag in line.split()
-)
-_INSIDE = frozenset({"br", "td", "th", "li", "tr", "dt", "dd"})
-"""These break a line, not a paragraph."""
-
-
-class _Page(HTMLParser):
-    """Gathers what a page shows."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.blocks: list[Block] = []
-        self.headings = _Headings()
-        self.title = ""
-        self._silent = 0
-        self._level = 0
-        self._verbatim = 0
-        self._in_title = False
-        self._lines: list[str] = [""]
-        self._at = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        del attrs
-        if tag == "title":
-            self._in_title = True
-        elif tag in _SILENT:
-            self._silent += 1
-        elif tag in _BREAKS:
-            self._break(tag)
-            if tag[0] == "h" and tag[1:].isdigit():
-                self._level = int(tag[1:])
-            if tag == "li":
-                self._lines[-1] = "- "
-            if tag == "pre":
-                self._verbatim += 1
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "title":
-            self._in_title = False
-        elif tag in _SILENT:
-            self._silent = max(0, self._silent - 1)
-        elif tag in _BREAKS:
-            if self._level and tag == f"h{self._level}":
-                heading = _SPACES.sub(" ", " ".join(self._lines)).strip()
-                self._lines, self._level = [""], 0
-                if heading:
-                    self.headings.put(int(tag[1:]), heading)
-                return
-            self._break(tag)
-            if tag == "pre":
-                self._verbatim = max(0, self._verbatim - 1)
-
-    def handle_data(self, data: str) -> None:
-        if self._in_title:
-            self.title += data
-        elif not self._silent and self._verbatim:
-            first, *more = data.split("\n")
-            self._lines[-1] += first
-            self._lines += more
-        elif not self._silent:
-            said = _SPACES.sub(" ", data)
-            self._lines[-1] += said.lstrip() if not self._lines[-1] or self._lines[-1].endswith(" ") else said
-
-    def _break(self, tag: str) -> None:
-        if tag in _INSIDE:
-            if self._lines[-1].strip():
-                self._lines.append("")
-            return
-        self.end()
-
-    def end(self) -> None:
-        """A paragraph is over."""
-        text = "\n".join(line.rstrip() for line in self._lines if line.strip() and line.strip() != "-")
-        self._lines = [""]
-        if text:
-            self.blocks.append(Block(text, self.headings.place, self._at))
-            self._at += len(text) + 2
-
-
 def _html(text: str) -> Reading:
-    page = _Page()
+    from corral.memory.html_page import HtmlPage  # noqa: PLC0415 - it needs Python's parser, and the names of 2,000 characters
+
+    page = HtmlPage()
     page.feed(text)
     page.close()
     page.end()

@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # it is there, on every system
 
 from corral.outbound.connection import CallFailed, CallTimedOut, Connection
 
@@ -116,12 +115,16 @@ class Pool:
 
     def _proxy(self, origin: Origin) -> str | None:
         if self._proxies is None:
-            self._proxies = getproxies_environment()
+            self._proxies = _proxies()
         scheme, host, port = origin
         proxy = self._proxies.get(scheme) or self._proxies.get("all")
-        if not proxy or host in _LOOPBACK or proxy_bypass_environment(f"{host}:{port}", self._proxies):
+        if not proxy or host in _LOOPBACK:
             return None
-        return proxy
+        from urllib.request import (  # type: ignore[attr-defined]  # noqa: PLC0415 - as below; it is there, on every system
+            proxy_bypass_environment,
+        )
+
+        return None if proxy_bypass_environment(f"{host}:{port}", self._proxies) else proxy
 
     def _request(self, method: str, start: bytes, parts: SplitResult, headers: Mapping[str, str], body: bytes) -> bytes:
         """All of it. Headers that come again and have not changed, as a provider's own do, are written once."""
@@ -204,6 +207,15 @@ class Pool:
             self._tls = ssl.create_default_context()
             self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
+
+
+def _proxies() -> dict[str, str]:
+    """As the environment names them. Python's own way to read that loads a whole HTTP client: not where there are none."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    from urllib.request import getproxies_environment  # noqa: PLC0415 - as said
+
+    return getproxies_environment()
 
 
 def _head(headers: Mapping[str, str]) -> bytes:

@@ -5,7 +5,6 @@ Looking never answers: mail programs and chats open links by themselves. Whoever
 
 from __future__ import annotations
 
-import html
 import json
 from typing import Any
 from urllib.parse import parse_qs
@@ -16,6 +15,7 @@ from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError, PayloadTooLarge, ValidationFailed
 from corral.server.http import Header, Request
 from corral.server.job_schemas import TIME, objects
+from corral.server.markup import escape_quoted
 from corral.server.routes import Answer, Param, Route
 from corral.workflows.desk import WorkflowDesk
 from corral.workflows.execution import Question
@@ -185,52 +185,52 @@ def _said(error: ValidationFailed) -> str:
 def _document(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>"
+        f"<title>{escape_quoted(title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>"
     )
 
 
 def _message(text: str) -> str:
-    return _document("Corral", f"<h1>{html.escape(text)}</h1>")
+    return _document("Corral", f"<h1>{escape_quoted(text)}</h1>")
 
 
 def _question(question: Question, asked: Asked, *, wrong: str = "") -> str:
-    parts = [f"<h1>{html.escape(asked.message)}</h1>"]
+    parts = [f"<h1>{escape_quoted(asked.message)}</h1>"]
     if asked.details is not None:
         details = (
             asked.details if isinstance(asked.details, str) else json.dumps(asked.details, indent=2, ensure_ascii=False)
         )
-        parts.append(f"<pre>{html.escape(details)}</pre>")
+        parts.append(f"<pre>{escape_quoted(details)}</pre>")
     if not question.is_open:
         answer = question.answer if isinstance(question.answer, dict) else {}
-        decision = html.escape(str(answer.get("decision", "")))
+        decision = escape_quoted(str(answer.get("decision", "")))
         parts.append(f"<p>This is answered: <strong>{decision}</strong></p>" if decision else "<p>This is over.</p>")
         return _document("Answered", "".join(parts))
     if wrong:
-        parts.append(f'<p class="wrong">{html.escape(wrong)}</p>')
+        parts.append(f'<p class="wrong">{escape_quoted(wrong)}</p>')
     parts.append('<form method="post">')
     if asked.form is not None:
         form = form_of(asked.form)
         parts += [_input(name, field, required=name in form.required) for name, field in form.properties.items()]
     parts.append('<label>Note<textarea name="note" rows="3" maxlength="10000"></textarea></label>')
     parts += [
-        f'<button name="decision" value="{html.escape(choice)}">{html.escape(choice)}</button>'
+        f'<button name="decision" value="{escape_quoted(choice)}">{escape_quoted(choice)}</button>'
         for choice in asked.choices
     ]
-    parts.append(f"</form><p><small>{html.escape(question.state_name)}</small></p>")
+    parts.append(f"</form><p><small>{escape_quoted(question.state_name)}</small></p>")
     return _document(asked.message, "".join(parts))
 
 
 def _input(name: str, field: Field, *, required: bool) -> str:
-    label = html.escape(field.title or name)
-    given = html.escape(_FIELD + name)
+    label = escape_quoted(field.title or name)
+    given = escape_quoted(_FIELD + name)
     need = " required" if required and field.type != "boolean" else ""
-    default = "" if field.default is UNSET else html.escape(str(field.default))
+    default = "" if field.default is UNSET else escape_quoted(str(field.default))
     if field.type == "boolean":
         checked = " checked" if field.default is True else ""
         inside = f'<input type="checkbox" name="{given}"{checked}>'
     elif field.enum is not None:
         options = "".join(
-            f"<option{' selected' if one == field.default else ''}>{html.escape(str(one))}</option>"
+            f"<option{' selected' if one == field.default else ''}>{escape_quoted(str(one))}</option>"
             for one in field.enum
         )
         inside = f'<select name="{given}">{options}</select>'
@@ -239,5 +239,5 @@ def _input(name: str, field: Field, *, required: bool) -> str:
     else:
         step = "1" if field.type == "integer" else "any"
         inside = f'<input type="number" step="{step}" name="{given}" value="{default}"{need}>'
-    about = f"<small>{html.escape(field.description)}</small>" if field.description else ""
+    about = f"<small>{escape_quoted(field.description)}</small>" if field.description else ""
     return f"<label>{label} {inside}{about}</label>"

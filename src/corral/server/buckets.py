@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import quote, unquote
-from xml.sax.saxutils import escape
 
 from corral.clock import rfc3339
 from corral.errors import BadRequest, CorralError, PayloadTooLarge
 from corral.server.dialects import ContractDialect, ErrorBody, retry_headers, said_outside, status_of
 from corral.server.http import Header, Request
+from corral.server.markup import escape
 from corral.server.routes import Answer, Param, Route
 from corral.workflows.bucket_store import BucketNotFound, StoredObject
 from corral.workflows.distributed.buckets import PIECE, BucketNotEmpty, Buckets, ObjectNotFound

@@ -29,6 +29,15 @@ _CLOSE_S_MAX = 5.0
 """How long closing the stores, and hooks of the user's, may take once nothing runs any more."""
 
 
+def _websocket(**given: Any) -> asyncio.Protocol:
+    """A connection that became a WebSocket. The first one loads what that takes, where no supervisor has loaded it."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import (  # noqa: PLC0415 - many servers never see one
+        WebSocketsSansIOProtocol,
+    )
+
+    return WebSocketsSansIOProtocol(**given)
+
+
 class Servable(Protocol):
     """What a worker serves: `corral.wiring.service.Service`."""
 
@@ -161,7 +170,7 @@ class Worker:
             self._service,
             **{
                 "http": CorralProtocol,
-                "ws": "websockets-sansio",
+                "ws": _websocket,
                 "lifespan": "off",
                 "interface": "asgi3",
                 "log_config": None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import csv
 from collections.abc import AsyncIterator
 
 from corral.workflows.distributed.faults import ItemsFailed
@@ -91,6 +90,8 @@ def ends_open(line: str, delimiter: str, *, is_open: bool) -> bool:
 
 
 def _record(pending: list[str], delimiter: str) -> list[str]:
+    import csv  # noqa: PLC0415 - few files are CSV
+
     try:
         rows = list(csv.reader(pending, delimiter=delimiter))
     except csv.Error as error:

@@ -7,7 +7,6 @@ name exactly one value can miss it, and those are walked by `paths.py` itself.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -135,14 +134,23 @@ def _at(value: Any, index: int) -> Any:
     return value[index] if isinstance(value, list) and -len(value) <= index < len(value) else None
 
 
+def _statistic(name: str, numbers: list[Any]) -> float | None:
+    if not numbers:
+        return None
+    import statistics  # noqa: PLC0415 - few paths ask for one, and it loads fractions and decimals
+
+    found: float = getattr(statistics, name)(numbers)
+    return found
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "length": _length,
     "size": _length,
     "min": lambda value: min(_numbers(value), default=None),
     "max": lambda value: max(_numbers(value), default=None),
     "sum": lambda value: math.fsum(_numbers(value)),
-    "avg": lambda value: statistics.fmean(_numbers(value)) if _numbers(value) else None,
-    "stddev": lambda value: statistics.pstdev(_numbers(value)) if _numbers(value) else None,
+    "avg": lambda value: _statistic("fmean", _numbers(value)),
+    "stddev": lambda value: _statistic("pstdev", _numbers(value)),
     "keys": lambda value: list(value) if isinstance(value, dict) else None,
     "first": lambda value: _at(value, 0),
     "last": lambda value: _at(value, -1),
