@@ -39,7 +39,7 @@ class Scene:
         self.pids = count(1)
         self.made: list[Worker] = []
         self.full = False
-        self.crew = Crew(wanted, self.start, self.clock)
+        self.crew = Crew(wanted, self.start, self.clock.monotonic)
 
     def start(self, generation: int) -> Worker:
         if self.full:

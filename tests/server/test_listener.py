@@ -13,8 +13,9 @@ import pytest
 
 from corral.errors import ConfigError
 from corral.server import listener as listening
-from corral.server.farewell import say_farewell
-from corral.server.listener import Acceptor, bind, check_exposure, turn_away, url_of
+from corral.server.address import url_of
+from corral.server.farewell import say_farewell, turn_away
+from corral.server.listener import Acceptor, bind, check_exposure
 from corral.settings.sections import Settings
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the filter is Linux's")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import corral
+
+_STANDING = frozenset({"serve", "gateway", "worker"})
+"""What needs a supervisor, which stays as small as it is here."""
 
 
 def run() -> None:
@@ -18,18 +21,34 @@ def run() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")  # an old terminal shows what it can
-    sys.exit(main(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    sys.exit(answered(_stand if _STANDING.intersection(arguments[:1]) else _run, arguments))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit status."""
-    try:
-        if list(arguments) in (["version"], ["--version"]):
-            print(version_text(), flush=True)  # noqa: T201 - scripts ask this often: it does not wait for a parser
-            return 0
-        from corral.cli.outcome import outcome  # noqa: PLC0415 - as said
+    """Run one command in this process, whatever it is; returns the exit status."""
+    return answered(_run, arguments)
 
-        return outcome(arguments)
+
+def _stand(arguments: Sequence[str]) -> int:
+    from corral.cli.standing import stand  # noqa: PLC0415 - as said
+
+    return stand(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    if list(arguments) in (["version"], ["--version"]):
+        print(version_text(), flush=True)  # noqa: T201 - scripts ask this often: it does not wait for a parser
+        return 0
+    from corral.cli.outcome import outcome  # noqa: PLC0415 - as said
+
+    return outcome(arguments)
+
+
+def answered(run: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """What a command says, or how it ends that was interrupted, or whose reader has gone."""
+    try:
+        return run(arguments)
     except KeyboardInterrupt:
         from corral.cli.failure import Exit  # noqa: PLC0415 - as above
 

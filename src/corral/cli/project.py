@@ -12,7 +12,7 @@ from corral.cli.failure import Exit, Failure
 
 if TYPE_CHECKING:
     from corral.backends.stores import Stores
-    from corral.server.runfile import RunningServer
+    from corral.server.found import RunningServer
     from corral.settings.load import Loaded
     from corral.settings.sections import StoreSettings
 
@@ -66,7 +66,8 @@ def running_servers() -> list[tuple[RunningServer, bool]]:
     """The servers that were started from this folder, and whether each is still alive. The newest first."""
     import msgspec  # noqa: PLC0415 - as above
 
-    from corral.server.runfile import RunningServer, is_alive  # noqa: PLC0415 - as above
+    from corral.server.found import RunningServer  # noqa: PLC0415 - as above
+    from corral.server.runfile import is_alive  # noqa: PLC0415 - as above
 
     found = []
     for path in sorted(RUN_FOLDER.glob("*.json")):

@@ -65,7 +65,8 @@ def sim(  # noqa: PLR0913, PLR0917 - one parameter for each flag
     options = read_options(content)
     from corral.models.sim.engine import Engine  # noqa: PLC0415 - as above
     from corral.models.sim.serving import SimService  # noqa: PLC0415 - as above
-    from corral.server.listener import bind, is_loopback, url_of  # noqa: PLC0415 - as above
+    from corral.server.address import url_of  # noqa: PLC0415 - as above
+    from corral.server.listener import bind, is_loopback  # noqa: PLC0415 - as above
     from corral.server.worker import Worker, run_worker  # noqa: PLC0415 - as above
     from corral.settings.sections import ServerSettings  # noqa: PLC0415 - as above
 

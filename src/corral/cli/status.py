@@ -15,7 +15,7 @@ from corral.cli.project import running_servers, server_url
 from corral.cli.waiting import waiting
 
 if TYPE_CHECKING:
-    from corral.server.runfile import RunningServer
+    from corral.server.found import RunningServer
 
 app = new_app()
 

@@ -8,22 +8,21 @@ import io
 import os
 import signal
 import sys
-import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
-import msgspec
-
-from corral.errors import CorralError
-from corral.server.loading import load_app
-from corral.settings.sections import Settings
+from corral.errors import ConfigError, CorralError
+from corral.server.terms import Terms
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU)
 """What the supervisor listens to."""
 
 _READY = b"\x06"
 _DEAF = b"\x04"
+
+Life = Callable[[int], None]
+"""All that a forked process does, given the descriptor by which it speaks to its supervisor."""
 
 
 class Child:
@@ -48,7 +47,7 @@ class Child:
         """Read what it said. False: it says nothing more, at least now."""
         try:
             data = os.read(self.pipe, 65536)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionResetError):  # it has nothing to say; it ended before it was all ears
             return False
         if not data:
             return False
@@ -85,11 +84,11 @@ class Child:
         self.send(signal.SIGKILL)
 
 
-class Inheritance(msgspec.Struct, frozen=True, kw_only=True):
+class Inheritance(NamedTuple):
     """All that a worker gets from its supervisor."""
 
     target: str
-    settings: Settings
+    terms: Terms
     listener: Any
     """The listening socket; none: nothing is served."""
     alone: bool
@@ -102,8 +101,8 @@ class Inheritance(msgspec.Struct, frozen=True, kw_only=True):
     """The reading end of a pipe that closes with the supervisor."""
 
 
-def fork_child(inheritance: Inheritance, generation: int, close: Iterable[int]) -> Child:
-    """Start a worker. `close` lists the descriptors of the supervisor that it must not hold."""
+def fork_child(life: Life, generation: int, close: Iterable[int]) -> Child:
+    """Start a process. `close` lists the descriptors of the supervisor that it must not hold."""
     said, say = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -112,7 +111,7 @@ def fork_child(inheritance: Inheritance, generation: int, close: Iterable[int]) 
     try:
         pid = os.fork()
         if pid == 0:
-            _be_worker(inheritance, say, [said, *close], mask)
+            live(life, say, [said, *close], mask)
     except OSError:
         os.close(said)
         os.close(say)
@@ -124,8 +123,25 @@ def fork_child(inheritance: Inheritance, generation: int, close: Iterable[int]) 
     return Child(pid, generation, said)
 
 
-def _be_worker(given: Inheritance, say: int, close: Iterable[int], mask: Iterable[int]) -> None:
-    """All of a worker's life. Never returns."""
+def told_by_child(find: Callable[[], bytes], close: Iterable[int]) -> bytes:
+    """What `find` returns in a process of its own, which leaves nothing in this one. Raises `ConfigError` with what it raised."""
+    child = fork_child(lambda say: _answer(say, find()), 0, close)
+    os.set_blocking(child.pipe, True)
+    with open(child.pipe, "rb") as answer:  # noqa: PTH123 - a descriptor
+        said = answer.read()
+    os.waitpid(child.pid, 0)
+    if not said.startswith(_READY):
+        raise ConfigError(said.decode("utf-8", "replace") or "The process that was to read them ended.")
+    return said.removeprefix(_READY)
+
+
+def _answer(say: int, answer: bytes) -> None:
+    with open(say, "wb", closefd=False) as pipe:
+        pipe.write(_READY + answer)
+
+
+def live(life: Life, say: int, close: Iterable[int], mask: Iterable[int]) -> NoReturn:
+    """All that this process does from now on, which a supervisor forked."""
     status = 1
     try:
         _reset_signals()
@@ -134,11 +150,13 @@ def _be_worker(given: Inheritance, say: int, close: Iterable[int], mask: Iterabl
             os.close(descriptor)
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(line_buffering=True)  # what agents print is seen when they print it
-        _live(given, say)
+        life(say)
         status = 0
     except CorralError as error:
         _report(say, error.message)
     except BaseException:  # noqa: BLE001 - the last line of a process: say why, then end
+        import traceback  # noqa: PLC0415 - as rarely as can be
+
         _report(say, traceback.format_exc())
     finally:
         try:
@@ -170,14 +188,20 @@ def _report(say: int, text: str) -> None:
         sys.stderr.write(text + "\n")
 
 
-def _live(given: Inheritance, say: int) -> None:
-    from corral.server.worker import Worker, run_worker  # noqa: PLC0415 - loaded by the supervisor before the fork
-
+def work(given: Inheritance, say: int) -> None:
+    """A worker's life. What it needs may be there already, from before the fork."""
     gc.disable()  # what is loaded stays: looking through it again and again is a tenth of the start
+    from corral.server.sparing import spare  # noqa: PLC0415 - no supervisor of one worker has these
+
+    spare()
+    from corral.server.loading import load_app  # noqa: PLC0415 - as above
+    from corral.server.worker import Worker, run_worker  # noqa: PLC0415 - as above
+
+    settings = given.terms.opened()
     app = load_app(given.target)
-    service = app.build(given.settings, run_folder=given.run_folder, development=given.watching)
+    service = app.build(settings, run_folder=given.run_folder, development=given.watching)
     run_worker(
-        lambda: Worker(service, given.listener, given.settings.server, alone=given.alone),
+        lambda: Worker(service, given.listener, settings.server, alone=given.alone),
         ready=lambda: _say(say, _READY),
         parent=given.alive,
         deaf=lambda: _say(say, _DEAF),

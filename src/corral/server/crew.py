@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
 
-from corral.clock import SYSTEM_CLOCK, Clock
 from corral.server.child import Child
 
 _RESTART_S_MIN = 0.1
@@ -32,9 +32,9 @@ class News(Enum):
 class Crew:
     """Keeps as many workers as wanted. One generation serves; a newer one takes over when all of it is ready."""
 
-    def __init__(self, wanted: int, start: Start, clock: Clock = SYSTEM_CLOCK) -> None:
-        """`start` makes a worker of the given generation; nothing is started yet."""
-        self._now = clock.monotonic
+    def __init__(self, wanted: int, start: Start, now: Callable[[], float] = time.monotonic) -> None:
+        """`start` makes a worker of the given generation; nothing is started yet. `now` never runs backwards."""
+        self._now = now
         self.wanted = wanted
         self.leave_within_s = 40.0
         """Workers that leave have this long."""

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from corral.errors import AppLoadError, CorralError
-from corral.server.listener import bind, url_of
+from corral.server.address import url_of
+from corral.server.listener import bind
 from corral.server.loading import is_loading
 from corral.server.worker import Servable, Worker, run_worker
 from corral.settings.sections import ServerSettings

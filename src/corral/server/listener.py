@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import ipaddress
 import logging
 import socket
-import struct
-import sys
 from collections.abc import Callable
 
 from corral.errors import ConfigError
+from corral.server.farewell import turn_away
 from corral.settings.sections import Settings
 
 _log = logging.getLogger("corral.server")
@@ -44,11 +42,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def url_of(host: str, port: int) -> str:
-    """An address as a URL."""
-    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{port}"
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -146,26 +139,3 @@ class Acceptor:
         self._listener.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
-
-
-_SO_ATTACH_FILTER = 26
-_NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-"""A packet filter: load the TCP flags; if SYN is set, drop the packet; else take it."""
-
-
-def turn_away(listener: socket.socket) -> None:
-    """Have the kernel take no new connection, while those it has taken stay: the last act before closing the socket.
-
-    Whoever the kernel connected between the last look and the closing would be cut off. Where there is no such filter
-    (it is Linux's), that moment is short, but not nothing.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes  # noqa: PLC0415 - only who ends needs it
-
-    program = b"".join(struct.pack("HBBI", *line) for line in _NO_SYN)
-    held = ctypes.create_string_buffer(program, len(program))
-    with contextlib.suppress(OSError):
-        listener.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_NO_SYN), ctypes.addressof(held))
-        )

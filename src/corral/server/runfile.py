@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import time
 from pathlib import Path
 
-import msgspec
-
-from corral.server.listener import url_of
+from corral.server.address import url_of
 from corral.version import VERSION
 
 _WORKER = "worker-"
-
-
-class RunningServer(msgspec.Struct, frozen=True, kw_only=True):
-    """One server on this machine, as its file says."""
-
-    pid: int
-    host: str
-    port: int
-    """0: it does not listen."""
-    target: str
-    state: str
-    workers: list[int]
-    started_at: float
-    version: str
-    directory: str
-    role: str = "all"
 
 
 class RunFile:
@@ -62,26 +44,26 @@ class RunFile:
     def write(self, state: str, workers: list[int]) -> None:
         """Say how things are, in one step."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        content = RunningServer(
-            pid=os.getpid(),
-            host=self._host,
-            port=self._port,
-            target=self._target,
-            state=state,
-            workers=workers,
-            started_at=self._started_at,
-            version=VERSION,
-            directory=str(Path.cwd()),
-            role=self._role,
-        )
+        content = {  # as `corral.server.found` reads it
+            "pid": os.getpid(),
+            "host": self._host,
+            "port": self._port,
+            "target": self._target,
+            "state": state,
+            "workers": workers,
+            "started_at": self._started_at,
+            "version": VERSION,
+            "directory": str(Path.cwd()),
+            "role": self._role,
+        }
         draft = self._path.with_suffix(".tmp")
-        draft.write_bytes(msgspec.json.encode(content))
+        draft.write_bytes(json.dumps(content).encode())
         draft.replace(self._path)
 
     def remove(self) -> None:
         """The server is no more."""
         self._path.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _clear(self.folder)
 
 
 def _clear_after_the_dead(folder: Path) -> None:
@@ -90,7 +72,14 @@ def _clear_after_the_dead(folder: Path) -> None:
         pid = path.stem.removeprefix(_WORKER)
         if pid.isdigit() and not is_alive(int(pid)):
             path.unlink(missing_ok=True)
-            shutil.rmtree(folder / path.stem, ignore_errors=True)
+            _clear(folder / path.stem)
+
+
+def _clear(folder: Path) -> None:
+    if folder.is_dir():
+        import shutil  # noqa: PLC0415 - with its archives it would be a tenth of a supervisor's memory
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_alive(pid: int) -> bool:

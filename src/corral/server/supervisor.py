@@ -1,30 +1,36 @@
 """The process that owns the socket and the workers: starts them, replaces them, and ends them without losing a request.
 
-It never loads the user's code. Workers are forked from it (the framework is in memory by then, so that takes
-milliseconds) and load the app afresh: that is why SIGHUP picks up new code.
+It never loads the user's code. Workers are forked from it and load the app afresh: that is why SIGHUP picks up new code.
+Where there are several, the framework is in its memory by then: they share that, and start in milliseconds. A supervisor
+that `corral` starts for one worker loads next to nothing: see `corral.server.ahead`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
+import gc
 import os
 import selectors
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from corral.server.child import SIGNALS, Child, Inheritance, fork_child
+from corral.server.child import SIGNALS, Child, Inheritance, fork_child, work
 from corral.server.crew import Crew, News
 from corral.server.farewell import say_farewell
-from corral.server.listener import bind, check_exposure
-from corral.server.reload import FileWatch
 from corral.server.runfile import RunFile
-from corral.settings.sections import Settings
+from corral.server.terms import Terms, terms_again, terms_of
+
+if TYPE_CHECKING:
+    import socket
+
+    from corral.server.ahead import Forerunner
+    from corral.server.reload import FileWatch
+    from corral.settings.sections import Settings
 
 _KILL_AFTER_S = 10.0
 """A worker that has not ended this long after its drain time is killed."""
@@ -38,7 +44,7 @@ _PRELOADED = (
     "uvicorn.protocols.websockets.websockets_sansio_impl",
 )
 
-LoadSettings = Callable[[], Settings]
+LoadSettings = Callable[[], "Settings"]
 Announce = Callable[[str, list[int]], None]
 """Called once when all workers are ready, with the URL and their process ids; without one, people are told."""
 
@@ -55,7 +61,7 @@ def serve(
 
     Without `listen` there is no socket, and the workers do what they have of their own: jobs.
     """
-    return Supervisor(target, settings, reload_settings or (lambda: settings), listen=listen, announce=announce).run()
+    return _run(target, settings, reload_settings or (lambda: settings), listen=listen, announce=announce)
 
 
 def dev(
@@ -67,8 +73,36 @@ def dev(
     announce: Announce | None = None,
 ) -> int:
     """Serve `target` with one worker that is replaced whenever a file below `directory` changes."""
+    from corral.server.reload import FileWatch  # noqa: PLC0415 - who serves does not look
+
     watch = FileWatch(directory or Path.cwd())
-    return Supervisor(target, settings, reload_settings or (lambda: settings), watch=watch, announce=announce).run()
+    return _run(target, settings, reload_settings or (lambda: settings), listen=True, watch=watch, announce=announce)
+
+
+def _run(
+    target: str,
+    settings: Settings,
+    reload_settings: LoadSettings,
+    *,
+    listen: bool,
+    watch: FileWatch | None = None,
+    announce: Announce | None = None,
+) -> int:
+    listener, terms = None, terms_of(settings)
+    if listen:
+        from corral.server.listener import bind, check_exposure  # noqa: PLC0415 - not every supervisor binds for itself
+
+        if warning := check_exposure(settings):
+            say(f"Warning: {warning}")
+        listener = bind(terms.host, terms.port)
+    return Supervisor(
+        target,
+        terms,
+        lambda: terms_again(reload_settings(), terms, listens=listen),
+        listener,
+        watch=watch,
+        announce=announce,
+    ).run()
 
 
 class Supervisor:
@@ -77,50 +111,50 @@ class Supervisor:
     def __init__(
         self,
         target: str,
-        settings: Settings,
-        reload_settings: LoadSettings,
+        terms: Terms,
+        again: Callable[[], Terms],
+        listener: socket.socket | None,
         *,
-        listen: bool = True,
+        first: Forerunner | None = None,
         watch: FileWatch | None = None,
         announce: Announce | None = None,
     ) -> None:
-        """With `watch`, changed files replace the workers as SIGHUP does, and blocking code is pointed out."""
+        """`again` reads the terms anew, or raises. `first` went ahead, and is the first worker if there is to be one alone.
+
+        With `watch`, changed files replace the workers as SIGHUP does, and blocking code is pointed out.
+        """
         self._target = target
-        self._settings = settings
-        self._listens = listen
-        self._reload_settings = reload_settings
+        self._terms = terms
+        self._listener = listener
+        self._again = again
         self._watch = watch
         self._announce = announce or self._introduce
-        self._crew = Crew(1 if watch is not None else settings.server.workers, self._start)
+        self._crew = Crew(1 if watch is not None else terms.workers, self._start)
+        self._first = first
+        if first is not None and self._crew.wanted > 1:
+            first.leave()
+            self._first = None
         self._selector = selectors.DefaultSelector()
         self._pending: list[signal.Signals] = []
         self._stopping = False
         self._exit_status = 0
-        self._held: list[int] = []
-        """Descriptors that are ours alone."""
-        self._alive: int
+        self._alive, held = os.pipe() if first is None else (first.alive, first.held)
         """A pipe that closes when this process is gone: how workers notice."""
-        self._listener: socket.socket | None = None
+        self._held = [held, self._selector.fileno()]
+        """Descriptors that are ours alone."""
         self._run_file: RunFile
 
     def run(self) -> int:
         """Do everything; returns the exit status."""
-        server = self._settings.server
-        warning, port = None, 0
-        if self._listens:
-            warning = check_exposure(self._settings)
-            self._listener = bind(server.host, server.port)
-            port = self._listener.getsockname()[1]
-        self._run_file = RunFile(Path(".corral/run"), server.host, port, self._target, server.role)
-        if warning:
-            say(f"Warning: {warning}")
-        _preload()
-        self._alive, held = os.pipe()
-        self._held += [held, self._selector.fileno()]
-        with self._signals() as wakeup, self._listener or contextlib.nullcontext():
+        terms, listener = self._terms, self._listener
+        port = 0 if listener is None else listener.getsockname()[1]
+        self._run_file = RunFile(Path(".corral/run"), terms.host, port, self._target, terms.role)
+        if self._first is None:
+            _preload()
+        with self._signals() as wakeup, listener or contextlib.nullcontext():
             try:
                 self._note()
-                self._let_in(self._settings)
+                self._let_in(terms)
                 self._crew.renew()
                 self._loop(wakeup)
             finally:
@@ -197,7 +231,7 @@ class Supervisor:
         self._note()
         if number == signal.SIGINT and len(self._crew):
             say("Stopping when all that runs has been answered; Ctrl-C again stops at once.")
-        self._crew.drain(self._settings.server.drain_delay_s + self._crew.leave_within_s)
+        self._crew.drain(self._terms.drain_delay_s + self._crew.leave_within_s)
 
     def _close_when_deaf(self) -> None:
         """No worker accepts connections any more: let go of the socket, and of no client."""
@@ -207,48 +241,50 @@ class Supervisor:
     def _renew(self) -> None:
         """Start a new generation; the old one retires when the new one is ready, and stays when it is not."""
         try:
-            settings = self._reload_settings()
-            bound = msgspec.structs.replace(settings.server, host=self._settings.server.host)
-            if self._listens:
-                check_exposure(msgspec.structs.replace(settings, server=bound))
+            terms = self._again()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the settings, the old ones still serve
             say(f"Not reloaded, the settings are not valid:\n{getattr(error, 'message', error)}")
             return
-        address = (self._settings.server.host, self._settings.server.port)
-        if self._listens and (settings.server.host, settings.server.port) != address:
+        if self._listener is not None and (terms.host, terms.port) != (self._terms.host, self._terms.port):
             say("`server.host` and `server.port` only change with a restart.")
-        settings = msgspec.structs.replace(
-            settings,
-            server=msgspec.structs.replace(
-                settings.server, host=self._settings.server.host, port=self._settings.server.port
-            ),
-        )
+        if terms.workers > 1:
+            _preload()
         if self._watch is None:
-            self._crew.resize(settings.server.workers)
-        self._let_in(settings)
+            self._crew.resize(terms.workers)
+        self._let_in(terms._replace(host=self._terms.host, port=self._terms.port))
         try:
             self._crew.renew()
         except OSError as error:
             say(f"Not reloaded, no process can be started: {error.strerror}.")
 
-    def _let_in(self, settings: Settings) -> None:
+    def _let_in(self, terms: Terms) -> None:
         """From now on workers start with these settings."""
-        self._settings = settings
-        self._crew.leave_within_s = settings.server.drain_s + _KILL_AFTER_S
+        self._terms = terms
+        self._crew.leave_within_s = terms.drain_s + _KILL_AFTER_S
 
     def _start(self, generation: int) -> Child:
-        inheritance = Inheritance(
+        if self._first is not None:
+            child = self._first.go_on(generation, self._run_file.folder)
+            self._first = None
+        else:
+            child = fork_child(partial(work, self._inheritance()), generation, self._ours())
+        self._selector.register(child.pipe, selectors.EVENT_READ, child)
+        return child
+
+    def _inheritance(self) -> Inheritance:
+        return Inheritance(
             target=self._target,
-            settings=self._settings,
+            terms=self._terms,
             listener=self._listener,
             alone=self._crew.wanted == 1,
             watching=self._watch is not None,
             run_folder=self._run_file.folder,
             alive=self._alive,
         )
-        child = fork_child(inheritance, generation, [*self._held, *(other.pipe for other in self._crew)])
-        self._selector.register(child.pipe, selectors.EVENT_READ, child)
-        return child
+
+    def _ours(self) -> list[int]:
+        """The descriptors that no other process must hold."""
+        return [*self._held, *(child.pipe for child in self._crew)]
 
     def _heard(self, child: Child) -> None:
         was_ready = child.ready
@@ -319,8 +355,14 @@ class Supervisor:
 
 def _preload() -> None:
     """Load the framework before the first fork: workers share the memory, and start in milliseconds."""
+    from corral.server.sparing import spare  # noqa: PLC0415 - only where workers are several
+
+    spare()
+    gc.disable()  # what is loaded stays: nothing of it is garbage, and no worker is to look through it
     for name in _PRELOADED:
-        importlib.import_module(name)
+        import_module(name)
+    gc.freeze()
+    gc.enable()
 
 
 def say(text: str) -> None:
