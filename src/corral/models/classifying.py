@@ -61,9 +61,11 @@ _BINDS = _words(
 )
 _ITEM_SIGNS = ("\n- ", "\n* ", "\n1.", "\n2.")
 _STEPWISE = _words("detail detailed thorough thoroughly scratch schritt étape paso")
-_CODE_SIGNS = ("```", "def ", "SELECT ", "Traceback", "=> ", "();")
-_MATH_ASCII = "=<>^%"
-_MATH_SIGNS = _MATH_ASCII + "∑∫√≤≥±\N{MULTIPLICATION SIGN}÷"
+_CODE_SIGNS = (("```", b"`"), ("=> ", b"="), ("();", b"("))
+"""Looked for where the sign beside them was seen."""
+_MATH_ASCII = b"=<>^%"
+_MATH_SIGNS = "∑∫√≤≥±\N{MULTIPLICATION SIGN}÷"
+_UNREMARKABLE = bytes(byte for byte in range(256) if byte >= 0x80 or chr(byte).isalnum() or byte in b" \t\r")  # noqa: PLR2004 - ASCII
 _SIGNS = ".,;:!?()[]{}\"'`*#/\\"
 _PLAIN = str.maketrans(dict.fromkeys(_SIGNS, " "))
 _PLAIN_ASCII = bytes.maketrans(
@@ -120,8 +122,10 @@ def features_of(call: ModelCall) -> Features:
     if length > _READ_MAX:
         text = text[: _READ_MAX // 2] + "\n" + text[-_READ_MAX // 2 :]
     is_ascii = text.isascii()
-    plain = text.encode().translate(_PLAIN_ASCII).decode() if is_ascii else text.lower().translate(_PLAIN)
+    raw = text.encode(errors="surrogatepass")
+    plain = raw.translate(_PLAIN_ASCII).decode() if is_ascii else text.lower().translate(_PLAIN)
     words = plain.split()
+    signs = raw.translate(None, _UNREMARKABLE)  # few: what is counted is counted among them
     seen = [0] * len(_KINDS)
     for word in _KNOWN.intersection(words):
         for kind in _KINDS_OF[word]:
@@ -129,20 +133,21 @@ def features_of(call: ModelCall) -> Features:
     asks_thought, asks_little, expert, binds, makes, stepwise = seen
     # What is behind a question weighs little more once it is very long: its newest part is enough.
     said = sum([len(part.get("text") or "") for message in call.messages[-40:] for part in message.content]) - length
-    count = text.count
+    questions = signs.count(b"?")
     return Features(
         words=len(words) if length <= _READ_MAX else length // 6,
-        questions=count("?"),
+        questions=questions,
         asks_thought=asks_thought,
         asks_little=asks_little,
         looks_up=bool(words) and words[0] in _LOOK_UP,
         expert=expert,
         binds=binds,
-        code=sum([sign in text for sign in _CODE_SIGNS]),
-        math=sum(map(count, _MATH_ASCII if is_ascii else _MATH_SIGNS)),
-        items=count(";") + (sum(map(count, _ITEM_SIGNS)) if "\n" in text else 0),
+        code=_code(text, signs),
+        math=_math(signs, "" if is_ascii else text),
+        items=(signs.count(b";") if b";" in signs else 0)
+        + (sum(map(text.count, _ITEM_SIGNS)) if b"\n" in signs else 0),
         makes=makes,
-        sentences=count(". ") + count("?"),
+        sentences=text.count(". ") + questions,
         steps=stepwise > 0 or "step by step" in plain or "step-by-step" in plain,
         depth=len(call.messages) - 1,
         context=max(0, said),
@@ -150,6 +155,21 @@ def features_of(call: ModelCall) -> Features:
         output=call.output is not None and call.output.schema is not None,
         thinking=call.reasoning in {"medium", "high"} or (call.reasoning.isdecimal() and int(call.reasoning) > 0),
     )
+
+
+def _code(text: str, signs: bytes) -> int:
+    """How many kinds of signs of a program there are."""
+    seen = ("def " in text) + ("SELECT " in text) + ("Traceback" in text)
+    for sign, beside in _CODE_SIGNS:
+        if beside in signs:
+            seen += sign in text
+    return seen
+
+
+def _math(signs: bytes, more: str) -> int:
+    """How many signs of mathematics; `more` is a text that has others than ASCII's."""
+    seen = len(signs) - len(signs.translate(None, _MATH_ASCII))
+    return seen + sum(map(more.count, _MATH_SIGNS)) if more else seen
 
 
 _SIMPLE_BELOW, _EXPERT_FROM = 0.205, 0.60
@@ -212,7 +232,8 @@ _NAMED = ("thought", "expert", "bounds", "code", "math", "items", "steps", "tool
 def _shown(seen: Features) -> str:
     shown = f"{seen.words} words"
     named = (seen.asks_thought, seen.expert, seen.binds, seen.code, seen.math, seen.items, int(seen.steps), seen.tools)
-    for name, count in zip(_NAMED, named, strict=True):
-        if count:
-            shown += f", {name} {count}"
+    if any(named):
+        for name, count in zip(_NAMED, named, strict=True):
+            if count:
+                shown += f", {name} {count}"
     return shown

@@ -102,6 +102,8 @@ class Router:
         self._shares = {
             name: shares_of(weights, f"models.router.shares.{name}") for name, weights in settings.shares.items()
         }
+        self._takes_the_first = settings.prefer not in {"cost", "latency"} and settings.latency_s is None
+        """Neither cost nor latency is looked at: a class whose model is able is taken."""
         self._default = settings.default or (self._classes[0] if self._classes else "")
         self._classify = classifier_from(
             classifier or settings.classifier, self._classes or ("",), timeout_s=settings.classifier_s
@@ -156,6 +158,8 @@ class Router:
 
     def _able(self, index: int, reason: str, call: ModelCall) -> tuple[int, str]:
         """The nearest class from `index` upwards (else downwards) whose model can; the preferred one of those."""
+        if self._takes_the_first and not self._lack(self._settings.classes[self._classes[index]], call):
+            return index, reason
         lacks = [self._lack(self._settings.classes[name], call) for name in self._classes]
         able = [number for number, lack in enumerate(lacks) if not lack]
         if not able:

@@ -211,7 +211,8 @@ def _messages(messages: Iterable[Message], count: Count, model: str) -> float:
     for message in messages:
         tokens += _MESSAGE_TOKENS
         for part in message.content:
-            tokens += _part(part, count, model)
+            text = part.get("text") if part.get("type") == "text" else None  # most parts are that
+            tokens += _part(part, count, model) if text is None else count(text)
     return tokens
 
 
@@ -273,12 +274,14 @@ class Tokens:
         self._encoders: dict[str, Any] = {}
         self._ratios: OrderedDict[str, float] = OrderedDict()
         self._known: dict[tuple[str, int, int], float] = {}
+        self._counters: dict[str, Count] = {}
 
     async def start(self, families: Iterable[str] = ("o200k",)) -> None:
         """Load vocabularies (about a second and 60 MB each), in a thread. Raises `ConfigError` if the extra is missing."""
         if self._exact and not self._encoders:
             self._encoders = await asyncio.to_thread(_load, tuple(families))
             self._known.clear()  # these were estimated
+            self._counters.clear()
 
     def count(self, text: str, model: str = "") -> int:
         """How many tokens a text is."""
@@ -313,7 +316,13 @@ class Tokens:
         return self._ratios.get(model, 1.0)
 
     def _counter(self, family: str) -> Count:
-        encoder = self._encoders.get(family)
+        counter = self._counters.get(family)
+        if counter is None:
+            counter = self._counters[family] = self._new_counter(family)
+        return counter
+
+    def _new_counter(self, family: str) -> Count:
+        encoder, known = self._encoders.get(family), self._known
         plain = _FITTED[family].tokens_of if encoder is None else lambda text: float(len(encoder.encode(_whole(text))))
 
         def count(text: str) -> float:
@@ -321,12 +330,12 @@ class Tokens:
                 return plain(text)
             # Long texts come again with every turn of a conversation. What is kept is their hash, not they themselves.
             key = (family, len(text), hash(text))
-            known = self._known.get(key)
-            if known is None:
-                if len(self._known) >= _KNOWN_MAX:
-                    self._known.clear()
-                known = self._known[key] = plain(text)
-            return known
+            tokens = known.get(key)
+            if tokens is None:
+                if len(known) >= _KNOWN_MAX:
+                    known.clear()
+                tokens = known[key] = plain(text)
+            return tokens
 
         return count
 

@@ -84,6 +84,7 @@ class HttpApp:
             await write_error(request, error, request.dialect or dialect_of(request, raw_path))
         finally:
             self._watcher.request(request)
+            request.failure = None  # its traceback holds this very request
 
     async def _route(self, request: Request, raw_path: bytes) -> None:
         signature = request.headers.get(b"authorization") or request.scope.get("query_string", b"")

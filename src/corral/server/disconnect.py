@@ -40,11 +40,16 @@ class ClientWatch:
 
     def close(self) -> None:
         """Watch no longer."""
+        self._callback = _nobody  # who is called back usually holds this: a request's memory is free at once, not when cycles are looked for
         if self._connection is not None:
             self._connection.forget()
         elif self._task is not None:
             self._task.cancel()
             self._task = None
+
+
+def _nobody() -> None:
+    """Watched no longer."""
 
 
 @contextmanager
