@@ -33,7 +33,7 @@ async def ask(url: str, sql: str, *args: Any) -> Any:
 async def long_past_id(url: str, days: int) -> str:
     """An id of a day that is over, has partitions, and may be forgotten."""
     day = int(time.time() / DAY_S) - days
-    for table in ("jobs", "job_steps", "job_events", "job_attempts"):
+    for table in ("jobs", "job_inputs", "job_steps", "job_events", "job_attempts"):
         bounds = [await ask(url, "SELECT corral.id_at($1)", at * DAY_S) for at in (day, day + 1)]
         await ask(
             url,

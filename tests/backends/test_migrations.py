@@ -12,6 +12,7 @@ from corral.backends.open import open_stores
 from corral.backends.postgres import migrate as on_postgres
 from corral.backends.sqlite import migrate as on_sqlite
 from corral.errors import ConfigError, StoreUnavailable
+from corral.jobs.job import JobDraft
 from corral.testing.contracts.setting import KEY, said, texts
 
 GROWTH = [
@@ -225,6 +226,8 @@ async def test_a_role_without_the_right_to_create_may_start_when_all_is_there(fr
     await guest.start()
     await guest.sessions.append(KEY, [said("x")])
     assert await texts(guest) == ["x"]
+    await guest.jobs.enqueue([JobDraft(id="a", tenant="acme", agent="main", input=b"{}")])
+    assert len((await guest.jobs.claim("w", queues=[], limit=1, lease_s=60.0)).jobs) == 1
     await guest.stop()
     await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     await connection.close()

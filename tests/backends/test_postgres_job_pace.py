@@ -85,6 +85,20 @@ async def test_sweeping_does_not_read_the_queue(fresh_postgres_url):
     assert after[0][0] - before[0][0] < MANY * ROUNDS / 2
 
 
+async def test_a_page_of_a_list_reads_little_more_than_itself(fresh_postgres_url):
+    stores = open_stores(fresh_postgres_url, pool_max=1)
+    await stores.start()
+    for _ in range(20):
+        await stores.jobs.enqueue([draft() for _ in range(MANY // 20)])
+        await stores.jobs.enqueue([draft(tenant="other") for _ in range(MANY // 20)])
+    for _ in range(ROUNDS):
+        for status in ((), ("queued",)):
+            assert len((await stores.job_records.find("acme", JobQuery(limit=10, status=status))).items) == 10
+        assert not (await stores.job_records.find("acme", JobQuery(limit=10, status=("succeeded",)))).items
+    await stores.stop()
+    assert await reads(fresh_postgres_url, "job\\_queue\\_pkey") < MANY
+
+
 async def test_idle_heads_are_swept_and_those_with_work_stay(postgres_stores, postgres_url):
     await postgres_stores.jobs.enqueue([draft(queue=queue) for queue in ("idle", "busy")])
     (job,) = (await postgres_stores.jobs.claim("w", queues=["idle"], limit=1, lease_s=60.0)).jobs

@@ -82,7 +82,7 @@ async def partitions(url):
 async def make_day(url, day):
     """A partition of a day long ago, as it would be there."""
     connection = await asyncpg.connect(url)
-    for table in ("jobs", "job_steps", "job_events", "job_attempts"):
+    for table in ("jobs", "job_inputs", "job_steps", "job_events", "job_attempts"):
         await connection.execute(
             f"CREATE TABLE corral.{table}_{day} PARTITION OF corral.{table} "
             f"FOR VALUES FROM ('{new_time_id(day * DAY_S)[:13]}') TO ('{new_time_id((day + 1) * DAY_S)[:13]}')"
@@ -94,14 +94,15 @@ async def test_the_coming_week_has_partitions(postgres_stores, postgres_url):
     today = int(time.time() // DAY_S)
     assert {f"jobs_{day}" for day in range(today, today + 7)} < await partitions(postgres_url)
     await enqueue(postgres_stores, draft(), draft())
+    await finish(postgres_stores, await claim(postgres_stores))
     assert await ask(postgres_url, f"SELECT count(*) FROM corral.jobs_{today}") == 2
 
 
 async def test_an_id_that_is_not_ours_is_kept_all_the_same(postgres_stores, postgres_url):
     await enqueue(postgres_stores, draft(id="my-job"))
-    assert await ask(postgres_url, "SELECT count(*) FROM corral.jobs_default") == 1
     (job,) = await claim(postgres_stores)
     assert await finish(postgres_stores, [job]) == [True]
+    assert await ask(postgres_url, "SELECT count(*) FROM corral.jobs_default") == 1
     assert await status(postgres_stores, "my-job") == "succeeded"
 
 
@@ -305,26 +306,6 @@ async def test_jobs_are_found_by_id_whatever_the_planner_believes(fresh_postgres
     assert max(rows.values()) < 3000, rows
 
 
-async def test_a_success_rewrites_no_index(fresh_postgres_url):
-    stores = open_stores(fresh_postgres_url)
-    await stores.start()
-    await enqueue(stores, *(draft() for _ in range(10)))
-    count = "SELECT sum(pg_stat_get_xact_tuples_hot_updated(oid)) FROM pg_class WHERE relname LIKE 'jobs_%'"
-    connection = await asyncpg.connect(fresh_postgres_url)
-    jobs = await claim(stores)
-    async with connection.transaction():
-        await connection.fetch(
-            "SELECT corral.settle_jobs($1, $2, $3, $4, NULL, NULL, NULL, NULL)",
-            [job.id for job in jobs],
-            [job.token for job in jobs],
-            ["succeeded"] * 10,
-            [b'{"answer": 42}'] * 10,
-        )
-        assert await connection.fetchval(count) == 10
-    await connection.close()
-    await stores.stop()
-
-
 async def test_jobs_of_many_queues_are_taken_in_turns(postgres_stores):
     await enqueue(postgres_stores, *(draft(queue=queue) for queue in ("a", "a", "a", "b", "b", "b")))
     assert sorted(job.queue for job in await claim(postgres_stores, 2)) == ["a", "b"]
@@ -367,9 +348,10 @@ def losing(monkeypatch):
     return lose
 
 
-async def test_enqueued_once_although_the_answer_was_lost(postgres_stores, losing):
-    lost = losing("enqueue_jobs")
-    (job_id,) = await enqueue(postgres_stores)
+@pytest.mark.parametrize(("way", "more"), [("enqueue_alike", {}), ("enqueue_jobs", {"concurrency_key": "k"})])
+async def test_enqueued_once_although_the_answer_was_lost(postgres_stores, losing, way, more):
+    lost = losing(way)
+    (job_id,) = await enqueue(postgres_stores, draft(**more))
     assert lost
     assert [job.id for job in await claim(postgres_stores)] == [job_id]
 

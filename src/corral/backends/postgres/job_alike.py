@@ -73,6 +73,9 @@ def alike_of(drafts: Sequence[JobDraft]) -> list[Any] | None:
         deadline_s,
         spec,
         callback,
+        min(ids),
+        max(ids),
+        max(map(len, inputs)),
     ]
 
 

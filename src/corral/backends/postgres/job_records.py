@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 _SQL = read_queries(Path(__file__).with_name("job_records.sql"))
 
-_NEWEST = "\U0010ffff"
 _NULL = msgspec.Raw(b"null")
 _DEAD: tuple[JobState, ...] = ("failed",)
 
@@ -51,7 +50,7 @@ class PostgresJobRecords:
     async def find(self, tenant: str, query: JobQuery) -> Page[JobInfo]:
         """List."""
         check_limit(query.limit)
-        before = read_cursor(query.cursor, str) or _NEWEST
+        before = read_cursor(query.cursor, str) or LAST
         rows = await self._rows(tenant, query, query.status, before, query.limit + 1)
         return page_of([_info(tenant, row) for row in rows], lambda last: last.id, query.limit)
 
@@ -163,7 +162,7 @@ class PostgresJobRecords:
             return []
         if job_id is not None:
             return [job_id]
-        return [row[0] for row in await self._rows(tenant, query, query.status or _DEAD, _NEWEST, limit)]
+        return [row[0] for row in await self._rows(tenant, query, query.status or _DEAD, LAST, limit)]
 
     async def _rows(
         self, tenant: str, query: JobQuery, status: tuple[JobState, ...], before: str, limit: int

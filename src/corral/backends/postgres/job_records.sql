@@ -1,41 +1,35 @@
 -- name: get
 -- One job, whole.
-SELECT kept.id, kept.agent, kept.queue, kept.priority, kept.session_id, kept.user_id, kept.tags, kept.batch_id,
-    kept.max_attempts, kept.created_at, coalesce(job.deadline_at, kept.deadline_at), kept.spec, kept.callback,
-    kept.finished_at, kept.error,
-    coalesce(CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END, kept.state),
-    coalesce(job.attempt, kept.attempt), coalesce(job.failures, kept.failures),
-    coalesce(job.last_seq, kept.last_seq), coalesce(job.started_at, kept.started_at),
-    CASE WHEN job.id IS NULL THEN kept.worker ELSE job.worker END,
-    CASE WHEN job.id IS NULL THEN kept.progress ELSE job.progress END,
-    job.run_at, job.awaits, coalesce(job.cancel_requested, false), kept.input, kept.result
-FROM corral.jobs AS kept LEFT JOIN corral.job_queue AS job ON job.id = kept.id
-WHERE kept.tenant = $1 AND kept.id = $2 AND (job.id IS NOT NULL OR kept.state IS NOT NULL);
+SELECT id, agent, queue, priority, session_id, user_id, tags, batch_id, max_attempts, created_at, deadline_at, spec, callback,
+    finished_at, error, state, attempt, failures, last_seq, started_at, worker, progress, run_at, awaits, cancel_requested, input, result
+FROM corral.jobs_shown WHERE tenant = $1 AND id = $2;
 
 -- name: find
 -- A tenant's jobs, newest first, through every filter that is given.
-SELECT kept.id, kept.agent, kept.queue, kept.priority, kept.session_id, kept.user_id, kept.tags, kept.batch_id,
-    kept.max_attempts, kept.created_at, coalesce(job.deadline_at, kept.deadline_at), kept.spec, kept.callback,
-    kept.finished_at, kept.error,
-    coalesce(CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END, kept.state),
-    coalesce(job.attempt, kept.attempt), coalesce(job.failures, kept.failures),
-    coalesce(job.last_seq, kept.last_seq), coalesce(job.started_at, kept.started_at),
-    CASE WHEN job.id IS NULL THEN kept.worker ELSE job.worker END,
-    CASE WHEN job.id IS NULL THEN kept.progress ELSE job.progress END,
-    job.run_at, job.awaits, coalesce(job.cancel_requested, false), NULL, NULL
-FROM corral.jobs AS kept LEFT JOIN corral.job_queue AS job ON job.id = kept.id
-WHERE kept.tenant = $1 AND kept.id < $2
-  AND ($4::text[] IS NULL
-    OR coalesce(CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END, kept.state) = ANY ($4))
-  AND ($5::text IS NULL OR kept.agent = $5)
-  AND ($6::text IS NULL OR kept.queue = $6)
-  AND ($7::text IS NULL OR kept.tags::jsonb ? $7)
-  AND ($8::text IS NULL OR kept.session_id = $8)
-  AND ($9::text IS NULL OR kept.user_id = $9)
-  AND ($10::text IS NULL OR kept.batch_id = $10)
-  AND ($11::double precision IS NULL OR kept.created_at >= $11)
-  AND ($12::double precision IS NULL OR kept.created_at < $12)
-ORDER BY kept.id DESC LIMIT $3;
+-- The open and the ended ones each in order, so that neither need be read further than the other.
+(
+    SELECT id, agent, queue, priority, session_id, user_id, tags, batch_id, max_attempts, created_at, deadline_at, spec, callback,
+        finished_at, error, state, attempt, failures, last_seq, started_at, worker, progress, run_at, awaits, cancel_requested,
+        NULL::bytea AS input, NULL::bytea AS result
+    FROM corral.jobs_shown
+    WHERE is_open AND id = ANY ((SELECT corral.open_ids($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12))::text[])
+) UNION ALL (
+    SELECT id, agent, queue, priority, session_id, user_id, tags, batch_id, max_attempts, created_at, deadline_at, spec, callback,
+        finished_at, error, state, attempt, failures, last_seq, started_at, worker, progress, run_at, awaits, cancel_requested,
+        NULL::bytea AS input, NULL::bytea AS result
+    FROM corral.jobs_shown
+    WHERE NOT is_open AND tenant = $1 AND id < $2
+      AND ($4::text[] IS NULL OR $4 && ARRAY['succeeded', 'failed', 'cancelled', 'discarded'] AND state = ANY ($4))
+      AND ($5::text IS NULL OR agent = $5)
+      AND ($6::text IS NULL OR queue = $6)
+      AND ($7::text IS NULL OR tags::jsonb ? $7)
+      AND ($8::text IS NULL OR session_id = $8)
+      AND ($9::text IS NULL OR user_id = $9)
+      AND ($10::text IS NULL OR batch_id = $10)
+      AND ($11::double precision IS NULL OR created_at >= $11)
+      AND ($12::double precision IS NULL OR created_at < $12)
+    ORDER BY id DESC LIMIT $3
+) ORDER BY id DESC LIMIT $3;
 
 -- name: find_dead
 -- A tenant's dead letters, newest first, through every filter that is given.
@@ -58,13 +52,13 @@ ORDER BY kept.id DESC LIMIT $3;
 -- name: events
 -- Events of a tenant's job, in order.
 SELECT seq, attempt, kind, at, data FROM corral.job_events
-WHERE job_id = $2 AND seq > $3 AND EXISTS (SELECT 1 FROM corral.jobs WHERE tenant = $1 AND id = $2)
+WHERE job_id = $2 AND seq > $3 AND EXISTS (SELECT 1 FROM corral.jobs_shown WHERE tenant = $1 AND id = $2)
 ORDER BY seq LIMIT $4;
 
 -- name: attempts
 -- The attempts of a tenant's job that did not end well.
 SELECT attempt, worker, started_at, ended_at, error FROM corral.job_attempts
-WHERE job_id = $2 AND EXISTS (SELECT 1 FROM corral.jobs WHERE tenant = $1 AND id = $2)
+WHERE job_id = $2 AND EXISTS (SELECT 1 FROM corral.jobs_shown WHERE tenant = $1 AND id = $2)
 ORDER BY attempt;
 
 -- name: redrive
@@ -81,10 +75,17 @@ WHERE kept.tenant = away.tenant AND kept.id = away.id RETURNING kept.id;
 
 -- name: named
 -- A tenant's jobs whose ids begin so.
-SELECT kept.id FROM corral.jobs AS kept
-WHERE kept.tenant = $1 AND kept.id >= $2 AND kept.id < $3
-  AND (kept.state IS NOT NULL OR EXISTS (SELECT 1 FROM corral.job_queue AS job WHERE job.id = kept.id))
-ORDER BY kept.id LIMIT 2;
+(
+    SELECT id FROM corral.jobs WHERE tenant = $1 AND id >= $2 AND id < $3 ORDER BY id LIMIT 2
+) UNION ALL (
+    SELECT id FROM corral.job_queue WHERE tenant = $1 AND bundle IS NULL AND id >= $2 AND id < $3 ORDER BY id LIMIT 2
+) UNION ALL (
+    SELECT first.id FROM corral.job_bundles AS one CROSS JOIN LATERAL (
+        SELECT id FROM corral.job_queue AS job
+        WHERE job.tenant = $1 AND job.bundle = one.bundle AND id BETWEEN one.first_id AND one.last_id AND id >= $2 AND id < $3
+        ORDER BY id LIMIT 2
+    ) AS first WHERE one.tenant = $1 AND one.last_id >= $2 AND one.first_id < $3
+) ORDER BY id LIMIT 2;
 
 -- name: queues
 -- Jobs by queue and state; also of queues that are empty since a short while.
@@ -108,11 +109,8 @@ INSERT INTO corral.job_batches (tenant, id, total, created_at) VALUES ($1, $2, $
 
 -- name: batch
 -- A batch, and its jobs by state.
-SELECT batch.total, batch.created_at, coalesce(CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END, kept.state),
-    count(kept.id)
-FROM corral.job_batches AS batch
-    LEFT JOIN corral.jobs AS kept ON kept.tenant = batch.tenant AND kept.batch_id = batch.id
-    LEFT JOIN corral.job_queue AS job ON job.id = kept.id
+SELECT batch.total, batch.created_at, job.state, count(job.id)
+FROM corral.job_batches AS batch LEFT JOIN corral.jobs_shown AS job ON job.tenant = batch.tenant AND job.batch_id = batch.id
 WHERE batch.tenant = $1 AND batch.id = $2 GROUP BY 1, 2, 3;
 
 -- name: forget_day

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from asyncpg import UniqueViolationError
 
-from corral.backends.encoding import check_id, findable
+from corral.backends.encoding import LAST, check_id, findable
 from corral.backends.postgres.failures import OutcomeUnknown
 from corral.backends.postgres.job_alike import alike_of
 from corral.backends.postgres.job_columns import claimed_of, columns_of
@@ -121,7 +121,7 @@ class PostgresJobs:
         if (query.status and OPEN.isdisjoint(query.status)) or not findable(*words):
             return []
         rows = await self._engine.fetch(
-            _SQL["find_open"], tenant, list(query.status) or None, *words, query.since, query.until, limit
+            _SQL["find_open"], tenant, LAST, limit, list(query.status) or None, *words, query.since, query.until
         )
         return [row[0] for row in rows]
 
@@ -244,7 +244,7 @@ class PostgresJobs:
         requeued, failed, cancelled = await self._engine.fetch_one(_SQL["reap"], limit, _LOST, _LATE)
         (aged,) = await self._engine.fetch_one(_SQL["age"], limit, ageing_s)
         await self._engine.fetch(_SQL["note_queues"], limit)
-        (removed,) = await self._engine.fetch_one(_SQL["tidy"], limit)
+        removed, _ = await self._engine.fetch_one(_SQL["tidy"], limit)
         if requeued or failed or cancelled:
             self._watched.worked()
             self._watched.moved_all()

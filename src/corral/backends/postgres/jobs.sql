@@ -5,33 +5,12 @@ SELECT o_refused, o_id, o_is_new, o_state FROM corral.enqueue_jobs(
 
 -- name: enqueue_alike
 -- Enqueue jobs that differ in ids and inputs alone, ready at once; one whose id is known breaks it.
--- In the order of `enqueue_jobs`: what is kept, who is told, whose turn it is, the queue. The last one has the pass that one
--- job with the share of all would have.
-WITH clock AS MATERIALIZED (
-    SELECT corral.now() AS now
-), kept AS (
-    INSERT INTO corral.jobs (tenant, id, agent, queue, user_id, batch_id, tags, priority, lane, weight, concurrency_limit,
-        max_attempts, created_at, deadline_at, spec, callback, input)
-    SELECT $3, id, $4, $5, $6, $7, $8, 10 - $9::smallint, $10, $11, $12, $13, now, now + $14::double precision, $15, $16, input
-    FROM clock CROSS JOIN unnest($1::text[], $2::bytea[]) AS one(id, input)
-    RETURNING 1
-), told AS MATERIALIZED (
-    SELECT corral.tell_work(ARRAY[$5::text]), jobs FROM (SELECT count(*) AS jobs FROM kept) AS counted
-), line AS MATERIALIZED (
-    SELECT jobs, (corral.take_passes(
-        ARRAY[$5::text], ARRAY[$9::smallint], ARRAY[$10::text], ARRAY[$11::double precision / jobs]))[1] AS last_pass
-    FROM told
-)
-INSERT INTO corral.job_queue (id, tenant, queue, agent, lane, state, weight, pass, ready_at, aged_at, deadline_at,
-    concurrency_limit, max_attempts, rank)
-SELECT id, $3, $5, $4, $10, 'queued', $11, last_pass - (jobs - ord) / $11::double precision, now, now,
-    now + $14::double precision, $12, $13, $9
-FROM clock CROSS JOIN line CROSS JOIN unnest($1::text[]) WITH ORDINALITY AS one(id, ord);
+SELECT corral.enqueue_alike($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
 
 -- name: count_fresh
 -- How many of these drafts are no jobs yet.
 SELECT count(*) FROM unnest($1::text[], $2::text[], $3::text[]) AS one(id, tenant, key)
-WHERE NOT EXISTS (SELECT 1 FROM corral.jobs WHERE tenant = one.tenant AND id = one.id)
+WHERE NOT EXISTS (SELECT 1 FROM corral.jobs_shown AS job WHERE job.tenant = one.tenant AND job.id = one.id)
   AND NOT EXISTS (
     SELECT 1 FROM corral.job_dedupe AS known
     WHERE known.tenant = one.tenant AND known.key = one.key AND known.expires_at > corral.now());
@@ -85,18 +64,7 @@ SELECT corral.cancel_jobs($1, $2);
 
 -- name: find_open
 -- Open jobs of a tenant that a query names.
-SELECT job.id FROM corral.job_queue AS job JOIN corral.jobs AS kept ON kept.tenant = job.tenant AND kept.id = job.id
-WHERE job.tenant = $1
-  AND ($2::text[] IS NULL OR CASE job.state WHEN 'parked' THEN 'queued' ELSE job.state END = ANY ($2))
-  AND ($3::text IS NULL OR job.agent = $3)
-  AND ($4::text IS NULL OR job.queue = $4)
-  AND ($5::text IS NULL OR kept.tags::jsonb ? $5)
-  AND ($6::text IS NULL OR kept.session_id = $6)
-  AND ($7::text IS NULL OR kept.user_id = $7)
-  AND ($8::text IS NULL OR kept.batch_id = $8)
-  AND ($9::double precision IS NULL OR kept.created_at >= $9)
-  AND ($10::double precision IS NULL OR kept.created_at < $10)
-LIMIT $11;
+SELECT unnest(corral.open_ids($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12));
 
 -- name: ready_due
 -- Make ready whose time has come.
@@ -125,4 +93,4 @@ ON CONFLICT (queue) DO UPDATE SET used_at = excluded.used_at WHERE known.used_at
 
 -- name: tidy
 -- Remove what nobody needs any more.
-SELECT corral.tidy_jobs($1);
+SELECT corral.tidy_jobs($1), corral.tidy_bundles($1);

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Any number will do, as long as every version of Corral takes the same.
 _LOCK = 0x436F7272616C
+# A step that moves rows takes as long as there are many, and who comes meanwhile waits for it.
+_STEP_S = 3600.0
 
 _SQL = read_queries(Path(__file__).with_name("migrate.sql"))
 
@@ -29,12 +31,12 @@ async def migrate(connection: Connection[Any], url: str, *, known: Sequence[Migr
     if not pending(known, await applied(connection), url):
         return
     async with connection.transaction():
-        await connection.execute(_SQL["lock"], _LOCK)
+        await connection.execute(_SQL["lock"], _LOCK, timeout=_STEP_S)
         if not await connection.fetchval(_SQL["has_schema"]):
             await connection.execute("CREATE SCHEMA corral")
         await connection.execute(_SQL["make_ledger"])
         for step in pending(known, await applied(connection), url):
-            await connection.execute(step.sql)
+            await connection.execute(step.sql, timeout=_STEP_S)
             await connection.execute(_SQL["note"], step.version, step.name, step.checksum)
 
 
