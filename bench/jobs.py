@@ -25,6 +25,7 @@ from typing import Any
 import asyncpg
 
 from corral.testing.servers.postgres import PostgresServer
+from worn_log import wear_in
 
 HERE = Path(__file__).parent
 PEERS_PYTHON = HERE.parent / ".venv-peers" / "bin" / "python"
@@ -168,6 +169,7 @@ def measure(options: argparse.Namespace) -> dict[str, Figures]:
         for engine in ("sqlite", "postgresql") if options.depth_max else ():
             say(f"corral {engine}, with many jobs waiting behind …")
             found[f"{engine}, jobs/s by jobs behind"] = bench.flat(engine)
+        asyncio.run(wear_in(postgres.url()))
         for engine in ("sqlite", "postgresql"):
             say(f"corral {engine}, one tenant floods …")
             found[f"{engine}, one tenant floods"] = bench.fair(engine)

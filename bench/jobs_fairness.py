@@ -1,4 +1,4 @@
-"""What a quiet tenant feels of a loud one: how long its jobs wait until they run, alone and beside 100,000 of another.
+"""What a quiet tenant feels of a loud one: how long its jobs wait until they run, alone and beside 200,000 of another.
 
     python bench/jobs_fairness.py                       both engines, about a minute
     python bench/jobs_fairness.py --engine sqlite --flood 20000
@@ -37,6 +37,7 @@ from corral.jobs.request import JobRequest
 from corral.settings.load import load_settings
 from corral.testing.servers.postgres import PostgresServer
 from corral.wiring.service import Service
+from worn_log import wear_in
 
 ENGINES = ("sqlite", "postgresql")
 BATCH = 1000
@@ -141,9 +142,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=ENGINES, action="append", help="may come twice; both if it is not given")
-    parser.add_argument("--flood", type=int, default=100_000)
+    parser.add_argument("--flood", type=int, default=200_000)
     parser.add_argument("--filling", type=int, default=20_000, help="0: leave that out")
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--new-log", action="store_true", help="on a PostgreSQL that still makes the files of its log")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     sys.setswitchinterval(0.0005)  # as servers do
@@ -154,6 +156,8 @@ def main() -> None:
             if engine == "postgresql":
                 postgres.attach(fsync=True)
                 url = postgres.url()
+                if not options.new_log:
+                    asyncio.run(wear_in(url))
             figures = uvloop.run(measure(url, options))
             if options.json:
                 print(json.dumps({"engine": engine, **figures}), flush=True)

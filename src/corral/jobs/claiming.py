@@ -11,9 +11,11 @@ from corral.clock import SYSTEM_CLOCK, Clock
 from corral.jobs.bell import Bell
 
 if TYPE_CHECKING:
+    from corral.jobs.company import Company
     from corral.jobs.job import Claimed, ClaimedJob
     from corral.jobs.outage import Outage
     from corral.jobs.store import JobStore
+    from corral.jobs.turns import Turns
     from corral.settings.sections import JobSettings
 
 _GATHER_S = 0.005
@@ -21,10 +23,15 @@ _GATHER_S = 0.005
 
 Who comes anew waits for less: until it is so long ago that somebody claimed.
 """
+_BESIDE = 4
+"""So many are claimed beside what is under way when somebody comes anew: a few, so that they are there at once."""
 
 
 class Claimer:
-    """One call to the store at a time, as long as there may be work and there is room for it."""
+    """One call to the store at a time, as long as there may be work and there is room for it.
+
+    And a small one beside it for who comes anew meanwhile: it shall not wait for what the claim of a crowd takes.
+    """
 
     def __init__(  # noqa: PLR0913 - what a worker has for it; all but three by name
         self,
@@ -36,14 +43,18 @@ class Claimer:
         free: Callable[[], int],
         enough: Callable[[], int],
         take: Callable[[Sequence[ClaimedJob], float], None],
+        turns: Turns,
+        company: Company,
+        may_exceed: Callable[[], bool] = lambda: False,
         exclude: Callable[[], Sequence[str]] = tuple,
         clock: Clock = SYSTEM_CLOCK,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`free` says for how many jobs there is room, and `enough` how much of it is worth a claim; `take` gets those that were claimed, at once, even while draining.
+        """`free` says for how many jobs there is room, and `enough` how much of it is worth a claim.
 
-        It is also told when they were asked for, on the monotonic clock: since then this process may have been stopped, and
-        their leases be over.
+        `may_exceed` says whether a few more than that will begin in a moment. `take` gets those that were claimed, at once, even
+        while draining. It is also told when they were asked for, on the monotonic clock: since then this process may have been
+        stopped, and their leases be over.
         """
         self._store = store
         self._settings = settings
@@ -51,6 +62,9 @@ class Claimer:
         self._worker = worker
         self._free = free
         self._take = take
+        self._turns = turns
+        self._company = company
+        self._may_exceed = may_exceed
         self._exclude = exclude
         self._now = clock.monotonic
         self._asked_at = 0.0
@@ -64,6 +78,10 @@ class Claimer:
         self._has_come = False
         """Whether there is work that was not there at the last claim, as far as anybody said."""
         self._claimed_at = 0.0
+        self._is_idle = False
+        self._beside: asyncio.Task[None] | None = None
+        self._comes_again = False
+        """Whether somebody came since the last claim beside."""
         self._draining = False
         self._task: asyncio.Task[None] | None = None
         self._unwatch: Callable[[], None] | None = None
@@ -81,8 +99,9 @@ class Claimer:
         if self._unwatch is not None:
             self._unwatch()
             self._unwatch = None
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        tasks = [task for task in (self._task, self._beside) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks)
 
     def made_room(self) -> None:
         """A slot got free."""
@@ -90,8 +109,31 @@ class Claimer:
             self._bell.ring()
 
     def _woken(self) -> None:
-        self._may_find = self._has_come = True
-        self._bell.ring()
+        self._may_find = self._comes_again = True
+        if self._beside is None and not self._is_idle and self._may_claim_beside():
+            self._beside = asyncio.get_running_loop().create_task(self._claim_beside())
+        else:
+            self._has_come = True
+            self._bell.ring()
+
+    def _may_claim_beside(self) -> bool:
+        return not self._draining and self._company.may_hide and self._may_exceed()
+
+    async def _claim_beside(self) -> None:
+        """A few, first of all who comes anew: whose turn it is among those that are not being claimed already."""
+        try:
+            while self._comes_again and self._may_claim_beside():
+                self._comes_again = False
+                asked_at = self._now()
+                claimed = await self._claim(_BESIDE)
+                self._company.met_beside(claimed.jobs)
+                self._take(claimed.jobs, asked_at)
+        except Exception as error:  # noqa: BLE001 - whatever ails the store, the claims that follow deal with it
+            self._outage.began("claim", error)
+        finally:
+            self._beside = None
+            self._has_come = True
+            self._bell.ring()
 
     async def _run(self) -> None:
         failures = 0
@@ -106,10 +148,9 @@ class Claimer:
                 free = self._free()
                 if free <= 0 or self._draining:
                     continue
-            self._may_find = self._has_come = False
-            self._claimed_at = asyncio.get_running_loop().time()
             try:
-                claimed = await self._claim(free)
+                async with self._turns.turn():
+                    claimed = await self._claim_many()
             except Exception as error:  # noqa: BLE001 - whatever ails the store, the next attempt may succeed
                 self._outage.began("claim", error)
                 self._may_find = True
@@ -118,11 +159,25 @@ class Claimer:
                 continue
             self._outage.over("claim")
             failures = 0
-            await self._work_off(claimed, free)
+            if claimed is not None:
+                await self._work_off(*claimed)
+
+    async def _claim_many(self) -> tuple[Claimed, int] | None:
+        """All that there is room for, and how much that was; those first who are being claimed beside."""
+        if self._beside is not None:
+            await asyncio.wait([self._beside])
+        free = self._free()
+        if free <= 0 or self._draining:
+            return None
+        self._may_find = self._has_come = False
+        self._claimed_at = asyncio.get_running_loop().time()
+        self._asked_at = self._now()
+        claimed = await self._claim(free)
+        self._company.met(claimed.jobs, is_crowded=len(claimed.jobs) >= free)
+        return claimed, free
 
     async def _claim(self, limit: int) -> Claimed:
         settings = self._settings
-        self._asked_at = self._now()
         return await self._store.claim(
             self._worker, queues=settings.queues, limit=limit, lease_s=settings.lease_s, exclude=self._exclude()
         )
@@ -135,7 +190,11 @@ class Claimer:
                 self._may_find = True
             if self._may_find or self._draining:
                 return
-            came = await self._idle(claimed.next_due_s)
+            self._is_idle = True
+            try:
+                came = await self._idle(claimed.next_due_s)
+            finally:
+                self._is_idle = False
             if came is None:
                 return
             claimed, limit = came

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 AHEAD_S = 0.02
 """What would not begin within this time is not claimed ahead: a worker that is free may have it."""
-_AHEAD_MAX = 2
+_AHEAD_MAX = 6
 """At most so many times the slots of a worker, however fast it is: that is what newcomers may find before them."""
 _QUICK_S = 0.005
 """Nothing is claimed ahead while jobs take longer than this on average."""

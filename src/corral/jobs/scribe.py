@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corral.jobs.retrying import Retrying
     from corral.jobs.running import RunningJob
     from corral.jobs.store import BlobStore, JobStore
+    from corral.jobs.turns import Turns
     from corral.settings.sections import JobSettings
 
 
@@ -36,16 +37,18 @@ class Scribe:
         in_thread: InThread,
         *,
         endings_worth: Callable[[], int] = lambda: 1,
+        turns: Turns,
     ) -> None:
         """One per worker. `endings_worth` says how many endings are worth a call to the store now."""
         self.in_thread = in_thread
         self._store = store
         self._outage = outage
+        self._turns = turns
         self._events_max = settings.events_max
         self._lease_s = settings.lease_s
         self.retrying = retrying
         self.large = LargeValues(blobs, outage, inline_max_bytes=settings.inline_max_bytes)
-        self.endings: Grouping[Ending, bool] = Grouping("endings", store.settle, outage, enough=endings_worth)
+        self.endings: Grouping[Ending, bool] = Grouping("endings", self._settle, outage, enough=endings_worth)
         self.journal: Grouping[StepWrite, bool] = Grouping("steps", store.journal, outage)
         self.events: Grouping[Pieces, bool] = Grouping("events", self._emit, outage)
 
@@ -71,6 +74,10 @@ class Scribe:
         until = asyncio.get_running_loop().time() + within_s
         for group in (self.journal, self.events, self.endings):
             await group.finish(max(0.0, until - asyncio.get_running_loop().time()))
+
+    async def _settle(self, endings: list[Ending]) -> Sequence[bool]:
+        async with self._turns.turn():
+            return await self._store.settle(endings)
 
     async def _emit(self, buffers: list[Pieces]) -> list[bool]:
         drafts: list[JobEventDraft] = []

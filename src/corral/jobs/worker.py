@@ -15,6 +15,7 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.jobs.claiming import Claimer
+from corral.jobs.company import Company
 from corral.jobs.ending import ending_of, refused, released, succeeded
 from corral.jobs.heartbeat import Heartbeat, HeartbeatStores
 from corral.jobs.job import ClaimedJob, Ending, WorkerInfo
@@ -26,6 +27,7 @@ from corral.jobs.reaper import Reaper
 from corral.jobs.retrying import Retrying
 from corral.jobs.running import Handler, JobObserver, Outcome, RunningJob
 from corral.jobs.scribe import InThread, Scribe
+from corral.jobs.turns import Turns
 
 if TYPE_CHECKING:
     from corral.jobs.store import BlobStore, JobRecords, JobStore, Renewed
@@ -35,6 +37,8 @@ _log = logging.getLogger("corral.jobs")
 
 _AT_ONCE = 4
 """So many runs begin before the loop looks at anything else: a crowd that was claimed together holds up nobody else's job."""
+_AT_A_TIME = 2
+"""So many times its slots a worker claims at once: more would take longer, and others wait for it."""
 _LATE_S = 2 * AHEAD_S
 """What was claimed ahead and has no room after this time goes back to the queue: it did not go as fast as it looked."""
 
@@ -73,6 +77,8 @@ class Worker:
         self._clock = clock
         self._retrying = Retrying(never=settings.retry_never, always=settings.retry_always, chance=chance)
         self._outage = Outage(chance)
+        company = Company(clock)
+        turns = Turns(lambda: company.is_expected)
         self._scribe = Scribe(
             store,
             blobs,
@@ -81,6 +87,7 @@ class Worker:
             self._outage,
             in_thread,
             endings_worth=lambda: settings.concurrency if self._line else 1,
+            turns=turns,
         )
         self._claimer = Claimer(
             store,
@@ -90,6 +97,9 @@ class Worker:
             free=self._free,
             enough=self._enough,
             take=self._take,
+            turns=turns,
+            company=company,
+            may_exceed=self._may_exceed,
             exclude=exclude,
             clock=clock,
             chance=chance,
@@ -186,11 +196,18 @@ class Worker:
     def _free(self) -> int:
         # Results that are not written yet take room as well: an outage must not pile them up.
         room = self._room()
-        return min(room - self._running - len(self._line), 2 * room - len(self._held))
+        left = min(room - self._running - len(self._line), 2 * room - len(self._held))
+        return min(left, _AT_A_TIME * self._settings.concurrency)
+
+    def _may_exceed(self) -> bool:
+        """While slots get free by themselves, who comes anew may be claimed although all is taken."""
+        slots, room = self._settings.concurrency, self._room()
+        return slots < room and self._running + len(self._line) < room + slots
 
     def _enough(self) -> int:
         """So much room is worth a claim. Who has something to begin meanwhile can wait for more."""
-        return max(1, self._room() // 2 if self._line else self._settings.concurrency // 4)
+        slots = self._settings.concurrency
+        return max(1, min(self._room() // 2, _AT_A_TIME * slots) if self._line else slots // 4)
 
     def _take(self, jobs: Sequence[ClaimedJob], asked_at: float) -> None:
         loop = asyncio.get_running_loop()

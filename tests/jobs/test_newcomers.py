@@ -1,0 +1,224 @@
+"""Who comes anew does not wait for the claim of a crowd, and where somebody does come, the crowd takes less at once."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+from working_scene import Interposed, draft, until
+
+from corral.jobs.claiming import _BESIDE
+from corral.jobs.company import Company
+from corral.jobs.running import Outcome
+from corral.jobs.turns import Turns
+
+CONCURRENCY = 8
+LONG_AGO_S, JUST_NOW_S = 30.0, 0.01
+
+
+class TurnedClock:
+    def __init__(self):
+        self.at = 0.0
+
+    def monotonic(self):
+        return self.at
+
+
+def jobs_of(*tenants, waited_s=LONG_AGO_S):
+    return [SimpleNamespace(tenant=tenant, created_at=100.0, claimed_at=100.0 + waited_s) for tenant in tenants]
+
+
+def company_of(*tenants, waited_s=LONG_AGO_S, is_crowded=True):
+    clock = TurnedClock()
+    company = Company(clock)
+    company.met(jobs_of(*tenants, waited_s=waited_s), is_crowded=is_crowded)
+    return company, clock
+
+
+# -- whose jobs a worker meets -------------------------------------------------------------------------------------------
+
+
+def test_nobody_hides_behind_a_crowd_that_is_none():
+    assert not Company(TurnedClock()).may_hide
+    assert not company_of("loud", is_crowded=False)[0].may_hide
+    assert company_of("loud")[0].may_hide
+
+
+@pytest.mark.parametrize("waited_s", [LONG_AGO_S, JUST_NOW_S])
+def test_a_tenant_alone_is_no_company_however_fresh_its_jobs(waited_s):
+    assert not company_of("loud", "loud", waited_s=waited_s)[0].is_expected
+
+
+def test_tenants_that_all_stand_in_line_are_a_crowd():
+    assert not company_of("loud", "louder")[0].is_expected
+
+
+def test_who_was_claimed_at_once_although_others_wait_may_come_again_for_a_while():
+    company, clock = company_of("loud")
+    company.met_beside(jobs_of("quiet", waited_s=JUST_NOW_S))
+    assert company.is_expected
+    clock.at = 1.9
+    assert company.is_expected
+    clock.at = 2.1
+    assert not company.is_expected
+
+
+def test_it_is_met_in_a_claim_of_the_crowd_as_well():
+    company, _ = company_of("loud")
+    company.met([*jobs_of("loud"), *jobs_of("quiet", waited_s=JUST_NOW_S)], is_crowded=True)
+    assert company.is_expected
+
+
+def test_where_all_are_taken_nobody_need_leave_room():
+    assert not company_of("loud", "quiet", waited_s=JUST_NOW_S, is_crowded=False)[0].is_expected
+
+
+def test_where_only_the_crowd_was_found_nobody_looks_for_a_moment():
+    company, clock = company_of("loud")
+    company.met_beside(jobs_of("loud"))
+    assert not company.may_hide
+    clock.at = 0.021
+    assert company.may_hide
+    company.met_beside(jobs_of("loud", "quiet"))
+    assert company.may_hide
+
+
+# -- one after the other -------------------------------------------------------------------------------------------------
+
+
+async def test_of_two_one_goes_after_the_other_where_that_is_wanted(monkeypatch):
+    monkeypatch.setattr("corral.jobs.turns._PATIENCE_S", 60.0)
+    turns, said = Turns(lambda: True), []
+
+    async def go(name):
+        async with turns.turn():
+            said.append(f"{name} begins")
+            for _ in range(3):
+                await asyncio.sleep(0)
+            said.append(f"{name} ends")
+
+    await asyncio.gather(go("first"), go("second"))
+    assert said == ["first begins", "first ends", "second begins", "second ends"]
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+async def test_nobody_waits_for_long_and_not_at_all_where_nobody_gains(monkeypatch, is_wanted):
+    monkeypatch.setattr("corral.jobs.turns._PATIENCE_S", 0.001 if is_wanted else 60.0)
+    turns = Turns(lambda: is_wanted)
+    async with asyncio.timeout(10), turns.turn(), turns.turn():
+        pass
+    monkeypatch.setattr("corral.jobs.turns._PATIENCE_S", 60.0)
+    async with asyncio.timeout(10), turns.turn():  # and whoever gave up waiting keeps nothing
+        pass
+
+
+# -- a worker ------------------------------------------------------------------------------------------------------------
+
+
+class Crowd(Interposed):
+    """The store; answers to claims of many can be held up. Counts how many large calls are under way."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.limits = []
+        self.holds = False
+        self.is_held = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.under_way = 0
+        self.most = 0
+
+    def __getattr__(self, name):
+        call = super().__getattr__(name)
+        if name not in {"claim", "settle"}:
+            return call
+
+        async def counted(*args, **kwargs):
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            try:
+                result = await call(*args, **kwargs)
+            finally:
+                self.under_way -= 1
+            limit = kwargs.get("limit", _BESIDE)
+            self.limits.append(limit)
+            if self.holds and limit != _BESIDE:
+                self.is_held.set()
+                await self.go_on.wait()
+            return result
+
+        return counted
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """They are quick, however busy the machine is."""
+    monkeypatch.setattr("corral.jobs.pace.Pace.ahead", lambda _pace, slots: 2 * slots)
+
+
+def of(tenant, number):
+    return [msgspec.structs.replace(draft(), tenant=tenant) for _ in range(number)]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_comes_anew_begins_while_the_claim_of_a_crowd_is_under_way(
+    make_worker, enqueue, seen, stores, monkeypatch
+):
+    monkeypatch.setattr("corral.jobs.company._REST_S", 0.0)  # the crowd's own coming may be heard late
+    store, begun, is_there = Crowd(stores.jobs), [], asyncio.Event()
+
+    async def note(job):
+        begun.append(job.claimed.tenant)
+        if job.claimed.tenant == "quiet":
+            is_there.set()
+        store.holds = store.holds or len(begun) == 3 * CONCURRENCY
+        await asyncio.sleep(0)
+        return Outcome()
+
+    await enqueue(*of("loud", 400))
+    await make_worker(note, store=store, concurrency=CONCURRENCY)
+    try:
+        async with asyncio.timeout(20):
+            await store.is_held.wait()
+            await enqueue(*of("quiet", 1))
+            await is_there.wait()
+    finally:
+        store.go_on.set()
+    await seen.count(401)
+    assert max(store.limits) <= 2 * CONCURRENCY
+
+
+async def test_while_jobs_take_long_nobody_is_claimed_without_room(make_worker, enqueue, seen, stores):
+    store, go_on = Crowd(stores.jobs), asyncio.Event()
+
+    async def slow(job):
+        await go_on.wait()
+        return Outcome(job.claimed.input)
+
+    await enqueue(*of("loud", 2 * CONCURRENCY))
+    worker = await make_worker(slow, store=store, concurrency=CONCURRENCY)
+    await until(lambda: worker.running == CONCURRENCY)
+    await enqueue(*of("quiet", 1))
+    assert store.limits == [CONCURRENCY]
+    go_on.set()
+    await seen.count(2 * CONCURRENCY + 1)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_in_company_claims_and_endings_are_not_under_way_together(
+    make_worker, enqueue, seen, stores, monkeypatch
+):
+    monkeypatch.setattr("corral.jobs.company.Company.is_expected", property(lambda _company: True))
+    monkeypatch.setattr("corral.jobs.company.Company.may_hide", property(lambda _company: False))
+    monkeypatch.setattr("corral.jobs.turns._PATIENCE_S", 60.0)
+    store = Crowd(stores.jobs)
+
+    async def quickly(job):
+        await asyncio.sleep(0)
+        return Outcome(job.claimed.input)
+
+    await enqueue(*of("loud", 400))
+    await make_worker(quickly, store=store, concurrency=CONCURRENCY)
+    assert await seen.count(400) == ["succeeded"] * 400
+    assert store.most == 1
