@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -180,7 +180,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def total(self) -> int:
         """All of it."""
-        return self.input_tokens + self.output_tokens
+        return self.input + self.cache_read + self.cache_write + self.output + self.reasoning
 
 
 StopReason = Literal["end", "length", "stop_sequence", "tool_use", "content_filter", "refusal", "pause", "other"]
@@ -259,7 +259,7 @@ class closing(Generic[T]):  # noqa: N801 - reads as what it does: `async with cl
     __slots__ = ("_events",)
 
     def __init__(self, events: AsyncIterator[T]) -> None:
-        self._events = cast("AsyncGenerator[T, None]", events)
+        self._events: AsyncGenerator[T, None] = events  # type: ignore[assignment]  # see above
 
     async def __aenter__(self) -> AsyncGenerator[T, None]:
         return self._events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,22 +15,30 @@ if TYPE_CHECKING:
 
 _TEXT_MAX = 512
 _tags = msgspec.json.Decoder(dict[str, str])
+_words_of = attrgetter(
+    "id", "tenant", "agent", "session_id", "run_id", "provider", "model", "cached", "outcome", "prices"
+)
 
 
 def row_of(entry: LedgerEntry) -> tuple[Any, ...]:
     """What is kept of an entry. Words that no engine can keep are changed: a bill with a hole would be worse."""
     usage = entry.usage
-    tags = {_kept(key): _kept(value) for key, value in entry.tags.items()}
+    words = _words_of(entry)
+    all_words = "".join(words)
+    if len(all_words) > _TEXT_MAX or "\0" in all_words or not all_words.isascii():
+        words = tuple(map(_kept, words))
+    entry_id, tenant, agent, session_id, run_id, provider, model, cached, outcome, prices = words
+    tags = {_kept(key): _kept(value) for key, value in entry.tags.items()} if entry.tags else {}
     return (
-        _kept(entry.id),
+        entry_id,
         entry.at,
-        _kept(entry.tenant),
-        _kept(entry.agent),
-        _kept(entry.session_id),
-        _kept(entry.run_id),
-        msgspec.json.encode(tags).decode(),
-        _kept(entry.provider),
-        _kept(entry.model),
+        tenant,
+        agent,
+        session_id,
+        run_id,
+        msgspec.json.encode(tags).decode() if tags else "{}",
+        provider,
+        model,
         usage.input,
         usage.cache_read,
         usage.cache_write,
@@ -37,11 +46,11 @@ def row_of(entry: LedgerEntry) -> tuple[Any, ...]:
         usage.reasoning,
         usage.estimated,
         entry.cost_usd,
-        _kept(entry.cached),
+        cached,
         entry.duration_s,
         entry.first_s,
-        _kept(entry.outcome),
-        _kept(entry.prices),
+        outcome,
+        prices,
     )
 
 

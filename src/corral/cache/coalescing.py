@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import cast
 
 import msgspec
 
@@ -19,6 +18,7 @@ from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import DeadlineExceeded, ModelRequestInvalid, ModelTimeout, PaceExceeded
 from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
 
+Key = tuple[str, bytes, bool]
 _TOO_LATE = (ModelTimeout, PaceExceeded, DeadlineExceeded)
 
 
@@ -42,7 +42,7 @@ class Coalesced:
         self._sharing = sharing
         self._generate = generate
         self._monotonic = clock.monotonic
-        self._flights: dict[tuple[str, bytes, bool], Flight] = {}
+        self._flights: dict[Key, Flight] = {}
 
     @property
     def flying(self) -> int:
@@ -52,35 +52,35 @@ class Coalesced:
     def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Join a question that is on its way, or send one."""
         key = self._key_of(call)
-        return proceed(call) if key is None else self._together(call, key, proceed)
+        if key is None:
+            return proceed(call)
+        if key in self._flights or self._came_meanwhile(call, key) is not None:
+            return self._together(call, key, proceed)
+        return self._follow(call, key, proceed)
 
-    async def _together(
-        self, call: ModelCall, key: tuple[str, bytes, bool], proceed: CallModel
-    ) -> AsyncIterator[ModelEvent]:
+    async def _together(self, call: ModelCall, key: Key, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         begun = False
         while True:
             flight = self._flights.get(key)
-            leads = flight is None
             if flight is None:
                 meanwhile = self._came_meanwhile(call, key)
                 if meanwhile is not None:
                     async for event in replayed(meanwhile, stream=call.stream):
                         yield event
                     return
-                flight = self._flights[key] = self._send(call, key, proceed)
             try:
-                async with closing(self._follow(call, flight, leads=leads)) as events:
+                async with closing(self._follow(call, key, proceed)) as events:
                     async for event in events:
                         begun = True
                         yield event
             except _TOO_LATE:
                 # It was too late for who asked first. Who has more time asks again.
-                if leads or begun or not self._has_longer(call, flight):
+                if flight is None or begun or not self._has_longer(call, flight):
                     raise
             else:
                 return
 
-    def _key_of(self, call: ModelCall) -> tuple[str, bytes, bool] | None:
+    def _key_of(self, call: ModelCall) -> Key | None:
         """What to join by; none: this call goes alone."""
         coalesce, policy = self._settings.coalesce, call.policy
         if coalesce == "never" or policy.cache == "bypass" or not policy.idempotent:
@@ -93,7 +93,7 @@ class Coalesced:
 
     # -- in this process ----------------------------------------------------------------------------------------------
 
-    def _send(self, call: ModelCall, place: tuple[str, bytes, bool], proceed: CallModel) -> Flight:
+    def _send(self, call: ModelCall, place: Key, proceed: CallModel) -> Flight:
         """The question, on its way in a task of its own: whoever leaves, what comes of it is kept."""
 
         def ended(flight: Flight) -> None:
@@ -106,11 +106,15 @@ class Coalesced:
             came = functools.partial(self._cached.keep, call, place[1], generation)
             if self._sharing is not None and not place[2]:
                 proceed = self._sharing.around(place[1], proceed, came)
-        flight = Flight(proceed(call), ended, came)
+        flight = self._flights[place] = Flight(proceed(call), ended, came)
         flight.deadline, flight.notes = call.deadline, call.notes
         return flight
 
-    async def _follow(self, call: ModelCall, flight: Flight, *, leads: bool) -> AsyncGenerator[ModelEvent, None]:
+    async def _follow(self, call: ModelCall, key: Key, proceed: CallModel) -> AsyncGenerator[ModelEvent, None]:
+        """Read along from the start; who is the first sends the question."""
+        known = self._flights.get(key)
+        leads = known is None
+        flight = known or self._send(call, key, proceed)
         follower = flight.join()
         deltas = False
         try:
@@ -123,7 +127,7 @@ class Coalesced:
                     if call.stream:
                         yield event
                     continue
-                reply = cast("ModelReply", event)
+                reply: ModelReply = event  # type: ignore[assignment]  # the other kind of event
                 if not leads:
                     reply = self._shared(call, reply, flight)
                 if call.stream and not deltas:
@@ -159,7 +163,7 @@ class Coalesced:
             return False
         return call.deadline is None or call.deadline > max(flight.deadline, self._monotonic())
 
-    def _came_meanwhile(self, call: ModelCall, place: tuple[str, bytes, bool]) -> ModelReply | None:
+    def _came_meanwhile(self, call: ModelCall, place: Key) -> ModelReply | None:
         """Between this call's look and its question, somebody else's answer may have come."""
         tenant, key, anew = place
         if anew or self._cached is None or "cache.key" not in call.notes:

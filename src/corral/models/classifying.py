@@ -8,6 +8,7 @@ Spanish. What reads simple and is hard ("Is P = NP?") it takes for simple: that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter, mul
 
 import msgspec
 
@@ -173,27 +174,36 @@ def _math(signs: bytes, more: str) -> int:
 
 
 _SIMPLE_BELOW, _EXPERT_FROM = 0.205, 0.60
+_WEIGHTS = {
+    "words": (40, 0.22 / 40),
+    "asks_thought": (3, 0.13),
+    "expert": (4, 0.18),
+    "sentences": (3, 0.04),
+    "binds": (5, 0.035),
+    "code": (2, 0.16),
+    "math": (6, 0.03),
+    "items": (6, 0.035),
+    "steps": (1, 0.18),
+    "depth": (10, 0.008),
+    "context": (20_000, 0.12 / 20_000),
+    "tools": (5, 0.02),
+    "output": (1, 0.04),
+    "thinking": (1, 0.25),
+}
+"""How much of each counts, and how much it weighs. Most questions have little of it: the sum is taken without a step for each."""
+_weighed = attrgetter(*_WEIGHTS)
+_MOST, _WEIGHT = zip(*_WEIGHTS.values(), strict=True)
 
 
 def difficulty(seen: Features) -> float:
     """From 0 (a greeting) to 1 (a task for the best there is)."""
-    score = min(seen.words, 40) / 40 * 0.22 + min(seen.words, 400) / 400 * 0.12
-    score += min(seen.asks_thought, 3) * 0.13
-    score += min(seen.expert, 4) * 0.18
-    score += min(seen.makes, 2) * (0.09 if seen.words > 6 else 0.02)  # noqa: PLR2004 - a handful of words asks for a handful
-    score += min(seen.sentences, 3) * 0.04
-    score += min(seen.binds, 5) * 0.035
-    score += min(seen.code, 2) * 0.16
-    score += min(seen.math, 6) * 0.03
-    score += min(seen.items, 6) * 0.035
-    score += min(max(seen.questions - 1, 0), 3) * 0.06
-    score += 0.18 if seen.steps else 0.0
-    score += min(seen.depth, 10) * 0.008
-    score += min(seen.context, 20_000) / 20_000 * 0.12
-    score += min(seen.tools, 5) * 0.02
-    score += 0.04 if seen.output else 0.0
-    score += 0.25 if seen.thinking else 0.0
-    if seen.words <= 14 and not seen.expert and not seen.code:  # noqa: PLR2004 - a short question, however it is put
+    words = seen.words
+    score: float = sum(map(mul, map(min, _weighed(seen), _MOST), _WEIGHT)) + min(words, 400) / 400 * 0.12
+    if seen.makes:
+        score += min(seen.makes, 2) * (0.09 if words > 6 else 0.02)  # noqa: PLR2004 - a handful of words asks for a handful
+    if seen.questions > 1:
+        score += min(seen.questions - 1, 3) * 0.06
+    if words <= 14 and not seen.expert and not seen.code:  # noqa: PLR2004 - a short question, however it is put
         score -= 0.06 * min(seen.asks_little, 2) + (0.08 if seen.looks_up else 0.0)
     # Much of everything is a long task, not yet one for an expert: that takes words of a profession, or a caller who says so.
     most = 1.0 if seen.expert or seen.thinking else _EXPERT_FROM - 0.01

@@ -107,9 +107,10 @@ class Deployed:
         plan = self._plan(self.naming.chain(call.model))
         attempts: list[dict[str, Any]] = call.notes.setdefault("attempts", [])
         already, begun = len(attempts), False
-        for earlier in ("hedged", "fallback"):  # of another model that this call was put to before
-            call.notes.pop(earlier, None)
-        while (place := await self._next(plan, call.deadline)) is not None:
+        if already:  # another model, to which this call was put before
+            call.notes.pop("hedged", None)
+            call.notes.pop("fallback", None)
+        while (place := plan.next(self._clock.monotonic()) or await self._next(plan, call.deadline)) is not None:
             call.notes[ELSEWHERE] = plan.ready(self._clock.monotonic())
             events = self._asked(place, call, proceed, attempts)
             if self.hedges is not None and call.policy.idempotent:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import urllib.parse
 from collections.abc import Callable, Iterable
+from operator import methodcaller
 from typing import Any
 
 import httptools
@@ -27,6 +28,8 @@ _TOGETHER_BYTES_MAX = 32_768
 
 _CLOSE = b"connection: close\r\n"
 _TOO_LARGE = b"The request headers are too large."
+
+_is_connection = methodcaller("startswith", b"connection:")
 
 
 class CorralProtocol(HttpToolsProtocol):
@@ -126,15 +129,9 @@ class CorralProtocol(HttpToolsProtocol):
         self._complete(cycle)
 
     def _head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-        content = [STATUS_LINE[status]]
-        closes = False
-        for name, value in cycle.default_headers:
-            content += (name, b": ", value, b"\r\n")
-        for name, value in headers:
-            content += (name, b": ", value, b"\r\n")
-            if name == b"connection":
-                closes = True
-        if closes:
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        content = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in cycle.default_headers], *lines]
+        if any(map(_is_connection, lines)):
             cycle.keep_alive = False
         elif not cycle.keep_alive:
             content.append(_CLOSE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from corral.errors import ModelRequestInvalid
@@ -10,6 +11,8 @@ from corral.models.wire.openai_dialect import Dialect, effort, left_out, schema
 from corral.models.wire.openai_parts import Part, arguments, chat_content, chat_part, result_parts
 
 _REASONING = frozenset({"reasoning_content", "reasoning"})
+_SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "stop")
+_sampling_of = attrgetter(*_SAMPLING)
 _ANY_OBJECT: dict[str, Any] = {"type": "json_object"}
 
 
@@ -74,8 +77,7 @@ def _sampling(body: dict[str, Any], call: ModelCall, dialect: Dialect) -> None:
         else:
             body["top_k"] = call.top_k
     takes = dialect.samples(call)
-    for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty", "stop"):
-        value = getattr(call, name)
+    for name, value in zip(_SAMPLING, _sampling_of(call), strict=True):
         if value is None or value == []:
             continue
         if takes:

@@ -256,9 +256,13 @@ _HEADERS = tuple(
     f"x-ratelimit-{what}-{of}" for of in ("requests", "tokens") for what in ("limit", "remaining", "reset")
 )
 
+_TELLING = frozenset({*_HEADERS, "retry-after", "retry-after-ms"})
+
 
 def limits_seen(headers: Mapping[str, str], now: float) -> LimitsSeen | None:
     """The limits that an answer tells; none: it tells nothing."""
+    if _TELLING.isdisjoint(headers):
+        return None
     said = [headers.get(name) for name in _HEADERS]
     wait = retry_after_s(headers, now)
     if wait is None and not any(said):

@@ -18,6 +18,7 @@ from corral.server.gateway.reading import (
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _ALONE = 1
+_SHAPING = frozenset({"n", "tools", "tool_choice", "stop", "response_format"})
 _TAKEN_AS_THEY_ARE: dict[str, tuple[str, type]] = {
     "parallel_tool_calls": ("parallel_tools", bool),
     "temperature": ("temperature", float),
@@ -48,19 +49,16 @@ class ChatRequest:
 def read_chat(body: object, default_model: str) -> ChatRequest:
     """Read a request. Raises `RequestInvalid` naming the field. What we have no word for goes to the provider as it is."""
     fields = Fields(body)
-    count = fields.take("n", int)
-    if count is not None and count != _ALONE:
-        raise fields.wrong("n", "One answer at a time (`n: 1`): ask as often as you want answers.")
+    shaping = {} if _SHAPING.isdisjoint(fields.left) else _shaping(fields)
     call = ModelCall(
         model=fields.take("model", str) or default_model,
         messages=_messages(fields.need("messages", list)),
-        tools=function_tools(fields, "function"),
-        tool_choice=_tool_choice(fields.take_any("tool_choice")),
         max_tokens=most_tokens(fields, "max_tokens", "max_completion_tokens"),
-        stop=texts(fields, "stop"),
-        output=_output(fields.take("response_format", dict)),
+        **shaping,
         **fields.take_all(_TAKEN_AS_THEY_ARE),
     )
+    if not fields.left:
+        return ChatRequest(call, user=None, tags={}, wants_usage=False)
     options = fields.take("stream_options", dict) or {}
     user = fields.take("user", str) or fields.take("safety_identifier", str)
     metadata = fields.take("metadata", dict) or {}
@@ -72,6 +70,19 @@ def read_chat(body: object, default_model: str) -> ChatRequest:
         tags={str(name): str(value) for name, value in metadata.items()} if metadata else {},
         wants_usage=bool(options.get("include_usage")),
     )
+
+
+def _shaping(fields: Fields) -> dict[str, Any]:
+    """What many requests have nothing of: tools, and the shape of the answer."""
+    count = fields.take("n", int)
+    if count is not None and count != _ALONE:
+        raise fields.wrong("n", "One answer at a time (`n: 1`): ask as often as you want answers.")
+    return {
+        "tools": function_tools(fields, "function"),
+        "tool_choice": _tool_choice(fields.take_any("tool_choice")),
+        "stop": texts(fields, "stop"),
+        "output": _output(fields.take("response_format", dict)),
+    }
 
 
 def _tool_choice(value: Any) -> str:

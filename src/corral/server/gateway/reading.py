@@ -56,13 +56,12 @@ class Fields:
 
     def take_all(self, named: Mapping[str, tuple[str, type]]) -> dict[str, Any]:
         """Those of these fields that are there, under names of ours. Raises `RequestInvalid` if one is something else."""
-        left = self._left
         found: dict[str, Any] = {}
-        for name, (own, kind) in named.items():
-            if name in left:
-                value: Any = self.take(name, kind)
-                if value is not None:
-                    found[own] = value
+        for name in list(filter(named.__contains__, self._left)):
+            own, kind = named[name]
+            value: Any = self.take(name, kind)
+            if value is not None:
+                found[own] = value
         return found
 
     def need(self, name: str, kind: type[T]) -> T:
@@ -107,7 +106,7 @@ def _kind(value: object) -> str:
 
 def most_tokens(fields: Fields, *names: str) -> int | None:
     """What may be written, by the last of these names that is given: the newest. It is set aside in limits and budgets, so it is never less than one."""
-    given = [most for name in names if (most := fields.take(name, int)) is not None]
+    given = [most for name in names if name in fields.left and (most := fields.take(name, int)) is not None]
     if not given:
         return None
     if given[-1] < 1:

@@ -250,9 +250,9 @@ def _visitor(request: Request, call: ModelCall | EmbedCall) -> Visitor:
 def _noted(notes: dict[str, Any]) -> list[Header]:
     """What the layers decided, for who asked."""
     return [
-        (header, str(notes[name]).encode("latin-1", "replace")[:200])
-        for name, header in _SHOWN.items()
-        if notes.get(name)
+        (header, str(note).encode("latin-1", "replace")[:200])
+        for header, note in zip(_SHOWN.values(), map(notes.get, _SHOWN), strict=True)
+        if note
     ]
 
 
