@@ -119,6 +119,8 @@ class Behind(Generic[T]):
             await self._rest(pause_s)  # others will come meanwhile
             written = await self._write_all()
             if self._hurry.is_set():
+                if written and self._line:
+                    continue
                 return
             failures = 0 if written else failures + 1
             pause_s = self._every_s if written else self._pause_s(failures)
@@ -132,15 +134,18 @@ class Behind(Generic[T]):
         return min(_PAUSE_MAX_S, _PAUSE_S * 2.0 ** min(failures, 10)) * (0.5 + self._chance() / 2)
 
     async def _write_all(self) -> bool:
+        """What stands in line now. What comes meanwhile is for the next time: else a busy store got one after the other."""
         async with self._writing:  # one group at a time: the order is the order of what happened
-            while self._line:
-                if not await self._write():
+            left = len(self._line)
+            while left > 0 and self._line:
+                if not await self._write(min(_GROUP_MAX, left)):
                     return False
+                left -= _GROUP_MAX
             return True
 
-    async def _write(self) -> bool:
+    async def _write(self, most: int) -> bool:
         """Write one group; what the store does not take stays first in line."""
-        group = [self._line.popleft() for _ in range(min(_GROUP_MAX, len(self._line)))]
+        group = [self._line.popleft() for _ in range(min(most, len(self._line)))]
         try:
             await self._write_down(group)
         except asyncio.CancelledError:

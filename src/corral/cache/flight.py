@@ -72,16 +72,18 @@ class Flight:
         return self._events[place]
 
     async def read(self, follower: Follower, within_s: float | None) -> ModelEvent | None:
-        """The next event; none: that was all. Raises what the question came to, and `ModelTimeout` when the time is over."""
-        while True:
+        """The next event, where none is at hand; none: that was all.
+
+        Raises what the question came to, and `ModelTimeout` when the time is over.
+        """
+        while not self._over:
+            await self._wait(follower, within_s)
             event = self.at_hand(follower)
             if event is not None:
                 return event
-            if self._over:
-                if self._error is not None:
-                    raise _again(self._error)
-                return None
-            await self._wait(follower, within_s)
+        if self._error is not None:
+            raise _again(self._error)
+        return None
 
     async def _wait(self, follower: Follower, within_s: float | None) -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from typing import TypeVar
 from corral.cache.counting import CacheCounting
 from corral.cache.local import LocalCopies
 from corral.cache.store import CacheStore, Claimed, EntryDraft, Kept, Kind, KindStats, Looked
-from corral.cache.writing import Writing
+from corral.cache.writing import GATHER_S, Writing
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import CorralError
 from corral.observability.metrics import Metrics
@@ -40,8 +40,9 @@ class Shelf:
         counting: CacheCounting | None = None,
         clock: Clock = SYSTEM_CLOCK,
         sure_s: float = SURE_S,
+        gather_s: float = GATHER_S,
     ) -> None:
-        """Without a store, the copies in this process are all there is."""
+        """Without a store, the copies in this process are all there is. With one, they are in it after `gather_s`."""
         self.settings = CacheSettings() if settings is None else settings
         self.counting = CacheCounting(Metrics()) if counting is None else counting
         self._monotonic = clock.monotonic
@@ -54,6 +55,7 @@ class Shelf:
                 self.counting,
                 entries_max=self.settings.entries_max,
                 bytes_max=self.settings.bytes_max,
+                gather_s=gather_s,
             )
         self._asking: dict[tuple[str, bytes], list[asyncio.Future[Kept | None]]] = {}
         self._batch: dict[str, list[bytes]] = {}

@@ -19,8 +19,8 @@ _log = logging.getLogger("corral.cache")
 
 _PENDING_MAX = 2_000
 _PENDING_BYTES_MAX = 33_554_432
-_BATCH = 200
-_GATHER_S = 0.01
+_BATCH = 500
+GATHER_S = 0.01
 """Others will come meanwhile: a transaction for one entry costs more than the entry."""
 _TALLY_S = 5.0
 _SWEEP_S = 60.0
@@ -46,22 +46,25 @@ class Writing:
         *,
         entries_max: int,
         bytes_max: int,
+        gather_s: float = GATHER_S,
     ) -> None:
-        """`entries_max` and `bytes_max` are the store's, over all tenants."""
+        """`entries_max` and `bytes_max` are the store's, over all tenants. Nobody but this process sees an entry for `gather_s`."""
         self._store = store
         self._counting = counting
         self._entries_max = entries_max
         self._bytes_max = bytes_max
         self._pending: deque[tuple[str, EntryDraft]] = deque()
         self._pending_bytes = 0
+        self._gather_s = gather_s
+        self._came = self._went = 0
         self._counts: dict[tuple[str, Kind], _Count] = {}
         self._used = 0
         self._written = 0
         self._some = asyncio.Event()
         self._hurry = asyncio.Event()
         """Somebody waits for what is pending."""
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._moved = asyncio.Event()
+        """More of it has gone."""
         self._task: asyncio.Task[None] | None = None
         self._ending = False
 
@@ -75,9 +78,11 @@ class Writing:
 
     async def flush(self) -> None:
         """Until what is pending now was written, or given up."""
-        if self._task is not None:
+        came = self._came
+        while self._task is not None and self._went < came:
+            self._moved.clear()
             self._hurry.set()
-            await self._idle.wait()
+            await self._moved.wait()
 
     async def stop(self) -> None:
         """Write what is pending, within a few seconds, and end. Stopping twice is stopping once."""
@@ -102,7 +107,7 @@ class Writing:
             return False
         self._pending.append((tenant, draft))
         self._pending_bytes += len(draft.value)
-        self._idle.clear()
+        self._came += 1
         self._some.set()
         return True
 
@@ -137,7 +142,7 @@ class Writing:
                 await _until(self._some, min(tally_at, sweep_at))
             self._some.clear()
             if self._pending:
-                await _until(self._hurry, loop.time() + _GATHER_S)
+                await _until(self._hurry, loop.time() + self._gather_s)
             self._hurry.clear()
             await self._write()
             now = loop.time()
@@ -151,16 +156,21 @@ class Writing:
                 return
 
     async def _write(self) -> None:
-        while self._pending:
+        """What is pending now. What comes meanwhile is gathered again: else a store that is busy got one after the other."""
+        left = len(self._pending)
+        while left:
             batches: dict[str, list[EntryDraft]] = {}
-            for _ in range(min(_BATCH, len(self._pending))):
+            together = min(_BATCH, left)
+            left -= together
+            for _ in range(together):
                 tenant, draft = self._pending.popleft()
                 self._pending_bytes -= len(draft.value)
                 batches.setdefault(tenant, []).append(draft)
             for tenant, drafts in batches.items():
                 self._written += len(drafts)
                 await self._attempt(self._store.put(tenant, drafts))
-        self._idle.set()
+            self._went += together
+            self._moved.set()
 
     async def _tally(self) -> None:
         counts, self._counts, self._used = self._counts, {}, 0

@@ -81,9 +81,12 @@ class ModelCounting:
         read, written, cache_read, cache_write, reasoning = tokens
         read.value += usage.input
         written.value += usage.output
-        cache_read.value += usage.cache_read
-        cache_write.value += usage.cache_write
-        reasoning.value += usage.reasoning
+        if usage.cache_read:
+            cache_read.value += usage.cache_read
+        if usage.cache_write:
+            cache_write.value += usage.cache_write
+        if usage.reasoning:
+            reasoning.value += usage.reasoning
         if exchange.outcome == "model_rate_limited":
             self._limited.value(exchange.provider).value += 1
         if exchange.cost_usd is None:

@@ -41,7 +41,6 @@ class Request:
     """A request while it is answered. `status` says what was answered, for the access log."""
 
     __slots__ = (
-        "_headers",
         "_query",
         "body_max_bytes",
         "body_said",
@@ -49,6 +48,7 @@ class Request:
         "context",
         "dialect",
         "failure",
+        "headers",
         "json_depth_max",
         "params",
         "quiet",
@@ -82,7 +82,8 @@ class Request:
         self.failure: BaseException | None = None
         self.dialect: Any = None
         """How errors look on the route that was found."""
-        self._headers: dict[bytes, bytes] | None = None
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        """Header values by lower-case name; the last of several."""
         self._query: dict[str, str] | None = None
 
     @property
@@ -90,13 +91,6 @@ class Request:
         """The request's method, in capitals."""
         method: str = self.scope["method"]
         return method
-
-    @property
-    def headers(self) -> dict[bytes, bytes]:
-        """Header values by lower-case name; the last of several."""
-        if self._headers is None:
-            self._headers = dict(self.scope["headers"])
-        return self._headers
 
     def header(self, name: bytes) -> str | None:
         """One header as text."""

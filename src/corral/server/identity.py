@@ -32,6 +32,10 @@ from corral.settings.sections import ApiKey, SecuritySettings
 SESSION_HEADER = b"x-amzn-bedrock-agentcore-runtime-session-id"
 REQUEST_HEADER = b"x-amzn-bedrock-agentcore-runtime-request-id"
 USER_HEADER = b"x-amzn-bedrock-agentcore-runtime-user-id"
+_SESSION, _USER = (SESSION_HEADER, b"x-session-id"), (USER_HEADER, b"x-user-id")
+_IDEMPOTENCY = (b"idempotency-key", b"amz-sdk-invocation-id")
+_WORDS = (b"x-amz-bedrock-agentcore-identity-wat", b"workloadaccesstoken", b"oauth2callbackurl", b"x-timeout-s")
+_TELLING = frozenset({*_SESSION, *_USER, *_IDEMPOTENCY, *_WORDS})
 _SESSION_CHARS_MAX = 256
 _REQUEST_ID_CHARS_MAX = 128
 _TIMEOUT_S_MIN, _TIMEOUT_S_MAX = 0.1, 86_400.0
@@ -179,9 +183,17 @@ def context_of(request: Request, agent: str = "") -> Context:
     context = request.context = Context(_request_id(headers), agent)
     given = headers.get(b"traceparent")
     join_trace(context, None if given is None else given.decode("latin-1"))
-    context.session_id = _id(headers, SESSION_HEADER, b"x-session-id")
-    context.user_id = _id(headers, USER_HEADER, b"x-user-id")
-    context.idempotency_key = _id(headers, b"idempotency-key", b"amz-sdk-invocation-id")
+    if not _TELLING.isdisjoint(headers):
+        _tell(context, headers, request.started_at)
+    context.attach_http(HttpView(request.scope, request.receive))
+    return context
+
+
+def _tell(context: Context, headers: Mapping[bytes, bytes], started_at: float) -> None:
+    """What some requests say of themselves."""
+    context.session_id = _id(headers, *_SESSION)
+    context.user_id = _id(headers, *_USER)
+    context.idempotency_key = _id(headers, *_IDEMPOTENCY)
     token = headers.get(b"x-amz-bedrock-agentcore-identity-wat") or headers.get(b"workloadaccesstoken")
     if token:
         context.workload_access_token = token.decode("latin-1")
@@ -189,9 +201,7 @@ def context_of(request: Request, agent: str = "") -> Context:
     if callback:
         context.oauth2_callback_url = callback.decode("latin-1")
     if b"x-timeout-s" in headers:
-        context.deadline = request.started_at + _timeout(headers[b"x-timeout-s"])
-    context.attach_http(HttpView(request.scope, request.receive))
-    return context
+        context.deadline = started_at + _timeout(headers[b"x-timeout-s"])
 
 
 class HttpView:

@@ -18,6 +18,7 @@ from corral.cache.keys import KeyGenerator
 from corral.cache.semantic.counting import SemanticCounting
 from corral.cache.sharing import Sharing
 from corral.cache.shelf import Shelf
+from corral.cache.writing import GATHER_S
 from corral.clock import SYSTEM_CLOCK
 from corral.errors import ConfigError, CorralError
 from corral.limits.batches import BatchAccounts
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("corral.models")
 _LIST_S = 10.0
+_GATHER_ALONE_S = 0.1
 _SAMPLE = 8
 _TYPICAL = Usage(input=1_000, output=300)
 _READ = Usage(input=1_000_000)
@@ -112,7 +114,9 @@ class Modelling:
         )
         counting = CacheCounting(metrics)
         self._alone = settings.server.workers == 1 and settings.store.url.startswith("sqlite")
-        self._shelf = Shelf(stores.cache, settings.cache, counting=counting)
+        # Where nobody else asks, nobody waits for entries to be in the store, and many are written together.
+        gather_s = _GATHER_ALONE_S if self._alone else GATHER_S
+        self._shelf = Shelf(stores.cache, settings.cache, counting=counting, gather_s=gather_s)
         self.semantic = self._semantic(settings.cache, stores, SemanticCounting(metrics, counting))
         self._key = own.cache_key_generator or _key_generator(settings.cache)
         self.cached = Cached(self._shelf, generate=self._key)
