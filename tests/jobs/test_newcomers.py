@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from types import SimpleNamespace
 
 import msgspec
@@ -222,3 +223,74 @@ async def test_in_company_claims_and_endings_are_not_under_way_together(
     await make_worker(quickly, store=store, concurrency=CONCURRENCY)
     assert await seen.count(400) == ["succeeded"] * 400
     assert store.most == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_is_claimed_beside_runs_outside_of_who_enqueued_it(make_worker, enqueue, seen, stores, monkeypatch):
+    monkeypatch.setattr("corral.jobs.company._REST_S", 0.0)  # the crowd's own coming may be heard late
+    set_by = contextvars.ContextVar("set_by", default=None)
+    store, found, is_there = Crowd(stores.jobs), [], asyncio.Event()
+
+    async def note(job):
+        found.append(set_by.get())
+        if job.claimed.tenant == "quiet":
+            is_there.set()
+        store.holds = store.holds or len(found) == 3 * CONCURRENCY
+        await asyncio.sleep(0)
+        return Outcome()
+
+    await enqueue(*of("loud", 400))
+    await make_worker(note, store=store, concurrency=CONCURRENCY)
+    try:
+        async with asyncio.timeout(20):
+            await store.is_held.wait()
+            set_by.set("who enqueued")
+            await enqueue(*of("quiet", 1))
+            await is_there.wait()
+    finally:
+        store.go_on.set()
+    await seen.count(401)
+    assert found == [None] * 401
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_is_claimed_beside_does_not_pile_up_while_nothing_can_be_ended(
+    make_worker, enqueue, seen, stores, monkeypatch
+):
+    monkeypatch.setattr("corral.jobs.company._REST_S", 0.0)  # each that comes is looked for at once
+    store, may_end, begun = Crowd(stores.jobs), asyncio.Event(), []
+    kept_max = 2 * 3 * CONCURRENCY  # twice the room that `quick` makes
+
+    async def quickly(job):
+        begun.append(job.id)
+        return Outcome()
+
+    store.before["settle"] = may_end.wait
+    await enqueue(*of("loud", 400))
+    await make_worker(quickly, store=store, concurrency=CONCURRENCY)
+    await until(lambda: len(begun) >= kept_max)
+    for _ in range(20):
+        await enqueue(*of("quiet", 1))
+    assert len(begun) <= kept_max + _BESIDE
+    may_end.set()
+    await seen.count(420)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_crowd_gets_its_turn_although_newcomers_never_end(make_worker, enqueue, seen, stores):
+    store, begun, came = Crowd(stores.jobs), [], []
+
+    async def another():  # while the answer to each claim is on its way
+        if len(begun) >= 3 * CONCURRENCY and len(came) < 50:
+            came.extend(await enqueue(*of("quiet", 1)))
+
+    async def quickly(job):
+        begun.append(job.claimed.tenant)
+        return Outcome()
+
+    store.after["claim"] = another
+    await enqueue(*of("loud", 1000))
+    await make_worker(quickly, store=store, concurrency=CONCURRENCY)
+    await until(lambda: len(came) == 50)
+    assert sum(limit != _BESIDE for limit in store.limits[-40:]) >= 5
+    await seen.count(1050)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -80,8 +81,12 @@ class Claimer:
         self._claimed_at = 0.0
         self._is_idle = False
         self._beside: asyncio.Task[None] | None = None
+        self._outside = contextvars.copy_context()
+        """Where what is claimed beside begins: we are woken in the context of whoever enqueued, and runs shall find nothing of it."""
         self._comes_again = False
         """Whether somebody came since the last claim beside."""
+        self._crowd_waits = False
+        """Whether a claim of many waits for the one beside: newcomers without end would keep it from its turn."""
         self._draining = False
         self._task: asyncio.Task[None] | None = None
         self._unwatch: Callable[[], None] | None = None
@@ -111,7 +116,7 @@ class Claimer:
     def _woken(self) -> None:
         self._may_find = self._comes_again = True
         if self._beside is None and not self._is_idle and self._may_claim_beside():
-            self._beside = asyncio.get_running_loop().create_task(self._claim_beside())
+            self._beside = asyncio.get_running_loop().create_task(self._claim_beside(), context=self._outside)
         else:
             self._has_come = True
             self._bell.ring()
@@ -122,7 +127,7 @@ class Claimer:
     async def _claim_beside(self) -> None:
         """A few, first of all who comes anew: whose turn it is among those that are not being claimed already."""
         try:
-            while self._comes_again and self._may_claim_beside():
+            while self._comes_again and not self._crowd_waits and self._may_claim_beside():
                 self._comes_again = False
                 asked_at = self._now()
                 claimed = await self._claim(_BESIDE)
@@ -165,7 +170,11 @@ class Claimer:
     async def _claim_many(self) -> tuple[Claimed, int] | None:
         """All that there is room for, and how much that was; those first who are being claimed beside."""
         if self._beside is not None:
-            await asyncio.wait([self._beside])
+            self._crowd_waits = True
+            try:
+                await asyncio.wait([self._beside])
+            finally:
+                self._crowd_waits = False
         free = self._free()
         if free <= 0 or self._draining:
             return None

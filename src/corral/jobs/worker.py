@@ -200,9 +200,9 @@ class Worker:
         return min(left, _AT_A_TIME * self._settings.concurrency)
 
     def _may_exceed(self) -> bool:
-        """While slots get free by themselves, who comes anew may be claimed although all is taken."""
+        """While slots get free by themselves, who comes anew may be claimed although all is taken; but not while ends pile up."""
         slots, room = self._settings.concurrency, self._room()
-        return slots < room and self._running + len(self._line) < room + slots
+        return slots < room and self._running + len(self._line) < room + slots and len(self._held) < 2 * room
 
     def _enough(self) -> int:
         """So much room is worth a claim. Who has something to begin meanwhile can wait for more."""
