@@ -240,6 +240,39 @@ async def test_what_was_open_before_the_tables_changed_goes_on(fresh_postgres_ur
     await stores.stop()
 
 
+@pytest.mark.parametrize("kind", ["succeeded", "failed"])
+async def test_who_ends_a_job_while_the_tables_change_ends_it_again(fresh_postgres_url, kind):
+    changing, ending, watching = [await asyncpg.connect(fresh_postgres_url) for _ in range(3)]
+    await on_postgres.migrate(changing, "url", known=on_postgres.STEPS[:26])
+    names = ", ".join(f"${number}" for number in range(1, 24))
+    await ending.fetch(f"SELECT corral.enqueue_jobs({names})", *columns_of([given := draft()]))
+    ((token, _),) = await ending.fetch(
+        "SELECT o_token, o_id FROM corral.claim_jobs('w', '{}', 1, 60, '{}', 'call') WHERE o_id IS NOT NULL"
+    )
+
+    async def settle():
+        settled = "SELECT corral.settle_jobs($1, $2, $3, '{1}', NULL, NULL, NULL, NULL)"
+        return await ending.fetchval(settled, [given.id], [token], [kind])
+
+    async def waits():
+        return await watching.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE pid = $1 AND NOT granted", ending.get_server_pid()
+        )
+
+    async with changing.transaction():
+        await on_postgres.migrate(changing, "url")
+        saying = asyncio.create_task(settle())
+        await eventually(waits)
+    try:
+        said = await saying
+    except asyncpg.SerializationError:  # after which every process says it again
+        said = await settle()
+    assert said == [True]
+    assert await watching.fetchval("SELECT state FROM corral.jobs WHERE id = $1", given.id) == kind
+    for connection in (changing, ending, watching):
+        await connection.close()
+
+
 # -- bundles -------------------------------------------------------------------------------------------------------------
 
 
