@@ -17,6 +17,7 @@ from corral.server.gateway.reading import (
 )
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_SPOKEN = {"system": "system", "developer": "system", "user": "user"}
 _ALONE = 1
 _SHAPING = frozenset({"n", "tools", "tool_choice", "stop", "response_format"})
 _TAKEN_AS_THEY_ARE: dict[str, tuple[str, type]] = {
@@ -114,7 +115,21 @@ def _output(value: dict[str, Any] | None) -> OutputFormat | None:
 def _messages(values: list[Any]) -> list[Message]:
     if not values:
         raise RequestInvalid("`messages` is empty: there is nothing to answer.", "messages")
-    return [_message(value, f"messages[{at}]") for at, value in enumerate(values)]
+    said = []
+    for at, value in enumerate(values):
+        spoken = _spoken(value)
+        said.append(_message(value, f"messages[{at}]") if spoken is None else spoken)
+    return said
+
+
+def _spoken(value: Any) -> Message | None:
+    """What most messages are: one text, of a person or an instruction."""
+    if type(value) is not dict:
+        return None
+    role, content = value.get("role"), value.get("content")
+    if type(role) is not str or type(content) is not str or role not in _SPOKEN:
+        return None
+    return Message(role=_SPOKEN[role], content=[{"type": "text", "text": content}])  # type: ignore[arg-type]  # one of them
 
 
 def _message(value: Any, where: str) -> Message:
@@ -127,8 +142,6 @@ def _message(value: Any, where: str) -> Message:
     if known is None:
         raise RequestInvalid(f"`{where}.role` is one of {', '.join(_ROLES)}, not {role!r}.", f"{where}.role")
     content = value.get("content")
-    if type(content) is str and known != "assistant":
-        return Message(role=known, content=[{"type": "text", "text": content}])  # type: ignore[arg-type]  # one of them
     parts = _parts(content, where)
     if known == "assistant":
         parts = [*_thought(value), *parts, *_tool_uses(value, where)]
