@@ -293,6 +293,7 @@ async def test_a_killed_process_loses_no_acknowledged_append_and_holds_up_nobody
         assert process.stdout is not None
         told += [(await asyncio.to_thread(process.stdout.readline)).strip() for _ in range(50)]
     for process in victims:
+        assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGKILL)
         rest, _ = await asyncio.to_thread(process.communicate)
         # The last line may have been cut in the middle; all others were acknowledged.

@@ -192,7 +192,7 @@ class Heartbeat:
             lost = set(renewed.lost)
             for job in batch:
                 if job.claim.token not in lost:  # until the loop has heard of it, nothing may pass for good
-                    job.renewed_at = asked_at
+                    job.renewed_at, job.is_sure = asked_at, True
             if (renewed.lost or renewed.cancelled) and self._home is not None:
                 self._home.call_soon_threadsafe(self._report, renewed)
 

@@ -58,6 +58,7 @@ class RunningJob:
         "deadline",
         "ended",
         "home",
+        "is_sure",
         "renewed_at",
         "started_at",
         "stop_reason",
@@ -86,6 +87,8 @@ class RunningJob:
         self.begin(taken_at)
         self.renewed_at = taken_at
         """When the lease was last known to be good."""
+        self.is_sure = False
+        """Whether a crash of the store leaves it as it is."""
         self.context: Context | None = None
         """The context of the run, whose `cancelled` is to follow ours. The handler sets it."""
         self.task: asyncio.Task[None] | None = None

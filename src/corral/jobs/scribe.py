@@ -42,6 +42,7 @@ class Scribe:
         """One per worker. `endings_worth` says how many endings are worth a call to the store now."""
         self.in_thread = in_thread
         self._store = store
+        self._claims_stay = getattr(store, "claims_stay", True)  # somebody else's store need not know of it
         self._outage = outage
         self._turns = turns
         self._events_max = settings.events_max
@@ -60,14 +61,16 @@ class Scribe:
         """Whether the job is still ours, before it does something that costs.
 
         Known without asking while the lease is good. A process that was stopped for a while asks: another worker may be
-        doing the same already.
+        doing the same already. So does one whose claim may be undone by a crash of the store, once: nothing is done for a
+        claim that was never there.
         """
         asked_at = job.now()
-        if asked_at - job.renewed_at < self._lease_s:
+        if (job.is_sure or self._claims_stay) and asked_at - job.renewed_at < self._lease_s:
             return True
         renewed = await self._outage.outlast("renew", lambda: self._store.renew([job.claim], lease_s=self._lease_s))
         job.renewed_at = max(job.renewed_at, asked_at)
-        return job.claim.token not in renewed.lost
+        job.is_sure = job.claim.token not in renewed.lost
+        return job.is_sure
 
     async def finish(self, within_s: float) -> None:
         """Wait until all is written, what was said before how it ended; at most so long."""

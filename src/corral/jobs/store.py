@@ -124,7 +124,11 @@ class JobStore(Protocol):
         ...
 
     async def renew(self, claims: Sequence[Claim], *, lease_s: float, worker: WorkerInfo | None = None) -> Renewed:
-        """Extend leases; a lapsed one is extended too while nobody else took the job. Also notes that `worker` lives."""
+        """Extend leases; a lapsed one is extended too while nobody else took the job. Also notes that `worker` lives.
+
+        Durable when it returns. A store whose claims are not has `claims_stay = False`: its workers renew once before they do
+        anything that costs.
+        """
         ...
 
     async def forget_worker(self, worker: str) -> None:

@@ -47,6 +47,9 @@ _LATE = _encode(JobError("deadline_exceeded", "The job's deadline passed before 
 class PostgresJobs:
     """Jobs that wait, run and end."""
 
+    claims_stay = False
+    """A claim is told before it is on the disk, and a crash of the server undoes it."""
+
     def __init__(self, engine: Engine, depths: Depths) -> None:
         self._engine = engine
         self._depths = depths
