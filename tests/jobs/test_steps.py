@@ -301,6 +301,36 @@ async def test_who_was_stopped_for_longer_than_its_lease_asks_before_it_begins_a
     assert effects.done == ["ours", "ours still"]
 
 
+@pytest.mark.parametrize("claims_stay", [True, False])
+async def test_who_has_a_claim_that_a_crash_may_have_undone_asks_once_before_its_first_step(
+    claims_stay, make_worker, enqueue, seen, effects, stores
+):
+    class Undoing(Interposed):
+        is_undone = False
+
+        async def renew(self, claims, **lease):
+            self.calls["renew"].append(claims)
+            renewed = await self._store.renew(claims, **lease)
+            return msgspec.structs.replace(renewed, lost=[one.token for one in claims]) if self.is_undone else renewed
+
+    store = Undoing(stores.jobs)
+    store.claims_stay = claims_stay
+
+    @agent
+    async def run(context):
+        await context.step("first", effects.do, "first")
+        await context.step("second", effects.do, "second")
+
+    await make_worker(run, store=store, lease_s=60)
+    await enqueue(draft())
+    assert await seen.count(1) == ["succeeded"]
+    assert len(store.calls["renew"]) == (0 if claims_stay else 1)
+    store.is_undone = True
+    await enqueue(draft())
+    assert await seen.count(2) == ["succeeded", "succeeded" if claims_stay else "lost"]
+    assert effects.done == ["first", "second"] * (2 if claims_stay else 1)
+
+
 async def test_a_step_that_the_store_refuses_is_not_paid_twice(make_worker, enqueue, look, seen, effects, stores):
     store = Interposed(stores.jobs)
 
