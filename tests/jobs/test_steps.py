@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from working_scene import TENANT, Interposed, draft, until
 from corral.context import Context
 from corral.errors import CorralError, StepNotKept, WaitTimeout
 from corral.jobs.job import JobQuery
-from corral.jobs.running import Outcome
+from corral.jobs.running import Outcome, RunningJob
 
 
 class Crash(Exception):
@@ -329,6 +330,33 @@ async def test_who_has_a_claim_that_a_crash_may_have_undone_asks_once_before_its
     await enqueue(draft())
     assert await seen.count(2) == ["succeeded", "succeeded" if claims_stay else "lost"]
     assert effects.done == ["first", "second"] * (2 if claims_stay else 1)
+
+
+async def test_who_was_stopped_until_the_answer_was_old_asks_again(
+    make_worker, enqueue, seen, effects, stores, monkeypatch
+):
+    class Late(Interposed):
+        ahead_s = 0.0
+
+        async def renew(self, claims, **lease):
+            self.calls["renew"].append(claims)
+            renewed = await self._store.renew(claims, **lease)
+            self.ahead_s += 3600 if len(self.calls["renew"]) < 3 else 0
+            return renewed
+
+    store = Late(stores.jobs)
+    store.claims_stay = False
+    monkeypatch.setattr(RunningJob, "now", lambda _: time.monotonic() + store.ahead_s)
+
+    @agent
+    async def run(context):
+        await context.step("first", effects.do, "first")
+
+    await make_worker(run, store=store, lease_s=60)
+    await enqueue(draft())
+    assert await seen.count(1) == ["succeeded"]
+    assert len(store.calls["renew"]) == 3
+    assert effects.done == ["first"]
 
 
 async def test_a_step_that_the_store_refuses_is_not_paid_twice(make_worker, enqueue, look, seen, effects, stores):

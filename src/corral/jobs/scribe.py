@@ -64,13 +64,15 @@ class Scribe:
         doing the same already. So does one whose claim may be undone by a crash of the store, once: nothing is done for a
         claim that was never there.
         """
-        asked_at = job.now()
-        if (job.is_sure or self._claims_stay) and asked_at - job.renewed_at < self._lease_s:
-            return True
-        renewed = await self._outage.outlast("renew", lambda: self._store.renew([job.claim], lease_s=self._lease_s))
-        job.renewed_at = max(job.renewed_at, asked_at)
-        job.is_sure = job.claim.token not in renewed.lost
-        return job.is_sure
+        while True:
+            asked_at = job.now()
+            if (job.is_sure or self._claims_stay) and asked_at - job.renewed_at < self._lease_s:
+                return True
+            renewed = await self._outage.outlast("renew", lambda: self._store.renew([job.claim], lease_s=self._lease_s))
+            if job.claim.token in renewed.lost:
+                return False
+            # What it answered was so when it was asked: this process may have been stopped until the answer was read.
+            job.renewed_at, job.is_sure = max(job.renewed_at, asked_at), True
 
     async def finish(self, within_s: float) -> None:
         """Wait until all is written, what was said before how it ended; at most so long."""
