@@ -162,31 +162,42 @@ def of(tenant, number):
     return [msgspec.structs.replace(draft(), tenant=tenant) for _ in range(number)]
 
 
-@pytest.mark.usefixtures("quick")
-async def test_who_comes_anew_begins_while_the_claim_of_a_crowd_is_under_way(
-    make_worker, enqueue, seen, stores, monkeypatch
-):
+@pytest.fixture
+def beside_a_crowd(make_worker, enqueue, seen, monkeypatch):
+    """While the answer to a claim of a crowd is held up, somebody else comes, and begins. What is noted in each job."""
     monkeypatch.setattr("corral.jobs.company._REST_S", 0.0)  # the crowd's own coming may be heard late
-    store, begun, is_there = Crowd(stores.jobs), [], asyncio.Event()
 
-    async def note(job):
-        begun.append(job.claimed.tenant)
-        if job.claimed.tenant == "quiet":
-            is_there.set()
-        store.holds = store.holds or len(begun) == 3 * CONCURRENCY
-        await asyncio.sleep(0)
-        return Outcome()
+    async def come(store, note, before=lambda: None):
+        noted, is_there = [], asyncio.Event()
 
-    await enqueue(*of("loud", 400))
-    await make_worker(note, store=store, concurrency=CONCURRENCY)
-    try:
-        async with asyncio.timeout(20):
-            await store.is_held.wait()
-            await enqueue(*of("quiet", 1))
-            await is_there.wait()
-    finally:
-        store.go_on.set()
-    await seen.count(401)
+        async def run(job):
+            noted.append(note(job))
+            if job.claimed.tenant == "quiet":
+                is_there.set()
+            store.holds = store.holds or len(noted) == 3 * CONCURRENCY
+            await asyncio.sleep(0)
+            return Outcome()
+
+        await enqueue(*of("loud", 400))
+        await make_worker(run, store=store, concurrency=CONCURRENCY)
+        try:
+            async with asyncio.timeout(20):
+                await store.is_held.wait()
+                before()
+                await enqueue(*of("quiet", 1))
+                await is_there.wait()
+        finally:
+            store.go_on.set()
+        await seen.count(401)
+        return noted
+
+    return come
+
+
+@pytest.mark.usefixtures("quick")
+async def test_who_comes_anew_begins_while_the_claim_of_a_crowd_is_under_way(beside_a_crowd, stores):
+    store, tenants = Crowd(stores.jobs), lambda job: job.claimed.tenant
+    assert "quiet" in await beside_a_crowd(store, tenants)
     assert max(store.limits) <= 2 * CONCURRENCY
 
 
@@ -226,30 +237,11 @@ async def test_in_company_claims_and_endings_are_not_under_way_together(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_who_is_claimed_beside_runs_outside_of_who_enqueued_it(make_worker, enqueue, seen, stores, monkeypatch):
-    monkeypatch.setattr("corral.jobs.company._REST_S", 0.0)  # the crowd's own coming may be heard late
+async def test_who_is_claimed_beside_runs_outside_of_who_enqueued_it(beside_a_crowd, stores):
     set_by = contextvars.ContextVar("set_by", default=None)
-    store, found, is_there = Crowd(stores.jobs), [], asyncio.Event()
-
-    async def note(job):
-        found.append(set_by.get())
-        if job.claimed.tenant == "quiet":
-            is_there.set()
-        store.holds = store.holds or len(found) == 3 * CONCURRENCY
-        await asyncio.sleep(0)
-        return Outcome()
-
-    await enqueue(*of("loud", 400))
-    await make_worker(note, store=store, concurrency=CONCURRENCY)
-    try:
-        async with asyncio.timeout(20):
-            await store.is_held.wait()
-            set_by.set("who enqueued")
-            await enqueue(*of("quiet", 1))
-            await is_there.wait()
-    finally:
-        store.go_on.set()
-    await seen.count(401)
+    found = await beside_a_crowd(
+        Crowd(stores.jobs), lambda _job: set_by.get(), before=lambda: set_by.set("who enqueued")
+    )
     assert found == [None] * 401
 
 
