@@ -462,6 +462,10 @@ class StoreUnavailable(CorralError):
     retryable = True
 
 
+class StoreOutgrown(StoreUnavailable):
+    """A newer version of Corral has changed the store under this process. Its message names nothing that is secret."""
+
+
 class ConfigError(CorralError):
     """The configuration cannot be used."""
 

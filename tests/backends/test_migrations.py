@@ -11,7 +11,7 @@ from corral.backends.migration import Migration, pending, read_migrations
 from corral.backends.open import open_stores
 from corral.backends.postgres import migrate as on_postgres
 from corral.backends.sqlite import migrate as on_sqlite
-from corral.errors import ConfigError, StoreUnavailable
+from corral.errors import ConfigError, StoreOutgrown, StoreUnavailable
 from corral.jobs.job import JobDraft
 from corral.testing.contracts.setting import KEY, said, texts
 
@@ -139,6 +139,20 @@ async def test_a_newer_sqlite_file_stops_the_start(sqlite_url):
         await stores.sessions.append(KEY, [said("x")])
 
 
+async def test_a_newer_program_on_a_sqlite_file_in_use_is_noticed(sqlite_url):
+    stores = open_stores(sqlite_url)
+    await stores.start()
+    connection = sqlite_at(Path(sqlite_url.removeprefix("sqlite:///")))
+    await stores.check()
+    connection.execute("INSERT INTO corral_migrations VALUES (999, 'future', 'x', 0)")
+    with pytest.raises(StoreOutgrown, match=f"version 999, and this process knows {len(on_sqlite.STEPS)}"):
+        await stores.check()
+    connection.execute("DELETE FROM corral_migrations WHERE version = 999")
+    connection.close()
+    await stores.check()
+    await stores.stop()
+
+
 # -- PostgreSQL --------------------------------------------------------------------------------------------------------------
 
 # Without the partitions of single days (`jobs_20778`): which of them there are says when the database was used.
@@ -208,6 +222,20 @@ async def test_a_newer_postgres_database_stops_the_start(fresh_postgres_url):
     await connection.close()
     with pytest.raises(ConfigError, match="has schema version 999"):
         await stores.start()
+
+
+async def test_a_newer_program_on_a_postgres_database_in_use_is_noticed(fresh_postgres_url):
+    stores = open_stores(fresh_postgres_url)
+    await stores.start()
+    await stores.check()
+    connection = await asyncpg.connect(fresh_postgres_url)
+    await connection.execute("INSERT INTO corral.migrations VALUES (999, 'future', 'x')")
+    with pytest.raises(StoreOutgrown, match=f"version 999, and this process knows {len(on_postgres.STEPS)}"):
+        await stores.check()
+    await connection.execute("DELETE FROM corral.migrations WHERE version = 999")
+    await connection.close()
+    await stores.check()
+    await stores.stop()
 
 
 async def test_a_role_without_the_right_to_create_may_start_when_all_is_there(fresh_postgres_url, postgres_server):

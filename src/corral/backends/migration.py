@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.errors import ConfigError
+from corral.errors import ConfigError, StoreOutgrown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,3 +53,12 @@ def pending(steps: Sequence[Migration], applied: Mapping[int, str], url: str) ->
                 "it was applied by a different build. Point `store.url` at another database, or restore the build."
             )
     return list(steps[newest:])
+
+
+def check_known(steps: Sequence[Migration], version: int) -> None:
+    """Raise `StoreOutgrown` where a database that was opened before has come to a version that this program does not know."""
+    if version > len(steps):
+        raise StoreOutgrown(
+            f"A newer version of Corral has changed the store: its schema has version {version}, and this process knows "
+            f"{len(steps)}. Replace this process by one of the new version."
+        )

@@ -184,7 +184,10 @@ class Stores(Protocol):
         ...
 
     async def check(self) -> None:
-        """Answer within two seconds, or raise `StoreUnavailable`: what `/readyz` asks."""
+        """Answer within two seconds, or raise `StoreUnavailable`: what `/readyz` asks.
+
+        `StoreOutgrown` when a newer program has changed the schema since `start`.
+        """
         ...
 
     async def schema_version(self) -> tuple[int, int]:

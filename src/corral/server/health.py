@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from corral.errors import CorralError
+from corral.errors import CorralError, StoreOutgrown
 from corral.runtime.health import Health
 from corral.runtime.pipeline import Door
 from corral.server.dialects import CONTRACT
@@ -23,6 +23,15 @@ _PING = {
     },
     "required": ["status", "time_of_last_update"],
 }
+_READY = {
+    "type": "object",
+    "properties": {
+        "status": {"enum": ["ok", "not ready"]},
+        "failed": {"type": "array", "items": {"type": "string"}, "description": "The parts that are not ready."},
+        "reason": {"type": "string", "description": "What to do about it, where that is no secret."},
+    },
+    "required": ["status", "failed"],
+}
 _METRICS = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -32,6 +41,10 @@ class Part(msgspec.Struct, frozen=True):
     status: str
     """`ok`, `starting` or `failed`."""
     detail: str = ""
+
+
+class Outgrown(Part, frozen=True):
+    """The store has become another one; how to go on may be said to whoever asks."""
 
 
 class HealthRoutes:
@@ -87,7 +100,7 @@ class HealthRoutes:
                 public=True,
                 quiet=True,
                 summary="Requests are welcome: the store answers and every agent is built",
-                answers={200: Answer("Ready", _STATUS), 503: Answer("Not ready", _STATUS)},
+                answers={200: Answer("Ready", _READY), 503: Answer("Not ready", _READY)},
             ),
             Route(
                 method="GET",
@@ -130,9 +143,10 @@ class HealthRoutes:
         """`GET /readyz`."""
         parts = await self._parts()
         failed = [name for name, part in parts.items() if part.status != "ok"]
-        await request.respond_json(
-            {"status": "not ready" if failed else "ok", "failed": failed}, 503 if failed else 200
-        )
+        content: dict[str, object] = {"status": "not ready" if failed else "ok", "failed": failed}
+        if isinstance(parts["store"], Outgrown):
+            content["reason"] = parts["store"].detail
+        await request.respond_json(content, 503 if failed else 200)
 
     async def detail(self, request: Request) -> None:
         """`GET /health`."""
@@ -150,6 +164,8 @@ class HealthRoutes:
         try:
             await self._check_store()
             parts["store"] = Part("ok")
+        except StoreOutgrown as error:
+            parts["store"] = Outgrown("failed", error.message)
         except CorralError as error:
             parts["store"] = Part("failed", error.message)
         for name, failure in self._warmups().items():

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 
 from corral.backends.lines import Lines
+from corral.backends.migration import check_known
 from corral.backends.postgres.absence import Absence, is_away
 from corral.backends.postgres.connections import Connections, connect
 from corral.backends.postgres.failures import Fate, fate_of, translated, without_password
 from corral.backends.postgres.job_watch import CHANNEL, WatchedJobs
 from corral.backends.postgres.listener import Channel, Listener, channel_of_lines
-from corral.backends.postgres.migrate import STEPS, applied, migrate
+from corral.backends.postgres.migrate import STEPS, VERSION, applied, migrate
 from corral.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -76,12 +77,13 @@ class Engine:
             await connections.close()
 
     async def check(self) -> None:
-        """Ask something, and take no for an answer after two seconds."""
+        """Ask which schema there is, take no for an answer after two seconds, and refuse one that is newer than this program."""
         try:
             async with asyncio.timeout(_CHECK_S):
-                await self.fetch("SELECT 1", patience_s=0.0)
+                ((version,),) = await self.fetch(VERSION, patience_s=0.0)
         except TimeoutError:
             raise StoreUnavailable(f"The store at {self.url} did not answer within {_CHECK_S:g} seconds.") from None
+        check_known(STEPS, version)
 
     async def schema_version(self) -> tuple[int, int]:
         """What the database has, and what this program knows. Needs no start."""

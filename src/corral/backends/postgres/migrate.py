@@ -25,6 +25,9 @@ _SQL = read_queries(Path(__file__).with_name("migrate.sql"))
 STEPS = read_migrations(Path(__file__).parent / "migrations")
 """All steps this program knows."""
 
+VERSION: str = _SQL["version"]
+"""The query for the newest step of a database that is in use."""
+
 
 async def migrate(connection: Connection[Any], url: str, *, known: Sequence[Migration] = STEPS) -> None:
     """Apply what is missing, all of it or nothing, while no other process does the same."""

@@ -23,6 +23,10 @@ SELECT to_regclass('corral.migrations') IS NOT NULL;
 -- The steps this database has.
 SELECT version, checksum FROM corral.migrations;
 
+-- name: version
+-- The newest step this database has.
+SELECT max(version) FROM corral.migrations;
+
 -- name: note
 -- Write a step down.
 INSERT INTO corral.migrations (version, name, checksum) VALUES ($1, $2, $3);

@@ -7,11 +7,12 @@ import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.backends.lines import Lines
+from corral.backends.migration import check_known
 from corral.backends.sqlite.connection import path_of, translated
 from corral.backends.sqlite.doorbell import Doorbell
 from corral.backends.sqlite.job_hints import JobHints
 from corral.backends.sqlite.job_watcher import JobWatcher
-from corral.backends.sqlite.migrate import STEPS, version_of
+from corral.backends.sqlite.migrate import STEPS, VERSION, version_of
 from corral.backends.sqlite.reader import Readers, View
 from corral.backends.sqlite.results import Errand, Job
 from corral.backends.sqlite.standing import Standing
@@ -98,7 +99,7 @@ class Engine:
         await asyncio.to_thread(end)
 
     async def check(self) -> None:
-        """Make sure that a transaction can begin now, in the file that the URL names now."""
+        """Make sure that a transaction can begin now, in the file that the URL names now, and that its schema is one we know."""
         try:
             async with asyncio.timeout(_CHECK_S):
                 await self.write(self._still_there)
@@ -161,6 +162,8 @@ class Engine:
         file = transaction.execute("PRAGMA database_list").fetchone()[2]
         if not self.path.exists():
             raise StoreUnavailable(f"The store at {self.url} is gone: somebody removed {file}.")
+        (version,) = transaction.execute(VERSION).fetchone()
+        check_known(STEPS, version)
 
     def _not_open(self) -> StoreUnavailable:
         return StoreUnavailable(f"The store at {self.url} is not open; call start() first.")

@@ -19,6 +19,9 @@ _SQL = read_queries(Path(__file__).with_name("migrate.sql"))
 STEPS = read_migrations(Path(__file__).parent / "migrations")
 """All steps this program knows."""
 
+VERSION: str = _SQL["version"]
+"""The query for the newest step of a file that is in use."""
+
 
 def migrate(connection: sqlite3.Connection, url: str, now: float, *, known: Sequence[Migration] = STEPS) -> None:
     """Apply what is missing, all of it or nothing. The caller keeps other processes out."""

@@ -15,6 +15,10 @@ SELECT 1 FROM sqlite_master WHERE name = 'corral_migrations';
 -- The steps this file has.
 SELECT version, checksum FROM corral_migrations;
 
+-- name: version
+-- The newest step this file has.
+SELECT max(version) FROM corral_migrations;
+
 -- name: note
 -- Write a step down.
 INSERT INTO corral_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?);
