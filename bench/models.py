@@ -3,7 +3,7 @@
     make bench-models                                 all of it, about three minutes
     python bench/models.py --seconds 2 --rounds 1     quickly
 
-Every gateway is one process on one core; provider and load share the other. Gateways take turns round by round, the best
+Every gateway is one process on one core; provider, load, and the Redis of a peer share the other. Gateways take turns round by round, the best
 round of each counts, and only ratios are worth reading. Peers live in `.venv-gateways` (bench/peers/gateways.txt); those
 that are not installed are left out.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,11 +22,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+from corral.testing.servers.valkey import ValkeyServer
 from load import Result, load, request_bytes
 
 HERE = Path(__file__).parent
@@ -116,37 +119,45 @@ store: {{url: "sqlite:///{folder}/bench.db"}}
 
 def litellm(provider: int, port: int, folder: Path) -> tuple[list[str], dict[str, str], str]:
     """With a master key, as its documentation starts it."""
+    return _litellm(provider, port, folder, {"master_key": KEY}, {})
+
+
+def litellm_same(provider: int, port: int, folder: Path, *, redis: int) -> tuple[list[str], dict[str, str], str]:
+    """With as much of what Corral has on as it has: a key's limits and budget, exact cache (missed), metrics, spans of a few calls."""
+    for name in ("litellm_same.py", "thrown_spans.py"):
+        shutil.copy(HERE / "peers" / name, folder)
+    there = {"host": "127.0.0.1", "port": redis}
+    general = {
+        "master_key": f"{KEY}-of-who-runs-it",
+        "custom_auth": "litellm_same.record",
+        "coordination_redis": there,
+    }
+    settings = {
+        "cache": True,
+        "cache_params": {"type": "redis", **there},
+        "callbacks": ["prometheus", "litellm_same.spans"],
+    }
+    return _litellm(provider, port, folder, general, settings)
+
+
+def _litellm(
+    provider: int, port: int, folder: Path, general: dict[str, Any], settings: dict[str, Any]
+) -> tuple[list[str], dict[str, str], str]:
     config = folder / "litellm.yaml"
+    there = {"model": "openai/gpt-4o-mini", "api_base": f"http://127.0.0.1:{provider}/v1", "api_key": "none"}
     config.write_text(
         json.dumps(
             {
-                "model_list": [
-                    {
-                        "model_name": "gpt-4o-mini",
-                        "litellm_params": {
-                            "model": "openai/gpt-4o-mini",
-                            "api_base": f"http://127.0.0.1:{provider}/v1",
-                            "api_key": "none",
-                        },
-                    }
-                ],
-                "general_settings": {"master_key": KEY},
-                "litellm_settings": {"telemetry": False},
+                "model_list": [{"model_name": "gpt-4o-mini", "litellm_params": there}],
+                "general_settings": general,
+                "litellm_settings": {"telemetry": False} | settings,
             }
         )
     )
-    command = [
-        str(PEERS / "litellm"),
-        "--config",
-        str(config),
-        "--port",
-        str(port),
-        "--host",
-        "127.0.0.1",
-        "--num_workers",
-        "1",
-    ]
-    return command, {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}, "gpt-4o-mini"
+    command = [str(PEERS / "litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1"]
+    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "BENCH_KEY": KEY, "PYTHONPATH": str(folder)}
+    few = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.03"}
+    return [*command, "--num_workers", "1"], env | few, "gpt-4o-mini"
 
 
 def smg(provider: int, port: int, folder: Path) -> tuple[list[str], dict[str, str], str]:
@@ -169,13 +180,18 @@ def bare(provider: int, port: int, folder: Path) -> tuple[list[str], dict[str, s
 
 
 Start = Callable[[int, int, Path], tuple[list[str], dict[str, str], str]]
-GATEWAYS: dict[str, tuple[Start, Path]] = {
-    "corral": (corral, BIN / "corral"),
-    "bare": (bare, HERE / "hosts" / "bare_gateway.py"),
-    "smg": (smg, PEERS / "smg"),
-    "litellm": (litellm, PEERS / "litellm"),
-    "portkey": (portkey, NODE_PEERS / "gateway"),
-}
+
+
+def gateways(redis: int) -> dict[str, tuple[Start, Path]]:
+    """How each is started, and what must be installed for it."""
+    return {
+        "corral": (corral, BIN / "corral"),
+        "bare": (bare, HERE / "hosts" / "bare_gateway.py"),
+        "smg": (smg, PEERS / "smg"),
+        "litellm": (litellm, PEERS / "litellm"),
+        "litellm, same on": (partial(litellm_same, redis=redis), PEERS / "litellm"),
+        "portkey": (portkey, NODE_PEERS / "gateway"),
+    }
 
 
 def headers(name: str, provider: int) -> dict[str, str]:
@@ -264,8 +280,11 @@ def main() -> None:
         stack.enter_context(
             running([sys.executable, str(HERE / "hosts" / "mock_provider.py"), str(provider)], provider, 0)
         )
+        redis = ValkeyServer()
+        stack.callback(redis.remove)
+        redis.start()
         ports, models, processes = {"direct": provider}, {"direct": "gpt-4o-mini"}, {}
-        for name, (start, program) in GATEWAYS.items():
+        for name, (start, program) in gateways(redis.port).items():
             if not program.exists() or (chosen.only and name not in chosen.only):
                 continue
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -296,19 +315,19 @@ def show(found: dict[str, dict[str, Result]], memory: dict[str, float], *, as_js
             )
             beside = "" if added is None else f"   added p50 {added:.2f} ms"
             print(
-                f"  {name:10} {one.per_second:9,.0f}/s   p50 {one.percentile_ms(0.5):7.2f} ms   p99 {one.percentile_ms(0.99):7.2f} ms{beside}"
+                f"  {name:16} {one.per_second:9,.0f}/s   p50 {one.percentile_ms(0.5):7.2f} ms   p99 {one.percentile_ms(0.99):7.2f} ms{beside}"
             )
     print("\nmemory    " + "   ".join(f"{name} {size:,.0f} MB" for name, size in memory.items()))
     many, streams = found["32 connections"], found["streams, 32 connections"]
     print()
-    for name, ratio in (("litellm", 40), ("portkey", 4), ("smg", 0.5)):
+    for name, ratio in (("litellm", 40), ("litellm, same on", 40), ("portkey", 4), ("smg", 0.5)):
         if name in many and "corral" in many:
             print(
-                f"requests, corral / {name:8} {many['corral'].per_second / many[name].per_second:7.2f}   (aim {ratio})"
+                f"requests, corral / {name:16} {many['corral'].per_second / many[name].per_second:7.2f}   (aim {ratio})"
             )
     if "smg" in streams and "corral" in streams:
         print(
-            f"streams, corral / smg       {streams['corral'].per_second / streams['smg'].per_second:7.2f}   (aim 0.6)"
+            f"streams, corral / smg              {streams['corral'].per_second / streams['smg'].per_second:7.2f}   (aim 0.6)"
         )
 
 
