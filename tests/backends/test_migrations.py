@@ -144,10 +144,12 @@ async def test_a_newer_program_on_a_sqlite_file_in_use_is_noticed(sqlite_url):
     await stores.start()
     connection = sqlite_at(Path(sqlite_url.removeprefix("sqlite:///")))
     await stores.check()
-    connection.execute("INSERT INTO corral_migrations VALUES (999, 'future', 'x', 0)")
-    with pytest.raises(StoreOutgrown, match=f"version 999, and this process knows {len(on_sqlite.STEPS)}"):
+    connection.execute("INSERT INTO corral_migrations VALUES (998, 'future', 'x', 0)")
+    await stores.check()
+    connection.execute("INSERT INTO corral_migrations VALUES (999, 'fence_future', 'x', 0)")
+    with pytest.raises(StoreOutgrown, match=f"up to version {len(on_sqlite.STEPS)}, and cannot go on with version 999"):
         await stores.check()
-    connection.execute("DELETE FROM corral_migrations WHERE version = 999")
+    connection.execute("DELETE FROM corral_migrations WHERE version > 900")
     connection.close()
     await stores.check()
     await stores.stop()
@@ -229,10 +231,14 @@ async def test_a_newer_program_on_a_postgres_database_in_use_is_noticed(fresh_po
     await stores.start()
     await stores.check()
     connection = await asyncpg.connect(fresh_postgres_url)
-    await connection.execute("INSERT INTO corral.migrations VALUES (999, 'future', 'x')")
-    with pytest.raises(StoreOutgrown, match=f"version 999, and this process knows {len(on_postgres.STEPS)}"):
+    await connection.execute("INSERT INTO corral.migrations VALUES (998, 'future', 'x')")
+    await stores.check()
+    await connection.execute("INSERT INTO corral.migrations VALUES (999, 'fence_future', 'x')")
+    with pytest.raises(
+        StoreOutgrown, match=f"up to version {len(on_postgres.STEPS)}, and cannot go on with version 999"
+    ):
         await stores.check()
-    await connection.execute("DELETE FROM corral.migrations WHERE version = 999")
+    await connection.execute("DELETE FROM corral.migrations WHERE version > 900")
     await connection.close()
     await stores.check()
     await stores.stop()

@@ -15,14 +15,14 @@ from processes import serving
 
 def migrated_on_sqlite(file):
     connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("INSERT INTO corral_migrations VALUES (999, 'future', 'x', 0)")
+    connection.execute("INSERT INTO corral_migrations VALUES (999, 'fence_future', 'x', 0)")
     connection.close()
 
 
 def migrated_on_postgres(url):
     async def run():
         connection = await asyncpg.connect(url)
-        await connection.execute("INSERT INTO corral.migrations VALUES (999, 'future', 'x')")
+        await connection.execute("INSERT INTO corral.migrations VALUES (999, 'fence_future', 'x')")
         await connection.close()
 
     asyncio.run(run())
@@ -31,7 +31,7 @@ def migrated_on_postgres(url):
 def is_told(server, known):
     status, said = server.call("/readyz")
     assert (status, said["status"], said["failed"]) == (503, "not ready", ["store"])
-    assert f"its schema has version 999, and this process knows {known}. Replace this process" in said["reason"]
+    assert f"up to version {known}, and cannot go on with version 999. Replace this process" in said["reason"]
     assert "postgresql" not in said["reason"]
     assert server.call("/health")[1]["parts"]["store"] == {"status": "failed", "detail": said["reason"]}
     assert server.call("/livez")[0] == 200  # what runs may end

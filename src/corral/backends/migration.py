@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Migration(msgspec.Struct, frozen=True):
-    """One step of the schema."""
+    """One step of the schema. A name that begins with `fence_` tells running programs of before that they cannot go on with it."""
 
     version: int
     name: str
@@ -56,9 +56,9 @@ def pending(steps: Sequence[Migration], applied: Mapping[int, str], url: str) ->
 
 
 def check_known(steps: Sequence[Migration], version: int) -> None:
-    """Raise `StoreOutgrown` where a database that was opened before has come to a version that this program does not know."""
+    """Raise `StoreOutgrown` where a database that was opened before has had a fence put up since, which is its step `version`."""
     if version > len(steps):
         raise StoreOutgrown(
-            f"A newer version of Corral has changed the store: its schema has version {version}, and this process knows "
-            f"{len(steps)}. Replace this process by one of the new version."
+            f"A newer version of Corral has changed the store: this process knows its schema up to version {len(steps)}, and "
+            f"cannot go on with version {version}. Replace this process by one of the new version."
         )

@@ -16,7 +16,7 @@ from corral.backends.postgres.connections import Connections, connect
 from corral.backends.postgres.failures import Fate, fate_of, translated, without_password
 from corral.backends.postgres.job_watch import CHANNEL, WatchedJobs
 from corral.backends.postgres.listener import Channel, Listener, channel_of_lines
-from corral.backends.postgres.migrate import STEPS, VERSION, applied, migrate
+from corral.backends.postgres.migrate import NEWEST_FENCE, STEPS, applied, migrate
 from corral.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Engine:
         """Ask which schema there is, take no for an answer after two seconds, and refuse one that is newer than this program."""
         try:
             async with asyncio.timeout(_CHECK_S):
-                ((version,),) = await self.fetch(VERSION, patience_s=0.0)
+                ((version,),) = await self.fetch(NEWEST_FENCE, patience_s=0.0)
         except TimeoutError:
             raise StoreUnavailable(f"The store at {self.url} did not answer within {_CHECK_S:g} seconds.") from None
         check_known(STEPS, version)

@@ -25,8 +25,8 @@ _SQL = read_queries(Path(__file__).with_name("migrate.sql"))
 STEPS = read_migrations(Path(__file__).parent / "migrations")
 """All steps this program knows."""
 
-VERSION: str = _SQL["version"]
-"""The query for the newest step of a database that is in use."""
+NEWEST_FENCE: str = _SQL["newest_fence"]
+"""The query for the newest step of a database in use that older programs cannot go on with."""
 
 
 async def migrate(connection: Connection[Any], url: str, *, known: Sequence[Migration] = STEPS) -> None:

@@ -23,9 +23,9 @@ SELECT to_regclass('corral.migrations') IS NOT NULL;
 -- The steps this database has.
 SELECT version, checksum FROM corral.migrations;
 
--- name: version
--- The newest step this database has.
-SELECT max(version) FROM corral.migrations;
+-- name: newest_fence
+-- The newest step with which programs that do not know it cannot go on.
+SELECT coalesce(max(version), 0) FROM corral.migrations WHERE substr(name, 1, 6) = 'fence_';
 
 -- name: note
 -- Write a step down.

@@ -12,7 +12,7 @@ from corral.backends.sqlite.connection import path_of, translated
 from corral.backends.sqlite.doorbell import Doorbell
 from corral.backends.sqlite.job_hints import JobHints
 from corral.backends.sqlite.job_watcher import JobWatcher
-from corral.backends.sqlite.migrate import STEPS, VERSION, version_of
+from corral.backends.sqlite.migrate import NEWEST_FENCE, STEPS, version_of
 from corral.backends.sqlite.reader import Readers, View
 from corral.backends.sqlite.results import Errand, Job
 from corral.backends.sqlite.standing import Standing
@@ -162,7 +162,7 @@ class Engine:
         file = transaction.execute("PRAGMA database_list").fetchone()[2]
         if not self.path.exists():
             raise StoreUnavailable(f"The store at {self.url} is gone: somebody removed {file}.")
-        (version,) = transaction.execute(VERSION).fetchone()
+        (version,) = transaction.execute(NEWEST_FENCE).fetchone()
         check_known(STEPS, version)
 
     def _not_open(self) -> StoreUnavailable:

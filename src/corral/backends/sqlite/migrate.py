@@ -19,8 +19,8 @@ _SQL = read_queries(Path(__file__).with_name("migrate.sql"))
 STEPS = read_migrations(Path(__file__).parent / "migrations")
 """All steps this program knows."""
 
-VERSION: str = _SQL["version"]
-"""The query for the newest step of a file that is in use."""
+NEWEST_FENCE: str = _SQL["newest_fence"]
+"""The query for the newest step of a file in use that older programs cannot go on with."""
 
 
 def migrate(connection: sqlite3.Connection, url: str, now: float, *, known: Sequence[Migration] = STEPS) -> None:

@@ -15,9 +15,9 @@ SELECT 1 FROM sqlite_master WHERE name = 'corral_migrations';
 -- The steps this file has.
 SELECT version, checksum FROM corral_migrations;
 
--- name: version
--- The newest step this file has.
-SELECT max(version) FROM corral_migrations;
+-- name: newest_fence
+-- The newest step with which programs that do not know it cannot go on.
+SELECT coalesce(max(version), 0) FROM corral_migrations WHERE substr(name, 1, 6) = 'fence_';
 
 -- name: note
 -- Write a step down.
