@@ -88,6 +88,28 @@ class JobDraftContract(Contract):
             await enqueue(stores, draft("fine", tenant="other"), draft("b", id=mine, tenant="other"))
         assert (await stores.job_records.find("other", ALL)).items == []
 
+    async def test_two_jobs_of_one_id_are_asked_different_things(self, stores: Stores, other_stores: Stores) -> None:
+        """An engine may refuse an id that another tenant gave a job which has ended; where it does not, they share nothing."""
+        mine, theirs, later = (b'"%s"' % (letter * 50_000) for letter in (b"m", b"t", b"l"))
+        (job_id,) = await enqueue(stores, draft("a", input=mine))
+        (job,) = await claim(stores)
+        assert await end(stores, job, "failed")
+        try:
+            await enqueue(other_stores, draft("b", id=job_id, tenant="other", input=theirs))
+        except JobStateConflict:
+            assert await stores.job_records.get("other", job_id) is None
+        else:
+            assert await stores.job_records.redrive(TENANT, ALL, job_id=job_id) == []  # it would be there twice
+            (job,) = await claim(stores)
+            assert (job.tenant, job.input) == ("other", theirs)
+            assert await end(stores, job, "failed")
+            assert bytes((await info(stores, job_id, "other")).input) == theirs
+        assert bytes((await info(stores, job_id)).input) == mine
+        assert await stores.job_records.redrive(TENANT, ALL, job_id=job_id, new_input=later) == [job_id]
+        assert [(job.tenant, job.input) for job in await claim(other_stores)] == [(TENANT, later)]
+        other = await stores.job_records.get("other", job_id)
+        assert other is None or bytes(other.input) == theirs
+
     async def test_repeating_tells_how_far_the_job_is(self, stores: Stores) -> None:
         once = draft("a", idempotency_key="k", fingerprint="f")
         await enqueue(stores, once)
