@@ -129,6 +129,32 @@ async def test_days_that_are_over_are_dropped_as_a_whole(fresh_postgres_url):
     await stores.stop()
 
 
+@pytest.mark.parametrize("is_dropped", [True, False])
+async def test_a_day_whose_tables_somebody_took_away_is_forgotten_all_the_same(fresh_postgres_url, is_dropped):
+    stores = open_stores(fresh_postgres_url)
+    await stores.start()
+    old, kinds = int(time.time() // DAY_S) - 10, ("job_inputs", "job_steps", "job_events", "job_attempts")
+    await make_day(fresh_postgres_url, old)
+    for table in kinds:
+        taken = f"DROP TABLE corral.{table}_{old}"
+        detached = f"ALTER TABLE corral.{table} DETACH PARTITION corral.{table}_{old}"
+        await ask(fresh_postgres_url, taken if is_dropped else detached)
+    gone, after = (days_ago(days, input=b'"%s"' % (b"x" * 5000)) for days in (10, 9))
+    await enqueue(stores, gone, after)
+    jobs = await claim(stores)
+    await stores.jobs.journal([StepWrite(job.claim, Step(key="a#1", ordinal=1)) for job in jobs])
+    await stores.jobs.emit([JobEventDraft(job.claim, "log", b"1") for job in jobs])
+    await finish(stores, jobs, "failed", error=JobError("x", "y"))
+    assert await stores.job_records.forget(before=time.time() - 5 * DAY_S) == 1
+    assert f"jobs_{old}" not in await partitions(fresh_postgres_url)
+    assert await status(stores, gone.id) is None
+    for table in kinds:
+        assert await ask(fresh_postgres_url, f"SELECT array_agg(job_id) FROM corral.{table}") == [after.id]
+        is_there = await ask(fresh_postgres_url, f"SELECT to_regclass('corral.{table}_{old}') IS NOT NULL")
+        assert is_there != is_dropped  # what was detached is his who did that
+    await stores.stop()
+
+
 async def test_a_day_with_an_open_job_stays_and_loses_the_others(fresh_postgres_url):
     stores = open_stores(fresh_postgres_url)
     await stores.start()
