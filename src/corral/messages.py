@@ -249,17 +249,23 @@ CallModel = Callable[[ModelCall], AsyncIterator[ModelEvent]]
 """Ask a model. Close the iterator (`aclose`) to stop early: what it holds is given back then."""
 
 
+def close(events: AsyncIterator[Any]) -> Awaitable[None]:
+    """Give back what a call holds that is left before its end. Its events are a generator, although their type does not say so."""
+    generator: AsyncGenerator[Any, None] = events  # type: ignore[assignment]  # see above
+    return generator.aclose()
+
+
 class closing(Generic[T]):  # noqa: N801 - reads as what it does: `async with closing(…) as events`
     """The events of a call, or its pieces; leaving the block closes it, so that who stops early gives back at once what it holds.
 
-    They are generators, although their types do not say so. A call passes a dozen of these: `contextlib.aclosing` does the same,
-    with a coroutine more for each.
+    `contextlib.aclosing` does the same, with a coroutine more. What every question passes does without: `try … finally: await
+    close(events)`.
     """
 
     __slots__ = ("_events",)
 
     def __init__(self, events: AsyncIterator[T]) -> None:
-        self._events: AsyncGenerator[T, None] = events  # type: ignore[assignment]  # see above
+        self._events: AsyncGenerator[T, None] = events  # type: ignore[assignment]  # see `close`
 
     async def __aenter__(self) -> AsyncGenerator[T, None]:
         return self._events

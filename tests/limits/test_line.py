@@ -3,9 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from corral.limits.learning import OutputSizes, counted, hear, hear_refusal
+from corral.limits.learning import OutputSizes, hear, hear_refusal
 from corral.limits.line import Line, Waiter
-from corral.messages import Usage
 
 
 def waiter(priority=5, deadline=100.0, tokens=10.0):
@@ -92,12 +91,6 @@ def test_what_is_heard_is_gathered():
     assert (heard.tokens_left, heard.requests_left, heard.tokens_limit, heard.refused) == (5, 3, 100, False)
     heard = hear_refusal(hear_refusal(hear_refusal(heard, 2.0), 1.0), None)
     assert (heard.refused, heard.retry_after_s) == (True, 2.0)
-
-
-def test_tokens_are_counted_as_the_provider_counts_them():
-    usage = Usage(input=1, cache_read=10, cache_write=100, output=1_000, reasoning=10_000)
-    assert counted(usage, cache_read_counts=True) == 11_111
-    assert counted(usage, cache_read_counts=False) == 11_101
 
 
 def test_answers_are_expected_to_be_longer_than_most_are():

@@ -39,8 +39,8 @@ async def ask(pace, provider, call):
 
 def jumping(scene):
     @functools.wraps(scene)
-    def run():
-        in_jumping_time(scene)
+    def run(**facts):
+        in_jumping_time(lambda: scene(**facts))
 
     return run
 
@@ -266,6 +266,19 @@ async def test_a_call_cancelled_in_the_very_moment_of_its_turn_gives_the_turn_on
     assert second.cancelled()
     assert third.result().text == "done"
     assert gate.used == 0
+    await pace.stop()
+
+
+@jumping
+@pytest.mark.parametrize(("cache_read_counts", "took"), [(True, 11_111), (False, 11_101)])
+async def test_tokens_are_counted_as_the_provider_counts_them(cache_read_counts, took):
+    async def answer(_):
+        usage = Usage(input=1, cache_read=10, cache_write=100, output=1_000, reasoning=10_000)
+        yield ModelReply(content=as_parts("x"), usage=usage)
+
+    pace = worker(MemoryLimits(), Rule(tokens_per_minute=60_000, cache_read_counts=cache_read_counts))
+    await ask(pace, type("P", (), {"call": staticmethod(answer)}), question(1_000, max_tokens=500))
+    assert pace._gates["p"]._refund == 1_500 - took
     await pace.stop()
 
 

@@ -15,43 +15,22 @@ if TYPE_CHECKING:
 
 _TEXT_MAX = 512
 _tags = msgspec.json.Decoder(dict[str, str])
-_words_of = attrgetter(
-    "id", "tenant", "agent", "session_id", "run_id", "provider", "model", "cached", "outcome", "prices"
-)
+_WORDS = ("id", "tenant", "agent", "session_id", "run_id", "provider", "model", "cached", "outcome", "prices")
+_words_of = attrgetter(*_WORDS)
+_before_tags = attrgetter("id", "at", "tenant", "agent", "session_id", "run_id")
+_after_tags = attrgetter(
+    "provider", "model", "usage.input", "usage.cache_read", "usage.cache_write", "usage.output", "usage.reasoning",
+    "usage.estimated", "cost_usd", "cached", "duration_s", "first_s", "outcome", "prices",
+)  # fmt: skip
 
 
 def row_of(entry: LedgerEntry) -> tuple[Any, ...]:
     """What is kept of an entry. Words that no engine can keep are changed: a bill with a hole would be worse."""
-    usage = entry.usage
     words = _words_of(entry)
     all_words = "".join(words)
     if len(all_words) > _TEXT_MAX or "\0" in all_words or not all_words.isascii():
-        words = tuple(map(_kept, words))
-    entry_id, tenant, agent, session_id, run_id, provider, model, cached, outcome, prices = words
-    tags = {_kept(key): _kept(value) for key, value in entry.tags.items()} if entry.tags else {}
-    return (
-        entry_id,
-        entry.at,
-        tenant,
-        agent,
-        session_id,
-        run_id,
-        msgspec.json.encode(tags).decode() if tags else "{}",
-        provider,
-        model,
-        usage.input,
-        usage.cache_read,
-        usage.cache_write,
-        usage.output,
-        usage.reasoning,
-        usage.estimated,
-        entry.cost_usd,
-        cached,
-        entry.duration_s,
-        entry.first_s,
-        outcome,
-        prices,
-    )
+        entry = msgspec.structs.replace(entry, **dict(zip(_WORDS, map(_kept, words), strict=True)))
+    return (*_before_tags(entry), _tags_of(entry) if entry.tags else "{}", *_after_tags(entry))
 
 
 def entry_of(row: Sequence[Any]) -> LedgerEntry:
@@ -105,6 +84,10 @@ def spend_of(row: Sequence[Any]) -> Spend:
             estimated=bool(estimated),
         ),
     )
+
+
+def _tags_of(entry: LedgerEntry) -> str:
+    return msgspec.json.encode({_kept(key): _kept(value) for key, value in entry.tags.items()}).decode()
 
 
 def _kept(text: str) -> str:

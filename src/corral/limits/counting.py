@@ -33,14 +33,10 @@ class LimitCounting:
             "kind",
             of_workers="lowest",
         )
-        self._passed: dict[str, Value] = {}
 
-    def passed(self, provider: str) -> None:
-        """At once."""
-        count = self._passed.get(provider)
-        if count is None:
-            count = self._passed[provider] = self._decisions.value(provider, "passed")
-        count.value += 1
+    def passed(self, provider: str) -> Value:
+        """The number of those that passed at once: whoever lets them pass counts."""
+        return self._decisions.value(provider, "passed")
 
     def waited(self, provider: str, seconds: float) -> None:
         """After a while."""

@@ -50,7 +50,7 @@ class Gate:
         self._store = store
         self._holder = holder
         self._lease_s = lease_s
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._chance = chance
         self._line = Line()
         # What is held: part of the lease that was granted last, good until then on our own clock.
@@ -58,6 +58,7 @@ class Gate:
         self._slots = 0
         self._until = 0.0
         self._granted = Grant()
+        self._tokens_low = self._requests_low = 0.0
         self.used = 0
         self._most_used = 0
         # What the store is still to hear.
@@ -78,23 +79,24 @@ class Gate:
         self._stopping = False
         self._meters_tokens = rule.tokens_per_minute is not None
         self._meters_requests = rule.requests_per_minute is not None
+        self._tokens_max = rule.tokens_max
 
     # -- passing -----------------------------------------------------------------------------------------------------
 
-    def cost_of(self, tokens: float) -> float:
-        """What a call is charged at first: never more than the bucket can hold, the rest when it is known."""
-        return min(tokens, self.rule.tokens_max) if self._meters_tokens else 0.0
+    # A call is charged no more at first than the bucket can hold: the rest when it is known what it took.
 
     def try_enter(self, tokens: float) -> bool:
         """Pass at once if there is room and nobody waits."""
-        if self._line.waiting or not self._fits(tokens, self._clock.monotonic()):
+        tokens = min(tokens, self._tokens_max)
+        if self._line.waiting or not self._fits(tokens, self._monotonic()):
             return False
         self._pass(tokens)
         return True
 
     async def enter(self, tokens: float, *, priority: int, deadline: float) -> None:
         """Wait for room. Raises `PaceExceeded` as soon as it is clear that there is none before `deadline` (monotonic)."""
-        now = self._clock.monotonic()
+        tokens = min(tokens, self._tokens_max)
+        now = self._monotonic()
         expected_s = self._expected_s(tokens, priority, now)
         if now + expected_s > deadline or self._line.waiting >= WAITING_MAX:
             raise self._exceeded(expected_s, deadline - now)
@@ -118,11 +120,11 @@ class Gate:
             timer.cancel()
 
     def leave(self, tokens: float, truth: float, *, sent: bool = True) -> None:
-        """A call is over, and took `truth` instead of the `tokens` it was charged."""
+        """A call is over, and took `truth` instead of the `tokens` it entered with."""
         self.used -= 1
         if self._meters_tokens:
-            self._refund += tokens - truth
-        if not sent and self._meters_requests and self._clock.monotonic() < self._until:
+            self._refund += min(tokens, self._tokens_max) - truth
+        if not sent and self._meters_requests and self._monotonic() < self._until:
             self._requests += 1.0
         if self._slots > self._granted.slots_fair and self.rule.concurrency is not None:
             self._slots = max(self.used, self._granted.slots_fair)  # others wait for what came free
@@ -140,7 +142,7 @@ class Gate:
         """The provider allows no more for now: all workers are to hear of it."""
         self._heard = hear_refusal(self._heard, retry_after_s)
         pause_s = 1.0 if retry_after_s is None else retry_after_s
-        self._frozen_until = max(self._frozen_until, self._clock.monotonic() + pause_s)
+        self._frozen_until = max(self._frozen_until, self._monotonic() + pause_s)
         self._ask_soon(0.0)
 
     # -- how it stands -----------------------------------------------------------------------------------------------
@@ -157,7 +159,7 @@ class Gate:
 
     def headroom(self) -> float:
         """How much room there is: 1, all of it; 0, calls wait."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         if self._line.waiting or now < self._frozen_until:
             return 0.0
         room = 1.0
@@ -187,37 +189,36 @@ class Gate:
             await asyncio.wait([self._asking])
         if self._slots or self._tokens or self._requests or self._refund or self._heard is not None:
             with contextlib.suppress(Exception):  # what cannot be given back is free again when the lease is over
-                await self._swap(self._ask(self._clock.monotonic(), giving_back=True))
+                await self._swap(self._ask(self._monotonic(), giving_back=True))
             self._slots, self._tokens, self._requests = self.used, 0.0, 0.0
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _fits(self, tokens: float, now: float) -> bool:
         return (
-            now < self._until
-            and now >= self._frozen_until
+            self._frozen_until <= now < self._until
             and (self.used < self._slots or self.rule.concurrency is None)
             and (self._requests >= 1.0 or not self._meters_requests)
             and (self._tokens >= tokens or not self._meters_tokens)
         )
 
     def _pass(self, tokens: float) -> None:
-        self.used += 1
-        self._most_used = max(self._most_used, self.used)
+        self.used = used = self.used + 1
+        self._most_used = max(self._most_used, used)
         if self._meters_tokens:
-            self._tokens -= tokens
+            self._tokens = left = self._tokens - tokens
             self._taken += tokens
-            if self._tokens < self._granted.tokens * _LOW:
+            if left < self._tokens_low:
                 self._ask_soon(self._lease_s / 40)
         if self._meters_requests:
-            self._requests -= 1.0
+            self._requests = left = self._requests - 1.0
             self._taken_requests += 1.0
-            if self._requests < self._granted.requests * _LOW:
+            if left < self._requests_low:
                 self._ask_soon(self._lease_s / 40)
 
     def _serve(self) -> None:
         """Let those pass who fit, in order."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         while (waiter := self._line.first()) is not None and self._fits(waiter.tokens, now):
             self._line.take(waiter)
             self._pass(waiter.tokens)
@@ -253,7 +254,7 @@ class Gate:
                 f"This worker is shutting down, and {self.key!r} had no room for the call yet.", retry_after_s=1.0
             )
         if expected_s is None:
-            expected_s = max(0.1, self._expected_s(0.0, 0, self._clock.monotonic()))
+            expected_s = max(0.1, self._expected_s(0.0, 0, self._monotonic()))
         return PaceExceeded(
             f"The limits of {self.key!r} leave no room for this call for about {expected_s:.1f} s more, and it can wait "
             f"{max(0.0, left_s):.1f} s: try again later, or raise `models.providers` limits if the provider allows more.",
@@ -270,7 +271,7 @@ class Gate:
         if self._asking is not None:
             self._ask_again = self._ask_again or in_s < self._lease_s / 4
             return
-        now = self._clock.monotonic()
+        now = self._monotonic()
         at = max(now + in_s, self._asked_at + self._lease_s / 40)
         if at >= self._timer_at:
             return
@@ -290,7 +291,7 @@ class Gate:
             self._asking = asyncio.create_task(self._renew())
 
     async def _renew(self) -> None:
-        now = self._clock.monotonic()
+        now = self._monotonic()
         ask = self._ask(now)
         try:
             grant = await self._swap(ask)
@@ -375,6 +376,7 @@ class Gate:
             self._tokens = self._requests = 0.0
             _log.info("The limits of %s are shared between workers again.", self.key)
         self._granted = grant
+        self._tokens_low, self._requests_low = grant.tokens * _LOW, grant.requests * _LOW
         # Less what calls used of it while we asked.
         self._tokens += grant.tokens - ask.keep_tokens
         self._requests += grant.requests - ask.keep_requests
@@ -386,7 +388,7 @@ class Gate:
 
     def _alone(self, ask: Ask, error: Exception) -> None:
         """The store does not answer: go on with the part that was ours lately, and account for it later."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         if not self._failing:
             self._failing = True
             _log.warning("The limits of %s are not shared for now, each worker keeps to its part: %s", self.key, error)

@@ -6,16 +6,10 @@ from collections import OrderedDict
 from typing import Any
 
 from corral.limits.buckets import Heard
-from corral.messages import Usage
 
 _STEP = 0.05
 _MODELS_MAX = 1_000
 _OUTPUT_AT_FIRST = 500.0
-
-
-def counted(usage: Usage, *, cache_read_counts: bool) -> int:
-    """How many tokens of the limit a provider counts."""
-    return usage.total if cache_read_counts else usage.total - usage.cache_read
 
 
 def hear(heard: Heard | None, seen: Any) -> Heard | None:

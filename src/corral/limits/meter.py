@@ -6,6 +6,8 @@ import contextvars
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from corral.messages import Usage
+
 
 class Meter:
     """Counts the tokens of one block, in whatever tasks and threads it starts."""
@@ -30,7 +32,7 @@ def metered(meter: Meter) -> Iterator[None]:
         _running.reset(token)
 
 
-def used(tokens: int) -> None:
-    """So many tokens were used here."""
+def used(usage: Usage) -> None:
+    """So much was used here."""
     for meter in _running.get():
-        meter.tokens += tokens
+        meter.tokens += usage.total

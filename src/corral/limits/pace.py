@@ -17,7 +17,7 @@ from corral.errors import (
 )
 from corral.limits.buckets import Rule
 from corral.limits.gate import Gate
-from corral.limits.learning import OutputSizes, counted
+from corral.limits.learning import OutputSizes
 from corral.messages import (
     CallEmbedder,
     CallModel,
@@ -27,8 +27,9 @@ from corral.messages import (
     ModelEvent,
     ModelReply,
     Usage,
-    closing,
+    close,
 )
+from corral.observability.metrics import Value
 
 if TYPE_CHECKING:
     from corral.limits.counting import LimitCounting
@@ -85,7 +86,7 @@ class Pace:
         self._settings = settings
         self._input_tokens = input_tokens
         self._counting = counting
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._sizes = OutputSizes()
         who = new_id()
         self._gates = {
@@ -111,19 +112,20 @@ class Pace:
 
     async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Wait for room, and go on."""
-        gates = self._gates_of(call.model)
-        read = float(self._input_tokens(call)) if gates.meters_tokens else 0.0
-        passage = await self._enter(call, gates, read)
+        passage, notes = await self._enter(call), call.notes
         try:
-            async with closing(proceed(call)) as events:
+            events = proceed(call)
+            try:
                 async for event in events:
                     if type(event) is ModelReply:
                         passage.usage = event.usage
                     else:
                         passage.written += len(event.text)
-                    if call.notes.get("limits") is not passage.seen:
+                    if notes.get("limits") is not passage.seen:
                         self._hear(passage, call)
                     yield event
+            finally:
+                await close(events)
         except Exception as error:
             passage.failed(error)
             raise
@@ -132,9 +134,7 @@ class Pace:
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""
-        gates = self._gates_of(call.model)
-        read = float(self._input_tokens(call)) if gates.meters_tokens else 0.0
-        passage = await self._enter(call, gates, read)
+        passage = await self._enter(call)
         try:
             reply = await proceed(call)
             passage.usage = reply.usage
@@ -176,50 +176,46 @@ class Pace:
     def _gates_of(self, model: str) -> _Gates:
         known = self._known.get(model)
         if known is None:
-            gates = _Gates()
             # The narrower one first: who waits for it does not hold what others could use.
-            for key in (model, model.partition("/")[0]):
-                if key in self._gates:
-                    gates.append(self._gates[key])
-            gates.meters_tokens = any(gate.rule.tokens_per_minute is not None for gate in gates)
+            keys = [key for key in (model, model.partition("/")[0]) if key in self._gates]
+            passed = self._counting.passed(keys[-1]) if keys and self._counting is not None else Value()
+            known = _Gates([self._gates[key] for key in keys], passed)
             if len(self._known) < _MODELS_MAX:
-                self._known[model] = gates
-            known = gates
+                self._known[model] = known
         return known
 
-    async def _enter(self, call: ModelCall | EmbedCall, gates: _Gates, read: float) -> _Passage:
-        """Pass them all, or none."""
-        passage = _Passage(gates, read, call.notes.get("limits"))
-        tokens = read
+    async def _enter(self, call: ModelCall | EmbedCall) -> _Passage:
+        """Pass all gates, or none."""
+        gates = self._known.get(call.model) or self._gates_of(call.model)
+        read = tokens = self._input_tokens(call) if gates.meters_tokens else 0.0
         if read and isinstance(call, ModelCall):
             tokens += call.max_tokens or self._sizes.of(call.model)
         began = deadline = 0.0
+        entered = 0
         try:
             for gate in gates:
-                charge = gate.cost_of(tokens)
-                if not gate.try_enter(charge):
+                if not gate.try_enter(tokens):
                     if not began:
-                        began = self._clock.monotonic()
+                        began = self._monotonic()
                         deadline = self._deadline(call, began)
-                    await gate.enter(charge, priority=call.caller.priority, deadline=deadline)
-                passage.charged.append(charge)
+                    await gate.enter(tokens, priority=call.caller.priority, deadline=deadline)
+                entered += 1
         except BaseException as error:
-            for gate, charge in zip(gates, passage.charged, strict=False):
-                gate.leave(charge, 0.0, sent=False)
+            for gate in gates[:entered]:
+                gate.leave(tokens, 0.0, sent=False)
             if self._counting is not None and isinstance(error, PaceExceeded):
                 self._counting.refused(gates[-1].key)
             raise
-        if gates:
-            self._passed(call, gates[-1].key, self._clock.monotonic() - began if began else None)
-        return passage
+        if began:
+            self._waited(call, gates[-1].key, self._monotonic() - began)
+        else:
+            gates.passed.value += 1
+        return _Passage(gates, read, tokens, call.notes.get("limits"))
 
-    def _passed(self, call: ModelCall | EmbedCall, key: str, waited_s: float | None) -> None:
-        if waited_s is not None:
-            call.notes["paced.waited_s"] = round(call.notes.get("paced.waited_s", 0.0) + waited_s, 6)
-            if self._counting is not None:
-                self._counting.waited(key, waited_s)
-        elif self._counting is not None:
-            self._counting.passed(key)
+    def _waited(self, call: ModelCall | EmbedCall, key: str, seconds: float) -> None:
+        call.notes["paced.waited_s"] = round(call.notes.get("paced.waited_s", 0.0) + seconds, 6)
+        if self._counting is not None:
+            self._counting.waited(key, seconds)
 
     def _deadline(self, call: ModelCall | EmbedCall, now: float) -> float:
         deadline = now + self._settings.wait_max_s
@@ -239,31 +235,40 @@ class Pace:
     def _leave(self, passage: _Passage, call: ModelCall | EmbedCall) -> None:
         if call.notes.get("limits") is not passage.seen:
             self._hear(passage, call)
-        if not passage.gates.meters_tokens:
-            for gate in passage.gates:
-                gate.leave(0.0, 0.0)
-            return
         usage = passage.usage
-        if usage is not None and usage.total and not usage.estimated:
+        total = 0 if usage is None else usage.total
+        if usage is None or not total:  # what the provider did not say is what we saw of it
+            seen = passage.read + passage.written / _CHARS_PER_TOKEN
+            for gate in passage.gates:
+                gate.leave(passage.tokens, seen)
+            return
+        if not usage.estimated and passage.gates.meters_tokens:
             self._sizes.learn(call.model, usage.output_tokens)
-        passage.over()
+        for gate in passage.gates:
+            gate.leave(passage.tokens, total if gate.rule.cache_read_counts else total - usage.cache_read)
 
 
 class _Gates(list[Gate]):
     """What a call has to pass, in order."""
 
-    meters_tokens = False
+    __slots__ = ("meters_tokens", "passed")
+
+    def __init__(self, gates: list[Gate], passed: Value) -> None:
+        """`passed`: where those are counted that pass at once."""
+        super().__init__(gates)
+        self.meters_tokens = any(gate.rule.tokens_per_minute is not None for gate in gates)
+        self.passed = passed
 
 
 class _Passage:
-    """One call on its way: what it was charged, and what is known of what it took."""
+    """One call on its way: what it entered with, and what is known of what it took."""
 
-    __slots__ = ("charged", "gates", "read", "seen", "usage", "written")
+    __slots__ = ("gates", "read", "seen", "tokens", "usage", "written")
 
-    def __init__(self, gates: _Gates, read: float, seen: object) -> None:
+    def __init__(self, gates: _Gates, read: float, tokens: float, seen: object) -> None:
         self.gates = gates
-        self.charged: list[float] = []
         self.read = read
+        self.tokens = tokens
         self.written = 0
         self.usage: Usage | None = None
         self.seen = seen
@@ -278,13 +283,3 @@ class _Passage:
         if isinstance(error, ModelRateLimited) and not error.wished:
             for gate in self.gates[:1]:
                 gate.refused(error.retry_after_s)
-
-    def over(self) -> None:
-        """However it ended. What the provider did not say is what we saw of it."""
-        seen = self.read + self.written / _CHARS_PER_TOKEN
-        usage = self.usage
-        for gate, charge in zip(self.gates, self.charged, strict=True):
-            if usage is None or not usage.total:
-                gate.leave(charge, seen)
-            else:
-                gate.leave(charge, counted(usage, cache_read_counts=gate.rule.cache_read_counts))

@@ -19,7 +19,7 @@ from corral.messages import (
     ModelEvent,
     ModelReply,
     Usage,
-    closing,
+    close,
 )
 from corral.models.answering import Estimate
 from corral.models.exchange import Exchange, Record
@@ -27,6 +27,7 @@ from corral.models.wire.collecting import Collector
 
 CostOf = Callable[[str, Usage], float | None]
 """What so many tokens of a model (`provider/model`) cost; none: no price is known."""
+_NOTHING = Usage()
 
 
 class Billed:
@@ -37,25 +38,29 @@ class Billed:
         self._record = record
         self._cost_of = cost_of
         self._estimate = estimate
-        self._clock = clock
+        self._now, self._monotonic = clock.now, clock.monotonic
 
     async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Pass on, with the price on the reply."""
-        clock = self._clock
-        started_at, begun, first_at = clock.now(), clock.monotonic(), None
+        started_at, begun = self._now(), self._monotonic()
+        first_s: float | None = None
         reply: ModelReply | None = None
         outcome = "ok"
         said: list[Delta] = []
         try:
-            async with closing(proceed(call)) as events:
+            events = proceed(call)
+            try:
                 async for event in events:
                     if type(event) is Delta:
-                        if first_at is None:
-                            first_at = clock.monotonic()
+                        if first_s is None:
+                            first_s = self._monotonic() - begun
                         said.append(event)
+                        yield event
                     else:
-                        event = reply = self._priced(call, event)  # type: ignore[arg-type]  # noqa: PLW2901 - the reply
-                    yield event
+                        reply = self._priced(call, event)  # type: ignore[arg-type]  # the other kind of event
+                        yield reply
+            finally:
+                await close(events)
         except CorralError as error:
             outcome = error.code
             partial = getattr(error, "partial", None)
@@ -69,12 +74,11 @@ class Billed:
         finally:
             if reply is None and said:
                 reply = self._counted(call, _collected(said))
-            self._over(call, reply, started_at, begun, first_at, outcome)
+            self._over(call, reply, started_at, begun, first_s, outcome)
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""
-        clock = self._clock
-        started_at, begun = clock.now(), clock.monotonic()
+        started_at, begun = self._now(), self._monotonic()
         outcome = "cancelled"
         reply: EmbedReply | None = None
         try:
@@ -104,7 +108,7 @@ class Billed:
         reply: ModelReply | EmbedReply | None,
         started_at: float,
         begun: float,
-        first_at: float | None,
+        first_s: float | None,
         outcome: str,
     ) -> None:
         self._record(
@@ -114,10 +118,10 @@ class Billed:
                 provider=call.model.partition("/")[0],
                 model=call.model,
                 started_at=started_at,
-                duration_s=self._clock.monotonic() - begun,
-                first_s=None if first_at is None else first_at - begun,
+                duration_s=self._monotonic() - begun,
+                first_s=first_s,
                 outcome=outcome,
-                usage=Usage() if reply is None else reply.usage,
+                usage=_NOTHING if reply is None else reply.usage,
                 cost_usd=None if reply is None else reply.cost_usd,
             ),
         )

@@ -9,6 +9,7 @@ State = Literal["closed", "open", "half_open"]
 _RATE = 0.5
 _RATE_CALLS = 20
 """Of the last so many calls, this share may fail before the deployment is left alone."""
+_LAST_CALLS = (1 << _RATE_CALLS) - 1
 
 
 class Breaker:
@@ -101,7 +102,7 @@ class Breaker:
             self._probing = False
 
     def _note(self, bit: int) -> None:
-        self._recent = (self._recent << 1 | bit) & ((1 << _RATE_CALLS) - 1)
+        self._recent = (self._recent << 1 | bit) & _LAST_CALLS
         if self._recent_count < _RATE_CALLS:
             self._recent_count += 1
 

@@ -12,6 +12,8 @@ from corral.observability.metrics import Distribution, Metrics, Value
 
 FIRST_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _UNKNOWN = "_unknown"
+_KNOWN_MAX = 5_000
+"""A caller may name any model: the numbers of those that come later are looked up each time."""
 _KINDS = ("input", "output", "cache_read", "cache_write", "reasoning")
 
 
@@ -20,6 +22,20 @@ class Hedges(Protocol):
 
     asked: int
     won: int
+
+
+class _Numbers:
+    """The numbers that an end changes: of one model, one way to end and one tenant."""
+
+    __slots__ = ("cache_read", "cache_write", "cost", "duration", "first", "input", "output", "reasoning", "requests")
+
+    def __init__(self, requests: Value, duration: Distribution, first: Distribution, tokens: tuple[Value, ...]) -> None:
+        self.requests = requests
+        self.duration = duration
+        self.first = first
+        self.input, self.output, self.cache_read, self.cache_write, self.reasoning = tokens
+        self.cost: Value | None = None
+        """None: nothing that was paid for has come yet."""
 
 
 class ModelCounting:
@@ -60,51 +76,42 @@ class ModelCounting:
             "Calls that were asked twice, and those where the second one was faster.",
             "result",
         )
-        self._by_model: dict[str, tuple[Distribution, Distribution, tuple[Value, ...]]] = {}
-        self._ends: dict[tuple[str, str], Value] = {}
-        self._costs: dict[tuple[str, str], Value] = {}
+        self._known: dict[tuple[str, str, str], _Numbers] = {}
 
     def ended(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """A question to a provider is over."""
         # Whoever asks for a model that nobody has must not have a label of it.
-        model = _UNKNOWN if exchange.outcome == ModelNotFound.code else exchange.model
-        key = (model, exchange.outcome)
-        count = self._ends.get(key)
-        if count is None:
-            count = self._ends[key] = self._requests.value(*key)
-        count.value += 1
-        duration, first, tokens = self._of(model)
-        duration.observe(exchange.duration_s)
+        outcome, tenant = exchange.outcome, call.caller.tenant
+        model = _UNKNOWN if outcome == ModelNotFound.code else exchange.model
+        numbers = self._known.get((model, outcome, tenant)) or self._numbers(model, outcome, tenant)
+        numbers.requests.value += 1
+        numbers.duration.observe(exchange.duration_s)
         if exchange.first_s is not None:
-            first.observe(exchange.first_s)
-        usage = exchange.usage
-        read, written, cache_read, cache_write, reasoning = tokens
-        read.value += usage.input
-        written.value += usage.output
+            numbers.first.observe(exchange.first_s)
+        usage, cost_usd = exchange.usage, exchange.cost_usd
+        numbers.input.value += usage.input
+        numbers.output.value += usage.output
         if usage.cache_read:
-            cache_read.value += usage.cache_read
+            numbers.cache_read.value += usage.cache_read
         if usage.cache_write:
-            cache_write.value += usage.cache_write
+            numbers.cache_write.value += usage.cache_write
         if usage.reasoning:
-            reasoning.value += usage.reasoning
-        if exchange.outcome == "model_rate_limited":
+            numbers.reasoning.value += usage.reasoning
+        if outcome == "model_rate_limited":
             self._limited.value(exchange.provider).value += 1
-        if exchange.cost_usd is None:
-            if usage.total:
-                self._unpriced.value(model).value += 1
-            return
-        place = (model, call.caller.tenant)
-        cost = self._costs.get(place)
-        if cost is None:
-            cost = self._costs[place] = self._cost.value(*place)
-        cost.value += exchange.cost_usd
+        if cost_usd is not None:
+            if numbers.cost is None:
+                numbers.cost = self._cost.value(model, tenant)
+            numbers.cost.value += cost_usd
+        elif usage.total:
+            self._unpriced.value(model).value += 1
 
     def batched(self, caller: Caller, exchange: Exchange) -> None:
         """A call of a batch is over: how long it was under way is nobody's waiting."""
         model, usage = exchange.model, exchange.usage
         self._requests.value(model, exchange.outcome).value += 1
-        for value, kind in zip(self._of(model)[2], _KINDS, strict=True):
-            value.value += getattr(usage, kind)
+        for kind in _KINDS:
+            self._tokens.value(model, kind).value += getattr(usage, kind)
         if exchange.cost_usd is not None:
             self._cost.value(model, caller.tenant).value += exchange.cost_usd
         elif usage.total:
@@ -121,18 +128,13 @@ class ModelCounting:
             self._hedged.value("asked").set(hedges.asked)
             self._hedged.value("won").set(hedges.won)
 
-    def _of(self, model: str) -> tuple[Distribution, Distribution, tuple[Value, ...]]:
-        found = self._by_model.get(model)
-        if found is None:
-            found = (
-                self._duration.distribution(model),
-                self._first.distribution(model),
-                tuple(self._tokens.value(model, kind) for kind in _KINDS),
-            )
-            if len(self._by_model) < _MODELS_MAX:
-                self._by_model[model] = found
-        return found
-
-
-_MODELS_MAX = 500
-"""A caller may name any model: those that come later are looked up each time."""
+    def _numbers(self, model: str, outcome: str, tenant: str) -> _Numbers:
+        numbers = _Numbers(
+            self._requests.value(model, outcome),
+            self._duration.distribution(model),
+            self._first.distribution(model),
+            tuple(self._tokens.value(model, kind) for kind in _KINDS),
+        )
+        if len(self._known) < _KNOWN_MAX:
+            self._known[model, outcome, tenant] = numbers
+        return numbers

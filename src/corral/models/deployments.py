@@ -11,7 +11,7 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ModelFailed, ModelUnavailable
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, close
 from corral.models.balancing import Balancing, Cost, Headroom
 from corral.models.fleet import Deployment, Fleet
 from corral.models.hedging import HedgeBudget, race
@@ -32,43 +32,47 @@ Abandoned = Callable[[ModelCall, str], None]
 class Attempt:
     """One question to one deployment: what it takes from it is given back, and how it went is written down."""
 
-    __slots__ = ("_clock", "_deployment", "_era", "_started", "first_at", "outcome")
+    __slots__ = ("_deployment", "_era", "_monotonic", "_started", "first_at", "outcome")
 
-    def __init__(self, deployment: Deployment, clock: Clock) -> None:
+    def __init__(self, deployment: Deployment, monotonic: Callable[[], float]) -> None:
         """Take a pass. Raises `ModelUnavailable` if another call has just taken the only one."""
         self._deployment = deployment
-        self._clock = clock
-        self._started = clock.monotonic()
-        era = deployment.breaker.enter(self._started)
+        self._monotonic = monotonic
+        self._started = started = monotonic()
+        era = deployment.breaker.enter(started)
         if era is None:
-            raise ModelUnavailable(f"{deployment.name} {deployment.reason(self._started)}", model=deployment.name)
+            raise ModelUnavailable(f"{deployment.name} {deployment.reason(started)}", model=deployment.name)
         self._era = era
         self.first_at: float | None = None
+        """When the first piece came, of an answer that came in pieces."""
         self.outcome = ""
         deployment.live.in_flight += 1
 
     def answered(self, *, stream: bool) -> None:
         """A whole answer is there."""
-        now = self._clock.monotonic()
-        first_s = (now if self.first_at is None else self.first_at) - self._started
+        now = self._monotonic()
+        total_s = now - self._started
+        first_s = total_s if self.first_at is None else self.first_at - self._started
         self.outcome = "ok"
-        self._deployment.answered(self._era, first_s=first_s, total_s=now - self._started, stream=stream, now=now)
+        deployment = self._deployment
+        deployment.breaker.succeeded(self._era)
+        deployment.live.answered(first_s=first_s, total_s=total_s, stream=stream, now=now)
 
     def refused(self, error: ModelFailed, deadline: float | None) -> None:
         """There will be none."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         self.outcome = error.code
         self._deployment.refused(self._era, error, now, too_late=deadline is not None and now >= deadline)
 
     def over(self, attempts: list[dict[str, Any]]) -> bool:
         """Give back what is held; whether the answer was not waited for."""
-        self._deployment.live.in_flight -= 1
-        abandoned = not self.outcome
-        if abandoned:
-            self._deployment.breaker.left(self._era)
-        ms = round((self._clock.monotonic() - self._started) * 1000, 3)
-        attempts.append({"deployment": self._deployment.name, "outcome": self.outcome or "abandoned", "ms": ms})
-        return abandoned
+        deployment, outcome = self._deployment, self.outcome
+        deployment.live.in_flight -= 1
+        if not outcome:
+            deployment.breaker.left(self._era)
+        ms = round((self._monotonic() - self._started) * 1000, 3)
+        attempts.append({"deployment": deployment.name, "outcome": outcome or "abandoned", "ms": ms})
+        return not outcome
 
 
 class Deployed:
@@ -97,50 +101,53 @@ class Deployed:
         self._balancing = Balancing(headroom=headroom, cost=cost, chance=chance)
         self._headroom = headroom
         self._pause_max_s = settings.retry_max_s
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._chance = chance
         self._sleep = sleep
         self._abandoned = abandoned
 
     async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """The layer."""
+        notes = call.notes
         plan = self._plan(self.naming.chain(call.model))
-        attempts: list[dict[str, Any]] = call.notes.setdefault("attempts", [])
+        attempts: list[dict[str, Any]] = notes.setdefault("attempts", [])
         already, begun = len(attempts), False
         if already:  # another model, to which this call was put before
-            call.notes.pop("hedged", None)
-            call.notes.pop("fallback", None)
-        while (place := plan.next(self._clock.monotonic()) or await self._next(plan, call.deadline)) is not None:
-            call.notes[ELSEWHERE] = plan.ready(self._clock.monotonic())
+            notes.pop("hedged", None)
+            notes.pop("fallback", None)
+        while (place := plan.next(self._monotonic()) or await self._after_pause(plan, call.deadline)) is not None:
+            notes[ELSEWHERE] = plan.ready(self._monotonic())
             events = self._asked(place, call, proceed, attempts)
             if self.hedges is not None and call.policy.idempotent:
                 events = self._hedged(events, place, plan, call, proceed, attempts)
             try:
-                async with closing(events) as pieces:
-                    async for event in pieces:
+                try:
+                    async for event in events:
                         if not begun:
                             begun = True
-                            self._note(call, plan, place)
+                            self._note(notes, plan, place)
                         yield event
+                finally:
+                    await close(events)
                 return  # noqa: TRY300 - an `else` would have to come after the yields
             except ModelFailed as error:
                 if begun:
                     raise
                 if not plan.goes_on(place, error) or self._is_late(call.deadline):
-                    failure = plan.failure(call.model, self._clock.monotonic())
+                    failure = plan.failure(call.model, self._monotonic())
                     if failure is error or len(attempts) == already + 1:
                         raise
                     raise failure from error
-        raise plan.failure(call.model, self._clock.monotonic())
+        raise plan.failure(call.model, self._monotonic())
 
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings, but for fallbacks: another model's vectors mean something else."""
         chain = self.naming.chain(call.model)
         plan = self._plan(Chain(chain.stages[:1], chain.fallback_on))
         attempts: list[dict[str, Any]] = call.notes.setdefault("attempts", [])
-        while (place := await self._next(plan, call.deadline)) is not None:
-            call.notes[ELSEWHERE] = plan.ready(self._clock.monotonic())
-            attempt = Attempt(place.deployment, self._clock)
+        while (place := plan.next(self._monotonic()) or await self._after_pause(plan, call.deadline)) is not None:
+            call.notes[ELSEWHERE] = plan.ready(self._monotonic())
+            attempt = Attempt(place.deployment, self._monotonic)
             try:
                 reply = await proceed(msgspec.structs.replace(call, model=place.deployment.name))
             except ModelFailed as error:
@@ -153,7 +160,7 @@ class Deployed:
                 return reply
             finally:
                 attempt.over(attempts)
-        raise plan.failure(call.model, self._clock.monotonic())
+        raise plan.failure(call.model, self._monotonic())
 
     def status(self) -> list[dict[str, Any]]:
         """Each deployment: its breaker, its pauses, how fast it is."""
@@ -168,48 +175,43 @@ class Deployed:
     # -- one call ------------------------------------------------------------------------------------------------------
 
     def _plan(self, chain: Chain) -> Plan:
-        return Plan(
-            chain,
-            fleet=self.fleet,
-            balancing=self._balancing,
-            naming=self.naming,
-            now=self._clock.monotonic(),
-        )
+        return Plan(chain, self.fleet, self._balancing, self.naming, self._monotonic())
 
-    async def _next(self, plan: Plan, deadline: float | None) -> Place | None:
-        """The next place; where all only want a short pause, and nobody was asked yet, it is waited for."""
-        now = self._clock.monotonic()
-        place = plan.next(now)
-        if place is not None or not plan.is_fresh:
-            return place
-        pause = plan.cooling_s(now)
+    async def _after_pause(self, plan: Plan, deadline: float | None) -> Place | None:
+        """Where all places only want a short pause, and nobody was asked yet: the first that is ready after it."""
+        now = self._monotonic()
+        pause = plan.cooling_s(now) if plan.is_fresh else None
         if pause is None or pause > self._pause_max_s:
             return None
         pause *= 1 + _HERD * self._chance()
         if deadline is not None and now + pause >= deadline:
             return None
         await self._sleep(pause)
-        return plan.next(self._clock.monotonic())
+        return plan.next(self._monotonic())
 
     async def _asked(
         self, place: Place, call: ModelCall, proceed: CallModel, attempts: list[dict[str, Any]]
     ) -> AsyncIterator[ModelEvent]:
         """Ask one place once, and learn from it."""
-        attempt = Attempt(place.deployment, self._clock)
+        name = place.deployment.name
+        attempt = Attempt(place.deployment, self._monotonic)
         try:
-            async with closing(proceed(msgspec.structs.replace(call, model=place.deployment.name))) as events:
+            events = proceed(call if call.model == name else msgspec.structs.replace(call, model=name))
+            try:
                 async for event in events:
-                    if attempt.first_at is None:
-                        attempt.first_at = self._clock.monotonic()
                     if type(event) is ModelReply:
                         attempt.answered(stream=call.stream)
+                    elif attempt.first_at is None:
+                        attempt.first_at = self._monotonic()
                     yield event
+            finally:
+                await close(events)
         except ModelFailed as error:
             attempt.refused(error, call.deadline)
             raise
         finally:
             if attempt.over(attempts):
-                self._abandoned(call, place.deployment.name)
+                self._abandoned(call, name)
 
     def _hedged(
         self,
@@ -222,7 +224,7 @@ class Deployed:
     ) -> AsyncIterator[ModelEvent]:
         """The same events; or a twin's, if that one is faster once these are late."""
         hedges = self.hedges
-        now = self._clock.monotonic()
+        now = self._monotonic()
         late_s = place.deployment.live.p95(stream=call.stream, now=now)
         if hedges is None or late_s is None:
             return events
@@ -231,7 +233,7 @@ class Deployed:
         asked: list[Place] = []
 
         def second() -> AsyncIterator[ModelEvent] | None:
-            now = self._clock.monotonic()
+            now = self._monotonic()
             twin = plan.twin(place, now)
             ready = twin.deployment.is_ready(now) and self._headroom(twin.deployment.name) >= _TIGHT_FOR_TWO
             if not ready or self._is_late(call.deadline) or not hedges.spend():
@@ -248,11 +250,11 @@ class Deployed:
 
         return race(events, second, after=lambda: self._sleep(late_s), won=won)
 
-    def _note(self, call: ModelCall, plan: Plan, place: Place) -> None:
-        call.notes["deployment"] = call.notes.get("hedged", place.deployment.name)
+    def _note(self, notes: dict[str, Any], plan: Plan, place: Place) -> None:
+        notes["deployment"] = notes.get("hedged", place.deployment.name)
         if place.stage:
-            call.notes["fallback"] = plan.detour(place)
-        call.notes.pop(ELSEWHERE, None)
+            notes["fallback"] = plan.detour(place)
+        notes.pop(ELSEWHERE, None)
 
     def _is_late(self, deadline: float | None) -> bool:
-        return deadline is not None and self._clock.monotonic() >= deadline
+        return deadline is not None and self._monotonic() >= deadline

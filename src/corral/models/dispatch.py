@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator, Mapping
 
 import msgspec
@@ -10,6 +11,9 @@ from corral.errors import ModelNotFound
 from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
 from corral.models.lost import nearest, unknown_provider
 from corral.models.provider import Provider
+
+_KNOWN_MAX = 1_000
+"""Callers may ask for any model: those asked for longest ago are taken apart again."""
 
 
 def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]:
@@ -30,9 +34,10 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
 
 def dispatch(providers: Mapping[str, Provider]) -> CallModel:
     """Ask the provider that the call names. The reply says who answered."""
+    place_of = functools.lru_cache(_KNOWN_MAX)(functools.partial(split, providers=providers))
 
     def ask(call: ModelCall) -> AsyncIterator[ModelEvent]:
-        provider, own = split(call.model, providers)
+        provider, own = place_of(call.model)
         return provider.call(msgspec.structs.replace(call, model=own))
 
     return ask

@@ -51,11 +51,6 @@ class Deployment:
             return "is just being tried again by another call"
         return f"failed too often and is left alone for {self.breaker.wait_s(now):.3g} s (last: {self.breaker.reason})"
 
-    def answered(self, era: int, *, first_s: float, total_s: float, stream: bool, now: float) -> None:
-        """A whole answer came."""
-        self.breaker.succeeded(era)
-        self.live.answered(first_s=first_s, total_s=total_s, stream=stream, now=now)
-
     def refused(self, era: int, error: ModelFailed, now: float, *, too_late: bool) -> None:
         """It failed; `too_late`: because the caller had no more time, which is no fault of the deployment."""
         if error.wished:

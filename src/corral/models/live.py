@@ -85,13 +85,15 @@ class Fading:
         return _ENDS[-1]
 
 
+_HALF_LIFE_S = 30.0
+_TOO_OLD_S = 2 * _HALF_LIFE_S
+_EWMA = 0.2
+
+
 class Live:
     """The numbers of one deployment. A call costs well under two microseconds here."""
 
     __slots__ = ("_failures", "_seen_at", "first", "in_flight", "latency_s", "total")
-
-    _HALF_LIFE_S = 30.0
-    _EWMA = 0.2
 
     def __init__(self, window_s: float = 60.0) -> None:
         """Nothing is known yet."""
@@ -111,25 +113,25 @@ class Live:
             self.first.observe(first_s, now)
         self.total.observe(total_s, now)
         latency = self.latency_s
-        if latency is None or now - self._seen_at > 2 * self._HALF_LIFE_S:
+        if latency is None or now - self._seen_at > _TOO_OLD_S:
             self.latency_s = first_s
         else:
-            self.latency_s = latency + self._EWMA * (first_s - latency)
-        self._failures *= 1 - self._EWMA
+            self.latency_s = latency + _EWMA * (first_s - latency)
+        self._failures -= _EWMA * self._failures
         self._seen_at = now
 
     def failed(self, now: float) -> None:
         """None came."""
-        self._failures += self._EWMA * (1 - self._failures)
+        self._failures += _EWMA * (1 - self._failures)
         self._seen_at = now
 
     def error_rate(self, now: float) -> float:
         """Share of calls that fail, lately; what is long ago is forgiven."""
-        return float(self._failures * 0.5 ** (max(0.0, now - self._seen_at) / self._HALF_LIFE_S))
+        return float(self._failures * 0.5 ** (max(0.0, now - self._seen_at) / _HALF_LIFE_S))
 
     def recent_latency_s(self, now: float) -> float | None:
         """As `latency_s`, unless that is too old to go by."""
-        return self.latency_s if now - self._seen_at <= 4 * self._HALF_LIFE_S else None
+        return self.latency_s if now - self._seen_at <= 4 * _HALF_LIFE_S else None
 
     def p95(self, *, stream: bool, now: float) -> float | None:
         """Until the first piece of a stream, or a whole answer; none: not enough calls lately."""

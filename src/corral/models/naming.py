@@ -51,17 +51,14 @@ class Naming:
 
     def chain(self, model: str) -> Chain:
         """Where to ask. Raises `ModelNotFound` for what is neither a name nor `provider/model`."""
-        found = self._chains.get(model)
-        if found is not None:
-            return found
-        if "/" not in model:
-            raise ModelNotFound(unknown_model(model, self._names, self._providers), model=model)
-        plain = self._plain.get(model)
-        if plain is None:
-            plain = Chain((Stage(((model, 1.0),)),))
+        found = self._chains.get(model) or self._plain.get(model)
+        if found is None:
+            if "/" not in model:
+                raise ModelNotFound(unknown_model(model, self._names, self._providers), model=model)
+            found = Chain((Stage(((model, 1.0),)),))
             if len(self._plain) < _PLAIN_MAX:
-                self._plain[model] = plain
-        return plain
+                self._plain[model] = found
+        return found
 
     def first(self, model: str) -> str:
         """The first place of a name: what the model is, for its price and its abilities."""

@@ -25,25 +25,26 @@ class Place(msgspec.Struct, frozen=True):
     deployment: Deployment
     stage: int
     """0: what was asked for; more: a fallback."""
-    context_tokens: int | None = None
 
 
 class Plan:
     """The places of a chain that were not asked yet, best first."""
 
-    def __init__(self, chain: Chain, *, fleet: Fleet, balancing: Balancing, naming: Naming, now: float) -> None:
+    __slots__ = ("_chain", "_left", "_naming", "_tried")
+
+    def __init__(self, chain: Chain, fleet: Fleet, balancing: Balancing, naming: Naming, now: float) -> None:
         """Each stage is ordered by its own rule."""
         self._chain = chain
+        self._naming = naming
         self._left: list[Place] = []
         self._tried: list[tuple[Place, ModelFailed]] = []
         for number, stage in enumerate(chain.stages):
             if len(stage.deployments) == 1:
-                names = [stage.deployments[0][0]]
-            else:
-                candidates = [Candidate(name, share, fleet.get(name).live) for name, share in stage.deployments]
-                names = [one.name for one in balancing.ordered(candidates, stage.balance, now)]
-            for name in names:
-                self._left.append(Place(fleet.get(name), number, naming.context_tokens(stage, name)))
+                self._left.append(Place(fleet.get(stage.deployments[0][0]), number))
+                continue
+            candidates = [Candidate(name, share, fleet.get(name).live) for name, share in stage.deployments]
+            for one in balancing.ordered(candidates, stage.balance, now):
+                self._left.append(Place(fleet.get(one.name), number))
 
     @property
     def is_fresh(self) -> bool:
@@ -83,14 +84,18 @@ class Plan:
         """Note a failure; whether somebody else may be asked."""
         self._tried.append((place, error))
         if isinstance(error, ContextTooLong):
-            mine = place.context_tokens
-            self._left = [one for one in self._left if not _is_smaller(one.context_tokens, mine)]
+            mine = self._reads(place)
+            self._left = [one for one in self._left if not _is_smaller(self._reads(one), mine)]
             # Those that are known to read more come first, in their order; then those of whom nothing is known.
-            self._left.sort(key=lambda one: one.context_tokens is None)
+            self._left.sort(key=lambda one: self._reads(one) is None)
             return bool(self._left)
         if isinstance(error, ModelRequestInvalid):
             return error.code in self._chain.fallback_on
         return True
+
+    def _reads(self, place: Place) -> int | None:
+        """How many tokens there may be in a question; none: that is not known."""
+        return self._naming.context_tokens(self._chain.stages[place.stage], place.deployment.name)
 
     def detour(self, place: Place) -> str:
         """For the trace: how a fallback came to answer."""

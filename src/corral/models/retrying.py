@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ModelFailed, ModelRateLimited, PaceExceeded
-from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, closing
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, close
 
 ELSEWHERE = "deployments.left"
 """In a call's notes: how many other places could be asked at once. Who says no for now is not waited for then."""
@@ -45,10 +45,13 @@ class Retried:
         attempt, begun = 1, False
         while True:
             try:
-                async with closing(proceed(call)) as events:
+                events = proceed(call)
+                try:
                     async for event in events:
                         begun = True
                         yield event
+                finally:
+                    await close(events)
                 return  # noqa: TRY300 - an `else` would have to come after the yields
             except ModelFailed as error:
                 pause = None if begun else self._pause(error, attempt, call)

@@ -1,9 +1,12 @@
 """Layers around a call: each a small function of the call and of all that comes after it.
 
     async def layer(call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
-        async with closing(proceed(call)) as events:
+        events = proceed(call)
+        try:
             async for event in events:
                 yield event
+        finally:
+            await close(events)
 
 A call that streams and one that does not take the same road: the first yields deltas before its reply. A layer that only
 changes the call, or steps aside, returns `proceed(…)` as it is: the events then pass it without being touched.
@@ -24,7 +27,6 @@ from corral.messages import (
     ModelCall,
     ModelEvent,
     ModelReply,
-    closing,
 )
 
 
@@ -54,8 +56,10 @@ def wrap(innermost: CallModel, layers: Sequence[ModelLayer]) -> CallModel:
 
 async def reply_of(events: AsyncIterator[ModelEvent]) -> ModelReply:
     """Read a call to its end."""
-    async with closing(events) as all_events:
-        async for event in all_events:
-            if type(event) is ModelReply:
-                return event
-    raise ModelStreamBroken
+    reply: ModelReply | None = None
+    async for event in events:
+        if type(event) is ModelReply:
+            reply = event
+    if reply is None:
+        raise ModelStreamBroken
+    return reply

@@ -13,13 +13,12 @@ from corral.errors import CorralError
 from corral.messages import (
     CallEmbedder,
     CallModel,
-    Delta,
     EmbedCall,
     EmbedReply,
     ModelCall,
     ModelEvent,
     ModelReply,
-    closing,
+    close,
 )
 from corral.models.exchange import Exchange, Record
 from corral.observability import semconv
@@ -39,26 +38,27 @@ class Traced:
         """`record` is told of answers that were kept; `capture`: what was asked and said goes into the trace, redacted."""
         self._record = record
         self._capture = capture
-        self._clock = clock
+        self._now, self._monotonic = clock.now, clock.monotonic
 
     async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """Pass on."""
-        clock = self._clock
         context = find_context()
         parent_id = None if context is None else current_span_id(context)
-        started_at, begun = clock.now(), clock.monotonic()
-        first_at: float | None = None
+        started_at, begun = self._now(), self._monotonic()
+        first_s: float | None = None
         reply: ModelReply | None = None
         failure = ""
         try:
-            async with closing(proceed(call)) as events:
+            events = proceed(call)
+            try:
                 async for event in events:
-                    if type(event) is Delta:
-                        if first_at is None:
-                            first_at = clock.monotonic()
-                    else:
-                        reply = event  # type: ignore[assignment]  # the other kind of event
+                    if type(event) is ModelReply:
+                        reply = event
+                    elif first_s is None:
+                        first_s = self._monotonic() - begun
                     yield event
+            finally:
+                await close(events)
         except CorralError as error:
             failure = error.code
             raise
@@ -66,8 +66,7 @@ class Traced:
             failure = "" if reply is not None else "cancelled"
             raise
         finally:
-            seconds = clock.monotonic() - begun
-            first_s = None if first_at is None else first_at - begun
+            seconds = self._monotonic() - begun
             if reply is not None and reply.cached:
                 self._kept(call, reply, started_at, seconds, first_s)
             if context is not None and context.traces is not None:

@@ -217,7 +217,7 @@ class Modelling:
         if self._budgeted is not None:
             self._settle(self._budgeted, call, exchange)
         if not exchange.cached:
-            used(exchange.usage.total)
+            used(exchange.usage)
             self._counting.ended(call, exchange)
             self._learn(call, exchange)
         if self.ledger is not None:
@@ -258,8 +258,10 @@ class Modelling:
     def _learn(self, call: ModelCall | EmbedCall, exchange: Exchange) -> None:
         """What providers count sets our estimates right; a sample is enough."""
         self._answers += 1
+        if self._answers % _SAMPLE != 1:
+            return
         read = exchange.usage.input_tokens
-        if self._answers % _SAMPLE == 1 and read and not exchange.usage.estimated:
+        if read and not exchange.usage.estimated:
             self.tokens.learn(call.model, self.tokens.input_tokens(call), read)
 
     def _cost_of(self, model: str, usage: Usage) -> float | None:
