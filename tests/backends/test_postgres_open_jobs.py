@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from corral.backends.open import open_stores
 from corral.backends.postgres import migrate as on_postgres
+from corral.backends.postgres.job_alike import alike_of
 from corral.backends.postgres.job_columns import columns_of
 from corral.clock import new_time_id
 from corral.jobs.job import Callback, Claim, Ending, JobDraft, JobError, JobEventDraft, JobQuery
@@ -122,6 +123,38 @@ async def test_who_comes_again_while_a_job_is_being_ended_hears_of_its_end(postg
     await connection.close()
     assert [(one.is_new, one.state) for one in await coming] == [(False, "succeeded"), (True, "queued")][: 1 + beside]
     assert await tables(postgres_url, job.id) == [0, 1]
+
+
+async def test_who_comes_again_while_jobs_are_let_go_and_who_lets_them_go_do_not_wait_for_each_other(
+    postgres_stores, postgres_url
+):
+    await postgres_stores.jobs.enqueue(given := drafts(2))
+    jobs = await claim(postgres_stores)
+    coming, settling = [await asyncpg.connect(postgres_url) for _ in range(2)]
+    async with coming.transaction():
+        await coming.fetch(
+            "SELECT 1 FROM corral.job_lanes FOR UPDATE"
+        )  # who enqueues has a lane before it writes a job
+        settle = "SELECT corral.settle_jobs($1, $2, '{succeeded,retry}', '{1,NULL}', $3, '{0,0}', '{NULL,NULL}', '{NULL,NULL}')"
+        errors = [None, b'{"code":"x","message":"y"}']
+        saying = asyncio.create_task(
+            settling.fetchval(settle, [job.id for job in jobs], [job.token for job in jobs], errors)
+        )
+
+        async def waits() -> bool:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1"
+            return bool(await ask(postgres_url, waiting, settling.get_server_pid()))
+
+        await eventually(waits)
+        numbers = ", ".join(f"${number}" for number in range(1, 20))
+        with pytest.raises(asyncpg.UniqueViolationError):
+            async with coming.transaction():
+                await coming.fetch(f"SELECT corral.enqueue_alike({numbers})", *alike_of(given))
+    assert await saying == [True, True]
+    for connection in (coming, settling):
+        await connection.close()
+    again = await postgres_stores.jobs.enqueue(given)
+    assert [(one.is_new, one.state) for one in again] == [(False, "succeeded"), (False, "queued")]
 
 
 @pytest.mark.parametrize("count", [1, 2, MANY])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from working_scene import Agent, Interposed, draft, until
 
 from corral.context import Context
+from corral.jobs.job import JobQuery
 from corral.jobs.line import Line
 from corral.jobs.pace import AHEAD_S, Pace
 from corral.jobs.running import Outcome, RunningJob
@@ -185,19 +186,47 @@ async def test_what_was_claimed_ahead_and_turns_out_slow_is_left_to_who_is_free(
     assert {(await look(job_id)).attempt for job_id in slow} == {1}
 
 
-async def test_what_waits_in_a_worker_goes_back_as_soon_as_it_drains(make_worker, enqueue, seen, look, stores):
-    most, agent = CONCURRENCY, Agent()
-    worker = await make_worker(agent, concurrency=CONCURRENCY, slots=lambda concurrency: min(most, concurrency))
-    await enqueue(*[draft(number) for number in range(CONCURRENCY)])
-    await until(lambda: len(agent.jobs) == CONCURRENCY)
-    ids = await enqueue(draft("late"))
-    # As if it had been claimed ahead: there is no slot for it.
-    (claimed,) = (await stores.jobs.claim(worker.name, queues=(), limit=1, lease_s=10)).jobs
-    worker._take([claimed], asyncio.get_running_loop().time())
-    assert worker.running == CONCURRENCY + 1
+@pytest.fixture
+def with_one_too_many(make_worker, enqueue, stores):
+    """A worker whose slots are taken, and a job that it has claimed all the same."""
+
+    async def make(agent):
+        most = CONCURRENCY
+        worker = await make_worker(agent, concurrency=CONCURRENCY, slots=lambda concurrency: min(most, concurrency))
+        await enqueue(*[draft(number) for number in range(CONCURRENCY)])
+        await until(lambda: len(agent.jobs) == CONCURRENCY)
+        (late,) = await enqueue(draft("late"))
+        # As if it had been claimed ahead: there is no slot for it.
+        (claimed,) = (await stores.jobs.claim(worker.name, queues=(), limit=1, lease_s=10)).jobs
+        worker._take([claimed], asyncio.get_running_loop().time())
+        assert worker.running == CONCURRENCY + 1
+        return worker, late
+
+    return make
+
+
+async def test_what_is_cancelled_while_it_waits_in_a_worker_was_never_attempted(
+    with_one_too_many, seen, look, stores, monkeypatch
+):
+    monkeypatch.setattr("corral.jobs.worker._LATE_S", 60.0)
+    agent = Agent()
+    worker, late_id = await with_one_too_many(agent)
+    assert await stores.jobs.cancel("acme", JobQuery(), job_id=late_id) == [late_id]
+    worker.cancel(late_id)
+    await until(lambda: any(job.stop_reason == "cancelled" for job in worker._line))
+    agent.go_on.set()
+    await seen.count(CONCURRENCY + 1)
+    late = await look(late_id)
+    assert (late.status, late.attempt, late.started_at) == ("cancelled", 0, None)
+    assert late_id not in {job.id for job in agent.jobs}
+
+
+async def test_what_waits_in_a_worker_goes_back_as_soon_as_it_drains(with_one_too_many, seen, look):
+    agent = Agent()
+    worker, late_id = await with_one_too_many(agent)
     draining = asyncio.create_task(worker.drain())
     await until(lambda: seen.endings == ["released"])
-    late = await look(ids[0])
+    late = await look(late_id)
     assert (late.status, late.attempt) == ("queued", 0)
     agent.go_on.set()
     assert await draining

@@ -156,7 +156,8 @@ EndingKind = Literal["succeeded", "failed", "cancelled", "retry", "released", "w
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker lets a claimed job go.
 
-    - `succeeded` with `result`; `failed` with `error` (to the dead letters); `cancelled`;
+    - `succeeded` with `result`; `failed` with `error` (to the dead letters);
+    - `cancelled`: its claim counts as no attempt unless it had `begun`;
     - `retry`: with `error` and `delay_s`; counts as a failure;
     - `released`: handed back unharmed (drain), to be claimed again at once; counts as nothing, and its claim as no attempt
       unless it had `begun`;

@@ -264,9 +264,7 @@ class Worker:
         """It was not begun, and will not be here."""
         stopped = job.stop_reason is not None
         ending = ending_of(job, asyncio.CancelledError(), self._retrying) if stopped else released(job)
-        if ending is not None and ending.kind == "released":
-            ending = msgspec.structs.replace(ending, begun=False)
-        self._end(job, ending)
+        self._end(job, None if ending is None else msgspec.structs.replace(ending, begun=False))
 
     def _count_in(self, job: RunningJob, *, begins: bool) -> None:
         now = self._clock.monotonic()

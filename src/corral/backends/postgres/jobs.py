@@ -38,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 # These may be claimed again, now or at a time that who claims has to know.
 _AGAIN = frozenset({"retry", "released", "waiting"})
 _NOT_BEGUN = -1.0
-"""The delay of what is handed back without having begun."""
+"""The delay of what is let go without having begun."""
 
 _LOST = _encode(JobError("worker_lost", "The worker stopped answering while it ran this job."))
 _LATE = _encode(JobError("deadline_exceeded", "The job's deadline passed before it ended.", retryable=False))
@@ -170,7 +170,7 @@ class PostgresJobs:
         if len({ending.claim.token for ending in endings}) < len(endings):
             return await self._settle_first(endings)
         errors = [None if ending.error is None else _encode(ending.error) for ending in endings]
-        again = any(ending.kind in _AGAIN for ending in endings)
+        again = any(ending.kind in _AGAIN or not ending.begun for ending in endings)
         ids, tokens = _claims([ending.claim for ending in endings])
         (settled,) = await self._engine.fetch_one(
             _SQL["settle"],

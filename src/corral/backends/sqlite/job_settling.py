@@ -58,6 +58,8 @@ def settle(transaction: Transaction, rows: Sequence[EndingRow]) -> list[bool]:
         elif kind == "failed":
             ends.append(End(row, kind, row.failures + 1, error, ending.result))
         elif kind == "cancelled" or row.cancel:
+            if not ending.begun:
+                row = _not_begun(row)
             ends.append(End(row, "cancelled", row.failures + (kind == "retry"), error, ending.result))
         else:
             _hand_back(moves, row, ending)
@@ -66,6 +68,11 @@ def settle(transaction: Transaction, rows: Sequence[EndingRow]) -> list[bool]:
     moves.end(ends)
     moves.close()
     return answers
+
+
+def _not_begun(row: QueueRow) -> QueueRow:
+    """A claim was no attempt: the job ends as it came."""
+    return row._replace(attempt=row.attempt - 1, started_at=None if row.attempt == 1 else row.started_at, worker=None)
 
 
 def _hand_back(moves: Moves, row: QueueRow, ending: Ending) -> None:

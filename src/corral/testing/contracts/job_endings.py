@@ -135,6 +135,38 @@ class EndingContract(Contract):
         seen = {job.tags[0]: (await info(stores, job.id)).attempt for job in jobs}
         assert seen == {"begun": 1, "never": 0, "waits": 1, "again": 1}
 
+    @pytest.mark.parametrize("kind", ["released", "cancelled"])
+    async def test_what_was_cancelled_before_it_began_counts_no_attempt(self, stores: Stores, kind: EndingKind) -> None:
+        queued, begun, never, again = await enqueue(
+            stores, *(draft(name) for name in ("queued", "begun", "never", "again"))
+        )
+        assert await stores.jobs.cancel(TENANT, ALL, job_id=queued) == [queued]
+        jobs = {job.id: job for job in await claim(stores)}
+        assert await end(stores, jobs[again], "retry")
+        jobs |= {job.id: job for job in await claim(stores)}
+        assert jobs[again].attempt == 2
+        for job_id in jobs:
+            assert await stores.jobs.cancel(TENANT, ALL, job_id=job_id) == [job_id]
+        endings = [Ending(claim=job.claim, kind=kind, begun=job.id == begun) for job in jobs.values()]
+        assert await stores.jobs.settle(endings) == [True] * 3
+        found = {job_id: await info(stores, job_id) for job_id in (queued, begun, never, again)}
+        assert {one.status for one in found.values()} == {"cancelled"}
+        assert [found[job_id].attempt for job_id in (queued, begun, never, again)] == [0, 1, 0, 1]
+        assert [found[job_id].worker for job_id in (queued, begun, never)] == [None, "w", None]
+        assert (found[never].started_at, found[begun].started_at is None) == (None, False)
+        assert [one.attempt for one in await stores.job_records.attempts(TENANT, again)] == [1]
+        for ending in endings:  # said again, as after an answer that got lost
+            await stores.jobs.settle([ending])
+        assert (await info(stores, never)).attempt == 0
+
+    async def test_one_that_was_cancelled_before_it_began_counts_no_attempt(self, stores: Stores) -> None:
+        (job_id,) = await enqueue(stores, draft("a", session_id="s"))
+        (job,) = await claim(stores)
+        assert await end(stores, job, "cancelled", begun=False)
+        assert ((await info(stores, job_id)).status, (await info(stores, job_id)).attempt) == ("cancelled", 0)
+        assert await stores.job_records.redrive(TENANT, ALL, job_id=job_id) == [job_id]
+        assert [job.attempt for job in await claim(stores)] == [1]
+
     @pytest.mark.parametrize("kind", ["retry", "released", "waiting", "cancelled"])
     async def test_what_was_to_be_cancelled_and_has_no_end_of_its_own_is(
         self, stores: Stores, kind: EndingKind
