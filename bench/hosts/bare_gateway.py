@@ -36,7 +36,7 @@ class BareGateway:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        async with self._transport.stream(self._url, body, _HEADERS) as asked:
+        with await self._transport.stream(self._url, body, _HEADERS) as asked:
             kind = asked.headers.get("content-type", "")
             head: dict[str, Any] = {"type": "http.response.start", "status": asked.status}
             head["headers"] = [(b"content-type", kind.encode())]
@@ -47,7 +47,7 @@ class BareGateway:
                 await send({"type": "http.response.body", "body": whole})
                 return
             await send(head)
-            async for piece in asked.chunks():
+            async for piece in asked:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 

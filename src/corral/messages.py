@@ -233,6 +233,8 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `text` and `reasoning` carry `text`; `tool_use` begins a tool's call (`id`, `name`) and `tool_input` carries a piece of its
     arguments' JSON in `text`. `index` is the number of the part in the reply's content.
+
+    Pieces of a text that came from the provider at once are one delta, which knows where it was cut.
     """
 
     kind: Literal["text", "reasoning", "tool_use", "tool_input"]
@@ -240,6 +242,8 @@ class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int = 0
     id: str = ""
     name: str = ""
+    pieces: tuple[str, ...] = ()
+    """What makes up `text`, where several pieces came at once; empty: it is one."""
 
 
 ModelEvent = Delta | ModelReply

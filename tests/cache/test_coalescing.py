@@ -260,13 +260,14 @@ class Endless:
         if open_gate:
             self.gate.set()
         self.said = 0
+        self.delta = Delta("text", "x" * 1000)
 
     async def __call__(self, call):
         for _ in range(self.pieces):
             if self.said:
                 await self.gate.wait()
             self.said += 1
-            yield Delta("text", "x" * 1000)
+            yield self.delta
         yield answer("end")
 
 
@@ -282,6 +283,18 @@ async def test_a_reader_that_stands_still_holds_the_model_back(monkeypatch):
         rest = [event async for event in events]
     assert len(rest) == 100
     assert model.said == 100
+
+
+async def test_what_was_said_in_many_pieces_takes_more_room(monkeypatch):
+    monkeypatch.setattr(flight_module, "BUFFER_MAX_BYTES", 10_000)
+    layer, model = alone(), Endless(30)
+    model.delta = Delta("text", "x" * 1000, pieces=("x" * 10,) * 100)
+    async with aclosing(layer(question(stream=True), model)) as events:
+        await anext(events)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert model.said < 4
+        assert len([event async for event in events]) == 30
 
 
 async def test_who_is_too_slow_for_the_others_is_left_behind(monkeypatch):

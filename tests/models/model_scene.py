@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from corral.messages import Delta, Message, ModelCall, ModelEvent, ModelReply, as_parts, closing
@@ -104,6 +104,11 @@ def answer(text: str = "yes", **facts: Any) -> ModelReply:
 
 def streamed(*texts: str) -> list[ModelEvent]:
     return [*(Delta("text", text) for text in texts), answer("".join(texts))]
+
+
+def said_in(deltas: Iterable[Delta]) -> list[str]:
+    """The pieces as the provider sent them, however many came at once."""
+    return [piece for delta in deltas for piece in delta.pieces or (delta.text,)]
 
 
 def question(text: str = "why?", model: str = "a/one", **facts: Any) -> ModelCall:

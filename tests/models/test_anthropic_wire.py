@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import base64
 import functools
 import itertools
@@ -32,7 +31,7 @@ from corral.models.wire.anthropic_errors import failure, limits_seen
 from corral.models.wire.anthropic_request import request
 from corral.models.wire.claude import claude, closed
 from corral.models.wire.retry_after import retry_after_s, until_s
-from corral.models.wire.sse import sse_events
+from corral.models.wire.sse import SseReader
 
 OLD, BUDGET, BOTH, NEW, ALWAYS = (
     "claude-3-5-haiku-20241022",
@@ -524,17 +523,12 @@ def events_of(message: dict[str, Any], size: int = 3) -> bytes:
 
 
 def streamed(raw: list[bytes], answer_tool: str = "") -> tuple[list[Any], answers.AnthropicStream]:
-    async def chunks() -> Any:
-        for chunk in raw:
-            yield chunk
-
-    async def read() -> tuple[list[Any], answers.AnthropicStream]:
-        stream, deltas = answers.AnthropicStream(answer_tool), []
-        async for _, data in sse_events(chunks()):
-            deltas += stream.take(answers.decode_event(data))
-        return deltas, stream
-
-    return asyncio.run(read())
+    reader, stream, deltas = SseReader(), answers.AnthropicStream(answer_tool), []
+    for chunk in raw:
+        for _, data in reader.feed(chunk):
+            stream.take(answers.decode_event(data))
+            deltas += stream.came()
+    return deltas, stream
 
 
 def test_a_whole_answer() -> None:
@@ -598,11 +592,13 @@ def test_lookalikes_may_say_things_at_once_or_not_at_all() -> None:
         "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}},
     }
     stream = answers.AnthropicStream()
-    deltas = stream.take(answers.decode_event(json.dumps(start).encode()))
+    stream.take(answers.decode_event(json.dumps(start).encode()))
+    deltas = stream.came()
     assert [delta.kind for delta in deltas] == ["tool_use", "tool_input"]
     assert stream.reply().content == [{"type": "tool_use", "id": "t", "name": "f", "input": {"x": 1}}]
     end = {"type": "message_delta", "delta": {"stop_reason": "tool_use"}}
-    assert not stream.take(answers.decode_event(json.dumps(end).encode()))
+    stream.take(answers.decode_event(json.dumps(end).encode()))
+    assert not stream.came()
     assert (stream.whole, stream.counted) == (True, False)
     assert answers.reply(b'{"content":[{"type":"text","text":"a"}],"stop_reason":"end_turn"}')[1] is False
     with pytest.raises(KeyError):

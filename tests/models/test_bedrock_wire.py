@@ -383,7 +383,8 @@ def events_of(answer: dict[str, Any], size: int = 3) -> list[tuple[str, dict[str
 def streamed(answer: dict[str, Any], size: int = 3, answer_tool: str = "") -> tuple[list[Any], answers.BedrockStream]:
     stream, deltas = answers.BedrockStream(answer_tool), []
     for name, event in events_of(answer, size):
-        deltas += stream.take(name, answers.decode_event(json.dumps(event).encode()))
+        stream.take(name, answers.decode_event(json.dumps(event).encode()))
+        deltas += stream.came()
     return deltas, stream
 
 

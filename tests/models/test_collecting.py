@@ -9,7 +9,7 @@ from corral.models.wire.collecting import Collector, tool_use
 
 def test_text_reasoning_and_tools_become_parts_in_the_order_of_their_index() -> None:
     collector = Collector()
-    for delta in (
+    deltas = [
         Delta("reasoning", "Hm", 0),
         Delta("text", "He", 1),
         Delta("tool_use", index=3, id="b", name="two"),
@@ -19,8 +19,10 @@ def test_text_reasoning_and_tools_become_parts_in_the_order_of_their_index() -> 
         Delta("tool_input", '{"y": 2}', 3),
         Delta("tool_input", ": 1}", 2),
         Delta("reasoning", "m", 0),
-    ):
-        assert collector.add(delta) is delta
+    ]
+    for delta in deltas:
+        collector.add(delta)
+    assert collector.came() == deltas
     collector.mark(0, signature="s")
     collector.id, collector.model, collector.stop_reason = "r1", "m", "tool_use"
     collector.usage = Usage(input=3, output=4)
@@ -38,6 +40,23 @@ def test_text_reasoning_and_tools_become_parts_in_the_order_of_their_index() -> 
         stop_reason="tool_use",
         usage=Usage(input=3, output=4),
     )
+
+
+def test_pieces_of_one_text_that_came_at_once_are_one_delta() -> None:
+    collector = Collector()
+    collector.say("He", 0)
+    collector.say("llo", 0)
+    collector.add(Delta("reasoning", "Hm", 1))
+    collector.say("!", 0)
+    assert collector.came() == [
+        Delta("text", "Hello", 0, pieces=("He", "llo")),
+        Delta("reasoning", "Hm", 1),
+        Delta("text", "!", 0),
+    ]
+    assert collector.came() == []
+    collector.say("?", 0)
+    assert collector.reply().text == "Hello!?"
+    assert collector.came() == [Delta("text", "?", 0)]
 
 
 def test_nothing_said_is_an_empty_reply() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pydantic
@@ -18,7 +18,7 @@ from corral.messages import Delta, Message, ModelCall, ModelReply, OutputFormat,
 from corral.models.wire.openai_chat import chat_body
 from corral.models.wire.openai_chat_reply import ChatAnswer
 from corral.models.wire.openai_dialect import Dialect, OpenAIOptions, effort, thinks
-from corral.models.wire.sse import sse_events
+from corral.models.wire.sse import SseReader
 
 OPENAI = Dialect(official=True)
 AZURE = Dialect(official=True, azure=True)
@@ -390,11 +390,10 @@ def calling(
 
 def fed(*chunks: dict[str, Any] | bytes) -> tuple[list[Delta], ChatAnswer]:
     answer = ChatAnswer()
-    deltas = [
-        delta
-        for each in chunks
-        for delta in answer.feed("", each if isinstance(each, bytes) else json.dumps(each).encode())
-    ]
+    deltas = []
+    for each in chunks:
+        answer.feed([("", each if isinstance(each, bytes) else json.dumps(each).encode())])
+        deltas += answer.collected.came()
     return deltas, answer
 
 
@@ -486,17 +485,13 @@ def test_refusals_and_log_probabilities_come_in_pieces() -> None:
     reply = answer.reply()
     assert (reply.text, reply.stop_reason, reply.logprobs) == ("No.", "refusal", {"refusal": [1, 2], "content": None})
     _, odd = fed({**chunk({"content": "x"}), "usage": {"prompt_tokens": 1, "cost": 0.5}})
-    assert odd.cost_usd == 0.5
+    assert odd.reply().cost_usd == 0.5
 
 
-async def told(pieces: Iterable[bytes]) -> ModelReply:
-    async def chunks() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            yield piece
-
-    answer = ChatAnswer()
-    async for name, data in sse_events(chunks()):
-        answer.feed(name, data)
+def told(pieces: Iterable[bytes]) -> ModelReply:
+    reader, answer = SseReader(), ChatAnswer()
+    for piece in pieces:
+        answer.feed(reader.feed(piece))
     assert answer.done
     return answer.reply()
 
@@ -516,9 +511,9 @@ STREAM = b": hello\n\n" + b"".join(
 
 @settings(deadline=None)
 @given(st.sets(st.integers(0, len(STREAM)), max_size=30))
-async def test_a_stream_cut_anywhere_says_the_same(cuts: set[int]) -> None:
+def test_a_stream_cut_anywhere_says_the_same(cuts: set[int]) -> None:
     bounds = [0, *sorted(cuts), len(STREAM)]
-    reply = await told(STREAM[start:end] for start, end in itertools.pairwise(bounds))
+    reply = told(STREAM[start:end] for start, end in itertools.pairwise(bounds))
     assert reply.content == [text("Grüße"), {"type": "tool_use", "id": "a", "name": "f", "input": {"ü": "\n"}}]
     assert (reply.stop_reason, reply.usage) == ("tool_use", Usage(input=3, output=2))
 

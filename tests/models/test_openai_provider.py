@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from faulty_server import Answer, FaultyServer, faulty_server, sliced
-from model_scene import TurnedClock
+from model_scene import TurnedClock, said_in
 from openai_calls import asking, by
 
 from corral.errors import (
@@ -151,7 +151,9 @@ async def test_a_call_is_answered(api: str, stream: bool) -> None:
         for _ in range(3):
             events: list[Any] = []
             await into(events, provider, one)
-            assert events == [*([Delta("text", "Hel"), Delta("text", "lo")] if stream else []), EXPECTED]
+            *deltas, reply = events
+            assert said_in(deltas) == (["Hel", "lo"] if stream else [])
+            assert reply == EXPECTED
         assert one.notes["limits"] == LimitsSeen(requests_left=9)
         assert server.connections == 1
         asked = server.asked[0]
@@ -210,12 +212,23 @@ BREAKS: list[tuple[list[bytes], str, type[ModelFailed]]] = [
 
 
 @pytest.mark.parametrize("api", APIS)
+async def test_what_comes_at_once_goes_on_at_once(api: str) -> None:
+    async with scene(api) as (server, provider):
+        server.answer = Answer(headers=EVENT_STREAM, pieces=[b"".join(sse(*STREAMED[api]))])
+        events: list[Any] = []
+        await into(events, provider, call(True))
+        assert events == [Delta("text", "Hello", pieces=("Hel", "lo")), EXPECTED]
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize(("pieces", "fault", "error"), BREAKS)
 async def test_a_stream_that_breaks_says_what_had_come(
-    pieces: list[bytes], fault: str, error: type[ModelFailed], api: str
+    pieces: list[bytes], fault: str, error: type[ModelFailed], at_once: bool, api: str
 ) -> None:
     async with scene(api, idle_s=0.2) as (server, provider):
-        server.answer = Answer(pieces=[*sse(*BEGINNING[api]), *pieces], fault=fault)
+        parts = [*sse(*BEGINNING[api]), *pieces]
+        server.answer = Answer(pieces=[b"".join(parts)] if at_once else parts, fault=fault)
         deltas: list[Any] = []
         with pytest.raises(ModelFailed) as failed:
             await into(deltas, provider, call(True))

@@ -291,11 +291,10 @@ def _pieces(kind: str, said: str, size: int, **at: Any) -> list[dict[str, Any]]:
 
 def fed(*events: dict[str, Any] | bytes) -> tuple[list[Delta], ResponsesAnswer]:
     answer = ResponsesAnswer()
-    deltas = [
-        delta
-        for each in events
-        for delta in answer.feed("", each if isinstance(each, bytes) else json.dumps(each).encode())
-    ]
+    deltas = []
+    for each in events:
+        answer.feed([("", each if isinstance(each, bytes) else json.dumps(each).encode())])
+        deltas += answer.collected.came()
     return deltas, answer
 
 

@@ -1,32 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.errors import ModelStreamBroken
 from corral.models.wire import sse
-from corral.models.wire.sse import sse_events
+from corral.models.wire.sse import SseReader
 
 
-async def pieces(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
+def events(*parts: bytes) -> list[tuple[str, bytes]]:
+    reader = SseReader()
+    return [event for part in parts for event in reader.feed(part)]
 
 
-async def events(*parts: bytes) -> list[tuple[str, bytes]]:
-    return [event async for event in sse_events(pieces(parts))]
-
-
-async def test_names_data_comments_and_blank_lines():
+def test_names_data_comments_and_blank_lines():
     text = b": hello\n\nevent: start\ndata: {}\n\ndata:x\n\nid: 7\nretry: 10\ndata: a\ndata: b\n\n"
-    assert await events(text) == [("start", b"{}"), ("", b"x"), ("", b"a\nb")]
+    assert events(text) == [("start", b"{}"), ("", b"x"), ("", b"a\nb")]
 
 
-async def test_an_event_that_was_cut_off_is_none():
-    assert await events(b"data: 1\n\ndata: 2\n") == [("", b"1")]
+def test_an_event_that_was_cut_off_is_none():
+    assert events(b"data: 1\n\ndata: 2\n") == [("", b"1")]
 
 
 @given(
@@ -38,16 +32,16 @@ async def test_an_event_that_was_cut_off_is_none():
     ends=st.sampled_from([b"\n", b"\r\n"]),
     data=st.data(),
 )
-async def test_it_does_not_matter_where_the_bytes_are_cut(said, ends, data):
+def test_it_does_not_matter_where_the_bytes_are_cut(said, ends, data):
     text = b"".join(
         (b"event: " + name.encode() + ends if name else b"") + b"data: " + value + ends + ends for name, value in said
     )
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     parts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    assert await events(*parts) == [(name, value) for name, value in said]
+    assert events(*parts) == [(name, value) for name, value in said]
 
 
-async def test_a_line_has_an_end(monkeypatch):
+def test_an_event_has_an_end(monkeypatch):
     monkeypatch.setattr(sse, "_EVENT_BYTES_MAX", 100)
     with pytest.raises(ModelStreamBroken):
-        await events(b"data: " + b"x" * 200)
+        events(b"data: " + b"x" * 200)

@@ -8,7 +8,7 @@ import pytest
 
 from corral.errors import ModelFailed, ModelStreamBroken, ModelTimeout, ModelUnavailable
 from corral.models import transport as module
-from corral.models.transport import Transport, remaining_s
+from corral.models.transport import HttpStream, Transport, remaining_s
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -87,27 +87,33 @@ async def test_keys_are_not_carried_elsewhere():
 
 
 async def test_a_stream_comes_as_it_is_written():
-    async with wild() as (_, transport, url), transport.stream(f"{url}/stream", b"{}", {}) as stream:
-        assert transport.open == 1
-        assert stream.status == 200
-        assert b"".join([chunk async for chunk in stream.chunks()]) == b"helloworld"
+    async with wild() as (_, transport, url):
+        with await transport.stream(f"{url}/stream", b"{}", {}) as stream:
+            assert transport.open == 1
+            assert stream.status == 200
+            assert b"".join([chunk async for chunk in stream]) == b"helloworld"
 
 
 async def test_a_stream_that_breaks_off():
     async with wild() as (_, transport, url):
-        heard = []
-        with pytest.raises(ModelStreamBroken, match="there broke off"):  # noqa: PT012 - what was heard before counts
-            async with transport.stream(f"{url}/cut", b"{}", {}) as stream:
-                async for chunk in stream.chunks():
-                    heard.append(chunk)  # noqa: PERF401 - it breaks in the middle
+        heard: list[bytes] = []
+
+        async def hear(stream: HttpStream) -> None:
+            async for chunk in stream:
+                heard.append(chunk)  # noqa: PERF401 - it breaks in the middle
+
+        with (
+            pytest.raises(ModelStreamBroken, match="there broke off"),
+            await transport.stream(f"{url}/cut", b"{}", {}) as stream,
+        ):
+            await hear(stream)
         assert heard == [b"hello"]
 
 
 async def test_silence_within_an_answer_and_before_one():
     async with wild(idle_s=0.05) as (_, transport, url):
-        with pytest.raises(ModelTimeout):
-            async with transport.stream(f"{url}/hang", b"{}", {}) as stream:
-                await stream.body()
+        with pytest.raises(ModelTimeout), await transport.stream(f"{url}/hang", b"{}", {}) as stream:
+            await stream.body()
         with pytest.raises(ModelTimeout):
             await transport.post(f"{url}/silent", b"{}", {})
 
@@ -116,9 +122,8 @@ async def test_no_more_time_than_the_call_has():
     async with wild() as (_, transport, url):
         with pytest.raises(ModelTimeout):
             await transport.post(f"{url}/silent", b"{}", {}, timeout_s=0.05)
-        with pytest.raises(ModelTimeout):
-            async with transport.stream(f"{url}/hang", b"{}", {}, timeout_s=0.05) as stream:
-                await stream.body()
+        with pytest.raises(ModelTimeout), await transport.stream(f"{url}/hang", b"{}", {}, timeout_s=0.05) as stream:
+            await stream.body()
 
 
 async def test_nobody_there():
@@ -127,15 +132,14 @@ async def test_nobody_there():
             await transport.post("http://127.0.0.1:1/", b"", {})
         with pytest.raises(ModelUnavailable):
             await transport.post(f"{url}/close", b"{}", {})
-        with pytest.raises(ModelUnavailable):
-            async with transport.stream(f"{url}/close", b"{}", {}):
-                raise AssertionError
+        with pytest.raises(ModelUnavailable), await transport.stream(f"{url}/close", b"{}", {}):
+            raise AssertionError
 
 
 async def test_who_stops_reading_closes_the_connection():
     async with wild() as (answers, transport, url):
-        async with transport.stream(f"{url}/hang", b"{}", {}) as stream:
-            async for _ in stream.chunks():
+        with await transport.stream(f"{url}/hang", b"{}", {}) as stream:
+            async for _ in stream:
                 break
         await asyncio.wait_for(answers.left.wait(), 5)
 
@@ -159,9 +163,9 @@ async def test_an_address_that_is_none():
 async def test_an_answer_without_end(monkeypatch):
     monkeypatch.setattr(module, "_ANSWER_BYTES_MAX", 7)
     async with wild() as (_, transport, url):
-        with pytest.raises(ModelStreamBroken, match="more than 7 bytes"):
-            async with transport.stream(f"{url}/stream", b"{}", {}) as stream:
-                await stream.body()
+        stream = await transport.stream(f"{url}/stream", b"{}", {})
+        with stream, pytest.raises(ModelStreamBroken, match="more than 7 bytes"):
+            await stream.body()
 
 
 def test_time_that_is_left():

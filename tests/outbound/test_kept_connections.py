@@ -62,7 +62,7 @@ async def ask(pool: Pool, url: str, body: bytes = b"") -> tuple[int, bytes]:
             said += piece
         return connection.status, said
     finally:
-        pool.give_back(url, connection)
+        pool.give_back(connection)
 
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
@@ -155,7 +155,7 @@ async def test_who_reads_slowly_holds_up_the_sender(monkeypatch):
             said += len(piece)
             assert len(piece) < 2_000_000
             await asyncio.sleep(0)
-        pool.give_back(url, connection)
+        pool.give_back(connection)
         assert said == len(body)
 
 
@@ -177,7 +177,7 @@ async def test_each_call_over_one_connection_has_a_time_of_its_own(first_s, seco
         connection = await pool.ask("GET", url, {}, b"", timeout_s=first_s)
         while await connection.read() is not None:
             pass
-        pool.give_back(url, connection)
+        pool.give_back(connection)
         began = asyncio.get_running_loop().time()
         with pytest.raises(CallTimedOut):
             await pool.ask("GET", url, {}, b"", timeout_s=second_s)
@@ -193,7 +193,7 @@ async def test_headers_that_have_changed_are_written_anew():
             connection = await pool.ask("GET", url, headers, b"", timeout_s=5.0)
             while await connection.read() is not None:
                 pass
-            pool.give_back(url, connection)
+            pool.give_back(connection)
         assert [head.count(b"x-key: two") for head in server.heads] == [0, 0, 1]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -92,6 +93,25 @@ def test_chunks_add_up_to_the_completion(reply, wants_usage):
     last = [chunk for chunk in chunks if chunk.choices][-1]
     assert last.choices[0].finish_reason == whole["choices"][0]["finish_reason"]
     assert (chunks[-1].usage is not None) == wants_usage
+
+
+@pytest.mark.parametrize("events", [False, True])
+def test_pieces_that_came_at_once_are_written_as_if_they_had_come_one_by_one(events):
+    def writer():
+        if events:
+            return EventWriter(CALL, reply_id="r", model="small", created=5.0)
+        return ChunkWriter(reply_id="r", model="small", created=5.0, wants_usage=True)
+
+    def written(*deltas):
+        out = writer()
+        raw = b"".join(out.piece(delta) for delta in deltas)
+        return re.sub(rb"(msg|rs)_[0-9a-f]+", b"id", raw)
+
+    thought, second = Delta("reasoning", "Hm", 0), Delta("text", "!", 1)
+    pieces = ('He"', "llö", " you")
+    together = Delta("text", "".join(pieces), 1, pieces=pieces)
+    one_by_one = [Delta("text", piece, 1) for piece in pieces]
+    assert written(thought, together, second) == written(thought, *one_by_one, second)
 
 
 @settings(deadline=None, max_examples=25)

@@ -134,7 +134,7 @@ class Flight:
         full = False
         self._events.append(event)
         if type(event) is Delta:
-            self._bytes += len(event.text) + _OVERHEAD
+            self._bytes += _size(event)
             if self._bytes > BUFFER_MAX_BYTES:
                 self._ended(self)
                 full = True
@@ -153,7 +153,7 @@ class Flight:
             while self._bytes > BUFFER_MAX_BYTES and self._first < fastest:
                 gone = self._events.popleft()
                 self._first += 1
-                self._bytes -= len(gone.text) + _OVERHEAD
+                self._bytes -= _size(gone)  # type: ignore[arg-type]  # the reply is the last, and nobody waits for room after it
             if self._bytes > BUFFER_MAX_BYTES:
                 self._room = asyncio.get_running_loop().create_future()
                 try:
@@ -166,6 +166,12 @@ class Flight:
             waiting = follower.waiting
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
+
+
+def _size(delta: Delta) -> int:
+    """What it takes to keep: a delta of several pieces holds its text twice."""
+    pieces = delta.pieces
+    return len(delta.text) + _OVERHEAD if not pieces else 2 * len(delta.text) + _OVERHEAD * (1 + len(pieces))
 
 
 def _late(waiting: asyncio.Future[None]) -> None:

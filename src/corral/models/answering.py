@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import msgspec
 
 from corral.errors import ModelFailed
 from corral.messages import ModelCall, ModelReply, Usage
+from corral.models.transport import HttpStream
 
 _REST_S = 0.05
 
@@ -43,11 +44,13 @@ def add_partial(error: ModelFailed, so_far: ModelReply, call: ModelCall) -> None
         error.partial = so_far
 
 
-async def read_rest(chunks: AsyncIterator[bytes]) -> None:
+async def read_rest(answer: HttpStream) -> None:
     """Read what is left of an answer that has said all, so that its connection can be used again; but do not wait for it."""
+    if answer.is_over:
+        return
     try:
         async with asyncio.timeout(_REST_S):
-            async for _ in chunks:
+            async for _ in answer:
                 continue
     except (TimeoutError, ModelFailed):
         return  # the connection is closed instead

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -11,7 +11,7 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ConfigError, ModelFailed, ModelRequestInvalid, ModelStreamBroken
-from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.messages import EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
 from corral.models.address import address
 from corral.models.answering import Estimate, add_partial, finished, read_rest
 from corral.models.provider import ModelInfo
@@ -19,7 +19,7 @@ from corral.models.transport import HttpStream, Transport, remaining_s
 from corral.models.wire import anthropic_errors as errors
 from corral.models.wire import anthropic_reply as answers
 from corral.models.wire.anthropic_request import request
-from corral.models.wire.sse import sse_events
+from corral.models.wire.sse import SseEvent, SseReader
 from corral.settings.model_sections import ProviderSettings
 
 _HOST = "api.anthropic.com"
@@ -65,28 +65,36 @@ class AnthropicProvider:
             yield self._whole(call, answer.body, asked.answer_tool)
             return
         reply = answers.AnthropicStream(asked.answer_tool)
-        async with (
-            self.transport.stream(url, body, self._headers, timeout_s=timeout_s) as stream,
-            closing(stream.chunks()) as chunks,
-            closing(sse_events(chunks)) as events,
-        ):
+        reader = SseReader()
+        with await self.transport.stream(url, body, self._headers, timeout_s=timeout_s) as stream:
             await self._check_stream(call, stream)
             try:
-                async for name, data in events:
-                    if name == "ping":
-                        continue
-                    event = self._event(call, data)
-                    if event.type == "message_stop":
+                async for chunk in stream:
+                    try:
+                        self._take(call, reply, reader.feed(chunk))
+                    finally:  # what was said before it broke has been said
+                        for delta in reply.came():
+                            yield delta
+                    if reply.over:
                         break
-                    for delta in _pieces(reply, event):
-                        yield delta
                 if not reply.whole:
                     raise ModelStreamBroken(f"{self.name} ended its answer in the middle.")
             except ModelFailed as error:
                 add_partial(error, self._finished(reply.reply(), call, counted=False), call)
                 raise
-            await read_rest(chunks)
+            await read_rest(stream)
         yield self._finished(reply.reply(), call, counted=reply.counted)
+
+    def _take(self, call: ModelCall, reply: answers.AnthropicStream, events: Iterable[SseEvent]) -> None:
+        for name, data in events:
+            if reply.over:
+                return
+            if name == "ping":
+                continue
+            try:
+                reply.take(self._event(call, data))
+            except KeyError as error:
+                raise ModelStreamBroken(f"The answer goes on with part {error}, which has not begun.") from None
 
     def _event(self, call: ModelCall, data: bytes) -> answers.EventJson:
         try:
@@ -174,13 +182,6 @@ class _ModelsJson(msgspec.Struct, frozen=True):
 
 
 _decode_models = msgspec.json.Decoder(_ModelsJson).decode
-
-
-def _pieces(reply: answers.AnthropicStream, event: answers.EventJson) -> Sequence[Delta]:
-    try:
-        return reply.take(event)
-    except KeyError as error:
-        raise ModelStreamBroken(f"The answer goes on with part {error}, which has not begun.") from None
 
 
 def build_anthropic(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -11,7 +11,7 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ConfigError, ContentFiltered, ModelFailed, ModelNotFound, ModelStreamBroken
-from corral.messages import Delta, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, closing
+from corral.messages import EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
 from corral.models.address import address
 from corral.models.answering import Estimate, add_partial, finished, read_rest
 from corral.models.aws import KeySource, key_source, region_of
@@ -21,7 +21,7 @@ from corral.models.wire import bedrock_embeddings as embeddings
 from corral.models.wire import bedrock_errors as errors
 from corral.models.wire import bedrock_reply as answers
 from corral.models.wire.bedrock_request import BedrockRequest, request
-from corral.models.wire.eventstream import Frame, frames
+from corral.models.wire.eventstream import Frame, FrameReader
 from corral.outbound.sigv4 import signed
 from corral.settings.model_sections import ProviderSettings
 
@@ -80,26 +80,28 @@ class BedrockProvider:
             yield self._whole(call, answer, asked)
             return
         reply = answers.BedrockStream(asked.answer_tool)
-        async with (
-            self.transport.stream(url, body, headers, timeout_s=timeout_s) as stream,
-            closing(stream.chunks()) as chunks,
-            closing(frames(chunks)) as messages,
-        ):
+        reader = FrameReader()
+        with await self.transport.stream(url, body, headers, timeout_s=timeout_s) as stream:
             await self._check_stream(call, stream)
             finish = functools.partial(self._finished, call=call, answer_id=stream.headers.get(_REQUEST_ID, ""))
             try:
-                async for frame in messages:
-                    for delta in self._pieces(call, reply, frame):
-                        yield delta
-                    if reply.stopped and reply.counted:
+                async for chunk in stream:
+                    try:
+                        self._take(call, reply, reader.feed(chunk))
+                    finally:  # what was said before it broke has been said
+                        for delta in reply.came():
+                            yield delta
+                    if reply.over:
                         break
+                else:
+                    reader.end()
                 if not reply.stopped:
                     raise ModelStreamBroken(f"{self.name} ended its answer in the middle.")
                 self._let_pass(call, reply.stopped)
             except ModelFailed as error:
                 add_partial(error, finish(reply.reply(), counted=reply.counted), call)
                 raise
-            await read_rest(chunks)
+            await read_rest(stream)
         yield finish(reply.reply(), counted=reply.counted)
 
     async def embed(self, call: EmbedCall) -> EmbedReply:
@@ -174,7 +176,13 @@ class BedrockProvider:
             raise
         return reply
 
-    def _pieces(self, call: ModelCall, reply: answers.BedrockStream, frame: Frame) -> tuple[Delta, ...]:
+    def _take(self, call: ModelCall, reply: answers.BedrockStream, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            self._event(call, reply, frame)
+            if reply.over:
+                return
+
+    def _event(self, call: ModelCall, reply: answers.BedrockStream, frame: Frame) -> None:
         kind = frame.headers.get(":message-type", "event")
         if kind == "exception":
             code = frame.headers.get(":exception-type", "")
@@ -183,7 +191,7 @@ class BedrockProvider:
             code, words = frame.headers.get(":error-code", ""), frame.headers.get(":error-message", "")
             raise errors.failed(self.name, call.model, code, words)
         try:
-            return tuple(reply.take(frame.headers.get(":event-type", ""), answers.decode_event(frame.payload)))
+            reply.take(frame.headers.get(":event-type", ""), answers.decode_event(frame.payload))
         except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
             shown = frame.payload[:_SHOWN_MAX].decode("utf-8", "replace")
             raise ModelStreamBroken(f"{self.name} sent what is no event: {shown}") from None

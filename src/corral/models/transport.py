@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from typing import Self
 
 import msgspec
 
@@ -28,7 +28,12 @@ class HttpAnswer(msgspec.Struct, frozen=True):
 
 
 class HttpStream:
-    """An answer whose body is still coming."""
+    """An answer whose body is still coming: `with` it, and `async for` its pieces.
+
+    Leaving closes the connection if the answer was not read to its end.
+    """
+
+    __slots__ = ("_connection", "_size", "_transport", "headers", "status")
 
     def __init__(self, transport: Transport, connection: Connection) -> None:
         """Made by `Transport.stream`."""
@@ -37,34 +42,39 @@ class HttpStream:
         self._size = 0
         self.status = connection.status
         self.headers = connection.headers
+        """By lower-case name."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.give_back(self._connection)
 
     @property
     def is_over(self) -> bool:
         """Whether all of it was read: the connection is free."""
         return self._connection.is_over
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
         """The body as it comes. Raises `ModelStreamBroken` if it breaks off, `ModelTimeout` if nothing comes for too long."""
-        while (chunk := await self._read()) is not None:
-            yield chunk
-
-    async def body(self) -> bytes:
-        """All of the body at once."""
-        chunks = []
-        while (chunk := await self._read()) is not None:
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    async def _read(self) -> bytes | None:
         try:
             chunk = await self._connection.read()
         except CallFailed as error:
             raise self._transport.translated(error, begun=True) from error
-        if chunk is not None:
-            self._size += len(chunk)
-            if self._size > _ANSWER_BYTES_MAX:
-                raise ModelStreamBroken(f"The answer has more than {_ANSWER_BYTES_MAX} bytes.")
+        if chunk is None:
+            raise StopAsyncIteration
+        self._size += len(chunk)
+        if self._size > _ANSWER_BYTES_MAX:
+            raise ModelStreamBroken(f"The answer has more than {_ANSWER_BYTES_MAX} bytes.")
         return chunk
+
+    async def body(self) -> bytes:
+        """All of the body at once."""
+        first = await anext(self, b"")
+        return first if self._connection.is_over else b"".join([first, *[chunk async for chunk in self]])
 
 
 class Transport:
@@ -74,8 +84,7 @@ class Transport:
         """`idle_s` is the longest silence, before an answer and within it; `timeout_s` is for all of a call."""
         self.name = name
         self._timeout_s = timeout_s
-        self._pool = Pool(connect_s=connect_s, idle_s=idle_s)
-        self._said: tuple[Mapping[str, str], dict[str, str], dict[str, str]] | None = None
+        self._pool = Pool(connect_s=connect_s, idle_s=idle_s, headers=_AGENT)
 
     @property
     def open(self) -> int:
@@ -86,50 +95,30 @@ class Transport:
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float | None = None
     ) -> HttpAnswer:
         """Send, and read the whole answer, whatever its status. Raises `ModelUnavailable`, `ModelTimeout` or `ModelStreamBroken`."""
-        return await self._whole("POST", url, body, headers, timeout_s)
+        with await self.stream(url, body, headers, timeout_s=timeout_s) as answer:
+            return HttpAnswer(answer.status, answer.headers, await answer.body())
 
     async def get(self, url: str, headers: Mapping[str, str], *, timeout_s: float | None = None) -> HttpAnswer:
         """Read what is there."""
-        return await self._whole("GET", url, b"", headers, timeout_s)
+        with await self.stream(url, b"", headers, timeout_s=timeout_s, method="GET") as answer:
+            return HttpAnswer(answer.status, answer.headers, await answer.body())
 
-    async def _whole(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float | None
-    ) -> HttpAnswer:
-        connection = await self._asked(method, url, body, headers, timeout_s)
-        try:
-            content = await HttpStream(self, connection).body()
-            return HttpAnswer(connection.status, connection.headers, content)
-        finally:
-            self._pool.give_back(url, connection)
-
-    @asynccontextmanager
     async def stream(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float | None = None
-    ) -> AsyncIterator[HttpStream]:
-        """Send, and read the answer as it comes; leaving closes the connection if it was not read to its end."""
-        connection = await self._asked("POST", url, body, headers, timeout_s)
-        try:
-            yield HttpStream(self, connection)
-        finally:
-            self._pool.give_back(url, connection)
-
-    async def _asked(
-        self, method: str, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float | None
-    ) -> Connection:
+        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float | None = None, method: str = "POST"
+    ) -> HttpStream:
+        """Send, and read the answer as it comes: `with await transport.stream(…) as answer`. Raises as `post` does."""
         seconds = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         try:
-            return await self._pool.ask(method, url, self._with_agent(headers), body, timeout_s=seconds)
+            connection = await self._pool.ask(method, url, headers, body, timeout_s=seconds)
         except CallFailed as error:
             raise self.translated(error, begun=False) from error
         except ValueError as error:  # the address itself is not shown: it may hold a secret
             raise ModelFailed(f"{self.name} cannot be called: {error}.", provider=self.name) from None
+        return HttpStream(self, connection)
 
-    def _with_agent(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """And who we are. An account's headers are the same with every call, and so is what becomes of them."""
-        said = self._said
-        if said is None or said[0] is not headers or said[1] != headers:
-            said = self._said = (headers, dict(headers), {**_AGENT, **headers})
-        return said[2]
+    def give_back(self, connection: Connection) -> None:
+        """The answer is read, or nobody reads on."""
+        self._pool.give_back(connection)
 
     async def stop(self) -> None:
         """Close every connection. Stopping twice is stopping once."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping
 from typing import Any, cast
 
 import httptools
 
 _BUFFERED_MAX = 262_144
-"""Bytes of a body that may wait for who reads them; then the other side has to wait."""
+"""Bytes that may wait for who reads a body; then the other side has to wait."""
 _HEAD_BYTES_MAX = 65_536
 _OK = 200
 
@@ -40,31 +38,33 @@ class Connection(asyncio.Protocol):
         self._idle_s = 0.0
         self._heard_at = 0.0
         self._until = 0.0
-        self.used = False
-        """It has carried an answer before: the other side may close it at any time."""
-        self.idle_since = 0.0
-        self._begin_answer()
-
-    def _begin_answer(self) -> None:
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
-        self._raw_headers: dict[str, str] = {}
         self._head_bytes = 0
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._buffered = 0
         self._paused = False
-        self._has_head = False
-        self._complete = False
+        self._complete = True
+        """All of the answer has come; or none was asked for yet."""
         self._keeps_alive = False
+        self.origin = ("", "", 0)
+        """Where it leads, as the pool knows it."""
+        self.status = 0
+        """Of the answer; 0: its head is not there yet."""
+        self.headers: dict[str, str] = {}
         self.heard = False
         """Some of the answer has come."""
+        self.idle_since = 0.0
 
     # -- asking
 
-    def ask(self, request: bytes, *, idle_s: float, until: float) -> None:
-        """Send a request. `idle_s`: the longest silence; `until`: when all of the answer has to be there, on the loop's clock."""
-        self._begin_answer()
-        self._parser = httptools.HttpResponseParser(self)
+    async def ask(self, request: bytes, *, idle_s: float, until: float) -> None:
+        """Send a request, and wait until status and headers are there. Raises `CallFailed`.
+
+        `idle_s`: the longest silence; `until`: when all of the answer has to be there, on the loop's clock.
+        """
+        if self._transport is None:
+            raise CallFailed("the connection was closed")
+        self.status, self.headers, self._head_bytes = 0, {}, 0
+        self.heard = self._complete = self._keeps_alive = False
         self._idle_s, self._until = idle_s, until
         self._heard_at = self._loop.time()
         self._timed = True
@@ -74,21 +74,17 @@ class Connection(asyncio.Protocol):
         elif due < self._timer_at:
             self._timer.cancel()
             self._arm(due)
-        assert self._transport is not None  # noqa: S101 - connected by the pool
         self._transport.write(request)
-
-    async def head(self) -> None:
-        """Wait until status and headers are there. Raises `CallFailed`."""
-        while not self._has_head:
-            await self._wait()
+        while not self.status:
+            await self._news()
 
     async def read(self) -> bytes | None:
         """The next piece of the body, or none at its end. Raises `CallFailed` if it breaks off."""
         while not self._chunks:
             if self._complete:
                 return None
-            await self._wait()
-        chunk = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+            await self._news()
+        chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0
         if self._paused and self._transport is not None:
@@ -96,14 +92,12 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return chunk
 
-    async def _wait(self) -> None:
+    def _news(self) -> asyncio.Future[None]:
+        """To be awaited. Raises `CallFailed` if there will be none."""
         if self._failure is not None:
             raise self._failure
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     @property
     def is_over(self) -> bool:
@@ -113,7 +107,7 @@ class Connection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether the answer was read to its end, and the next request may be sent."""
-        return self.is_over and self._keeps_alive and self._failure is None and self.is_open
+        return self._keeps_alive and not self._chunks
 
     @property
     def is_open(self) -> bool:
@@ -122,8 +116,8 @@ class Connection(asyncio.Protocol):
 
     def rest(self) -> None:
         """The answer is over: nothing is timed any more. The timer that is set is there for the next call."""
-        self.used = True
         self._timed = False
+        self.idle_since = self._loop.time()
 
     def abort(self) -> None:
         """Close it now: the other side sees that nobody reads on."""
@@ -132,7 +126,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _rest_for_good(self) -> None:
-        self.rest()
+        self._timed = self._keeps_alive = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -169,12 +163,13 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is connected (again, once it speaks TLS)."""
         self._transport = cast("asyncio.Transport", transport)
+        self._parser = httptools.HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
         """Something came."""
         self.heard = True
         self._heard_at = self._loop.time()
-        if self._parser is None or self._complete:
+        if self._complete:
             self._fail(CallFailed("an answer that nobody asked for"))
             self.abort()
             return
@@ -184,7 +179,12 @@ class Connection(asyncio.Protocol):
             self._fail(CallFailed(f"no HTTP: {error}"))
             self.abort()
             return
-        if not self._has_head:
+        if self._chunks:
+            self._buffered += len(data)
+            if self._buffered > _BUFFERED_MAX and not self._paused and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
+        elif not self.status:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES_MAX:
                 self._fail(CallFailed("headers without end"))
@@ -196,21 +196,21 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is closed."""
-        if self._has_head and not self._complete and error is None and self._ends_with_connection():
+        if self.status and not self._complete and error is None and self._ends_with_connection():
             self._complete, self._keeps_alive = True, False
         self._fail(CallFailed(str(error) if error is not None else "the connection was closed"))
-        self._transport = None
+        self._transport = self._parser = None
         self._rest_for_good()
 
     def _ends_with_connection(self) -> bool:
-        headers = self._raw_headers
+        headers = self.headers
         return "content-length" not in headers and "chunked" not in headers.get("transfer-encoding", "")
 
     # -- what the parser says
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
-        self._raw_headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """The head is there, unless it is an interim one."""
@@ -219,22 +219,17 @@ class Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < _OK:
-            self._raw_headers = {}
-            return
-        self.status, self.headers, self._has_head = status, self._raw_headers, True
+            self.headers = {}
+        else:
+            self.status = status
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if self._complete:
-            return
-        self._chunks.append(body)
-        self._buffered += len(body)
-        if self._buffered > _BUFFERED_MAX and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if not self._complete:
+            self._chunks.append(body)
 
     def on_message_complete(self) -> None:
         """The end of the answer, or of an interim one."""
-        if self._has_head and not self._complete:
+        if self.status and not self._complete:
             self._complete = True
             self._keeps_alive = self._parser.should_keep_alive()

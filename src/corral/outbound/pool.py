@@ -10,6 +10,8 @@ import ssl
 from collections.abc import Mapping
 from urllib.parse import SplitResult, urlsplit
 
+import msgspec
+
 from corral.outbound.connection import CallFailed, CallTimedOut, Connection
 
 _KEPT_S = 55.0
@@ -23,20 +25,31 @@ _OK = 200
 Origin = tuple[str, str, int]
 
 
+class _Place(msgspec.Struct, frozen=True):
+    """What is known of an address before it is asked."""
+
+    parts: SplitResult
+    origin: Origin
+    start: bytes
+    """A request's beginning, after its method."""
+    has_user: bool
+
+
 class Pool:
     """Asks over connections that are open already, and opens others when they are all in use.
 
     It is used from one event loop. The proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`) are used.
     """
 
-    def __init__(self, *, connect_s: float, idle_s: float) -> None:
-        """`idle_s`: the longest silence of the other side."""
+    def __init__(self, *, connect_s: float, idle_s: float, headers: Mapping[str, str] | None = None) -> None:
+        """`idle_s`: the longest silence of the other side. `headers` go with every request that says nothing else there."""
         self._connect_s = connect_s
         self._idle_s = idle_s
+        self._headers = dict(headers or {})
         self._kept: dict[Origin, list[Connection]] = {}
         self._proxies: dict[str, str] | None = None
         self._tls: ssl.SSLContext | None = None
-        self._prepared: dict[str, tuple[SplitResult, Origin, bytes]] = {}
+        self._places: dict[str, _Place] = {}
         self._head: tuple[Mapping[str, str], dict[str, str], bytes] | None = None
         self.open = 0
         """Connections that carry a call."""
@@ -49,40 +62,31 @@ class Pool:
         A kept connection that was closed before it said a word is replaced by a new one, once. Raises `CallFailed`,
         `CallTimedOut`, and `ValueError` for what cannot be sent. Cancelling closes the connection.
         """
-        parts, origin, start = self._address(url)
-        request = self._request(method, start, parts, headers, body)
+        place = self._places.get(url) or self._place(url)
+        request = self._request(method, place, headers, body)
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
         while True:
-            connection = self._take(origin, loop.time())
+            connection = self._take(place.origin, loop.time())
             kept = connection is not None
             if connection is None:
-                connection = await self._connected(loop, parts, origin, until)
+                connection = await self._connected(loop, place, until)
             self.open += 1
             try:
-                connection.ask(request, idle_s=self._idle_s, until=until)
-                await connection.head()
-            except CallTimedOut:
-                self.give_back(url, connection)
-                raise
-            except CallFailed:
-                self.give_back(url, connection)
-                if not kept or connection.heard:
+                await connection.ask(request, idle_s=self._idle_s, until=until)
+            except BaseException as error:
+                self.give_back(connection)
+                if not kept or connection.heard or isinstance(error, CallTimedOut) or not isinstance(error, CallFailed):
                     raise
-            except BaseException:
-                self.give_back(url, connection)
-                raise
             else:
                 return connection
 
-    def give_back(self, url: str, connection: Connection) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Keep it for the next call if its answer was read to the end, else close it."""
         self.open -= 1
-        origin = self._address(url)[1]
-        kept = self._kept.setdefault(origin, [])
+        kept = self._kept.setdefault(connection.origin, [])
         if connection.reusable and len(kept) < _KEPT_MAX:
             connection.rest()
-            connection.idle_since = asyncio.get_running_loop().time()
             kept.append(connection)
         else:
             connection.abort()
@@ -96,22 +100,20 @@ class Pool:
 
     # -- where to
 
-    def _address(self, url: str) -> tuple[SplitResult, Origin, bytes]:
-        found = self._prepared.get(url)
-        if found is None:
-            parts = urlsplit(url)
-            if parts.scheme not in _PORTS or not parts.hostname or _FORBIDDEN & set(url) or " " in url:
-                raise ValueError("an address begins with http:// or https://")
-            origin = (parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            if self._proxy(origin) and parts.scheme == "http":
-                target = url
-            host = parts.netloc.rpartition("@")[2]
-            start = f" {target} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: identity\r\n".encode("latin-1")
-            found = (parts, origin, start)
-            if len(self._prepared) < _KEPT_MAX:
-                self._prepared[url] = found
-        return found
+    def _place(self, url: str) -> _Place:
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or not parts.hostname or _FORBIDDEN & set(url) or " " in url:
+            raise ValueError("an address begins with http:// or https://")
+        origin = (parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme])
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if self._proxy(origin) and parts.scheme == "http":
+            target = url
+        host = parts.netloc.rpartition("@")[2]
+        start = f" {target} HTTP/1.1\r\nhost: {host}\r\naccept-encoding: identity\r\n".encode("latin-1")
+        place = _Place(parts, origin, start, has_user=parts.username is not None)
+        if len(self._places) < _KEPT_MAX:
+            self._places[url] = place
+        return place
 
     def _proxy(self, origin: Origin) -> str | None:
         if self._proxies is None:
@@ -126,15 +128,15 @@ class Pool:
 
         return None if proxy_bypass_environment(f"{host}:{port}", self._proxies) else proxy
 
-    def _request(self, method: str, start: bytes, parts: SplitResult, headers: Mapping[str, str], body: bytes) -> bytes:
+    def _request(self, method: str, place: _Place, headers: Mapping[str, str], body: bytes) -> bytes:
         """All of it. Headers that come again and have not changed, as a provider's own do, are written once."""
         known = self._head
         if known is None or known[0] is not headers or known[1] != headers:
-            known = self._head = (headers, dict(headers), _head(headers))
-        if parts.username is not None and "authorization" not in {name.lower() for name in headers}:
+            known = self._head = (headers, dict(headers), _head({**self._headers, **headers}))
+        if place.has_user and "authorization" not in {name.lower() for name in headers}:
             raise ValueError("an address holds no password: set a header")
         length = b"content-length: %d\r\n\r\n" % len(body) if body or method != "GET" else b"\r\n"
-        return b"".join((method.encode(), start, known[2], length, body))
+        return b"".join((method.encode(), place.start, known[2], length, body))
 
     # -- connections
 
@@ -147,28 +149,28 @@ class Pool:
             connection.abort()
         return None
 
-    async def _connected(
-        self, loop: asyncio.AbstractEventLoop, parts: SplitResult, origin: Origin, until: float
-    ) -> Connection:
+    async def _connected(self, loop: asyncio.AbstractEventLoop, place: _Place, until: float) -> Connection:
         seconds = min(self._connect_s, until - loop.time())
         try:
             async with asyncio.timeout(seconds):
-                return await self._connect(loop, parts, origin)
+                connection = await self._connect(loop, place)
         except TimeoutError:
             raise CallTimedOut("no connection in time") from None
         except CallFailed:
             raise
         except (OSError, UnicodeError) as error:
             raise CallFailed(_reason(error)) from error
+        connection.origin = place.origin
+        return connection
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, parts: SplitResult, origin: Origin) -> Connection:
-        scheme, host, port = origin
-        proxy = self._proxy(origin)
+    async def _connect(self, loop: asyncio.AbstractEventLoop, place: _Place) -> Connection:
+        scheme, host, port = place.origin
+        proxy = self._proxy(place.origin)
         if proxy is not None:
-            return await self._through(loop, proxy, origin)
+            return await self._through(loop, proxy, place.origin)
         tls = self._context() if scheme == "https" else None
         _, connection = await loop.create_connection(
-            lambda: Connection(loop), host, port, ssl=tls, server_hostname=parts.hostname if tls else None
+            lambda: Connection(loop), host, port, ssl=tls, server_hostname=place.parts.hostname if tls else None
         )
         return connection
 
@@ -182,12 +184,11 @@ class Pool:
             return connection
         try:
             name = f"{host}:{port}"
-            connection.ask(
+            await connection.ask(
                 f"CONNECT {name} HTTP/1.1\r\nhost: {name}\r\n\r\n".encode("latin-1"),
                 idle_s=self._connect_s,
                 until=loop.time() + self._connect_s,
             )
-            await connection.head()
             connection.rest()
             secure = Connection(loop)
             if connection.status == _OK:

@@ -111,7 +111,7 @@ class S3Archive:
                     raise CallFailed(f"an object of more than {_OBJECT_MAX} bytes is not ours")
             return connection.status, bytes(content)
         finally:
-            self._pool.give_back(url, connection)
+            self._pool.give_back(connection)
 
 
 def _code(content: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -156,19 +155,21 @@ class AnthropicStream:
         """The model has said why it stopped."""
         self.counted = False
         """The API has said what was used, to the end."""
+        self.over = False
+        """Nothing more will come."""
 
-    def take(self, event: EventJson) -> Sequence[Delta]:
-        """The pieces of the answer in an event. An event `error` is not for here.
+    def take(self, event: EventJson) -> None:
+        """What an event says. An event `error` is not for here.
 
         Raises `KeyError` if it speaks of a block that has not begun.
         """
         kind = event.type
         if kind == "content_block_delta":
-            return self._piece(event.index, event.delta)
-        if kind == "content_block_start":
+            self._piece(event.index, event.delta)
+        elif kind == "content_block_start":
             self._begun.add(event.index)
-            return self._begin(event.index, event.content_block or {})
-        if kind == "content_block_stop":
+            self._begin(event.index, event.content_block or {})
+        elif kind == "content_block_stop":
             self._end(event.index)
         elif kind == "message_start" and event.message is not None:
             self._collector.id, self._collector.model = event.message.id, event.message.model
@@ -179,7 +180,12 @@ class AnthropicStream:
                 answered = bool(self._answers) and not self._called
                 self._collector.stop_reason = _stop(event.delta.stop_reason, answered=answered)
                 self.whole, self.counted = True, event.usage is not None
-        return ()
+        elif kind == "message_stop":
+            self.over = True
+
+    def came(self) -> list[Delta]:
+        """The pieces of the answer that came since this was asked last."""
+        return self._collector.came()
 
     def reply(self) -> ModelReply:
         """The answer as far as it came."""
@@ -191,48 +197,61 @@ class AnthropicStream:
         if said is not None:
             self._collector.usage = said.over(self._collector.usage or Usage())
 
-    def _begin(self, index: int, block: dict[str, Any]) -> Sequence[Delta]:
-        kind, add = block.get("type"), self._collector.add
-        if kind in {"text", "thinking"}:
-            text = block.get("text" if kind == "text" else "thinking") or ""
-            piece = add(Delta("text" if kind == "text" else "reasoning", text, index))
-            return (piece,) if text else ()
-        if kind != "tool_use":
+    def _begin(self, index: int, block: dict[str, Any]) -> None:
+        kind, collector = block.get("type"), self._collector
+        if kind == "text":
+            self._say(index, block.get("text") or "")
+        elif kind == "thinking":
+            self._think(index, block.get("thinking") or "")
+        elif kind != "tool_use":
             part = _part(block)
-            self._collector.put(index, part)
+            collector.put(index, part)
             if "input" in part:
                 self._blocks[index], self._inputs[index] = part, []
-            return ()
-        # The API sends the input in pieces; some who speak its language send it at once.
-        written = msgspec.json.encode(block["input"]).decode() if block.get("input") else ""
-        if self._answer_tool and block.get("name") == self._answer_tool:
-            self._answers.add(index)
-            piece = add(Delta("text", written, index))
-            return (piece,) if written else ()
-        self._called = True
-        begun = add(Delta("tool_use", "", index, block.get("id") or "", block.get("name") or ""))
-        return (begun, add(Delta("tool_input", written, index))) if written else (begun,)
+        else:
+            # The API sends the input in pieces; some who speak its language send it at once.
+            written = msgspec.json.encode(block["input"]).decode() if block.get("input") else ""
+            if self._answer_tool and block.get("name") == self._answer_tool:
+                self._answers.add(index)
+                self._say(index, written)
+                return
+            self._called = True
+            collector.add(Delta("tool_use", "", index, block.get("id") or "", block.get("name") or ""))
+            if written:
+                collector.add(Delta("tool_input", written, index))
 
-    def _piece(self, index: int, new: DeltaJson) -> Sequence[Delta]:
+    def _say(self, index: int, text: str) -> None:
+        """A text begins, with nothing yet in most cases."""
+        self._collector.begin(index, "text")
+        if text:
+            self._collector.say(text, index)
+
+    def _think(self, index: int, text: str) -> None:
+        self._collector.begin(index, "reasoning")
+        if text:
+            self._collector.add(Delta("reasoning", text, index))
+
+    def _piece(self, index: int, new: DeltaJson) -> None:
         if index not in self._begun:
             raise KeyError(index)
         kind, collector = new.type, self._collector
         if kind == "text_delta":
-            return (collector.add(Delta("text", new.text, index)),)
-        if kind == "input_json_delta":
+            collector.say(new.text, index)
+        elif kind == "input_json_delta":
             if index in self._inputs:
                 self._inputs[index].append(new.partial_json)
-                return ()
-            return (collector.add(Delta("text" if index in self._answers else "tool_input", new.partial_json, index)),)
-        if kind == "thinking_delta":
-            return (collector.add(Delta("reasoning", new.thinking, index)),)
-        if kind == "signature_delta":
+            elif index in self._answers:
+                collector.say(new.partial_json, index)
+            else:
+                collector.add(Delta("tool_input", new.partial_json, index))
+        elif kind == "thinking_delta":
+            collector.add(Delta("reasoning", new.thinking, index))
+        elif kind == "signature_delta":
             collector.mark(index, signature=new.signature)
         elif kind == "citations_delta":
             noted = self._citations.setdefault(index, [])
             noted.append(new.citation)
             collector.mark(index, citations=noted)
-        return ()
 
     def _end(self, index: int) -> None:
         """A block of the API's own has its input, which came in pieces."""

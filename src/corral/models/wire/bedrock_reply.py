@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -148,61 +147,72 @@ class BedrockStream:
         """Whether the API has said what was used."""
         return self._collector.usage is not None
 
-    def take(self, name: str, event: EventJson) -> Sequence[Delta]:
-        """The pieces of the answer in an event. Raises `KeyError` if it goes on with a call of a tool that has not begun."""
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return bool(self.stopped) and self.counted
+
+    def take(self, name: str, event: EventJson) -> None:
+        """What an event says. Raises `KeyError` if it goes on with a call of a tool that has not begun."""
         if name == "contentBlockDelta":
-            return self._piece(event.content_block_index, event.delta)
-        if name == "contentBlockStart":
-            return self._begin(event.content_block_index, event.start)
-        if name == "messageStop":
+            self._piece(event.content_block_index, event.delta)
+        elif name == "contentBlockStart":
+            self._begin(event.content_block_index, event.start)
+        elif name == "messageStop":
             answered = bool(self._answer_tool) and "tool_use" not in self._kinds.values()
             self.stopped = event.stop_reason or "end_turn"
             self._collector.stop_reason = _stop(self.stopped, answered=answered)
         elif name == "metadata" and event.usage is not None:
             self._collector.usage = event.usage.usage()
-        return ()
+
+    def came(self) -> list[Delta]:
+        """The pieces of the answer that came since this was asked last."""
+        return self._collector.came()
 
     def reply(self) -> ModelReply:
         """The answer as far as it came."""
         return self._collector.reply()
 
-    def _begin(self, index: int, start: dict[str, Any]) -> Sequence[Delta]:
+    def _begin(self, index: int, start: dict[str, Any]) -> None:
         called = start.get("toolUse")
         if called is None:
-            return ()
+            return
         name = called.get("name") or ""
         if self._answer_tool and name == self._answer_tool:
             self._kinds[index] = "answer"
-            self._collector.add(Delta("text", "", index))
-            return ()
+            self._collector.begin(index, "text")
+            return
         self._kinds[index] = "tool_use"
-        return (self._collector.add(Delta("tool_use", "", index, called.get("toolUseId") or "", name)),)
+        self._collector.add(Delta("tool_use", "", index, called.get("toolUseId") or "", name))
 
-    def _piece(self, index: int, new: _DeltaJson) -> Sequence[Delta]:
-        add = self._collector.add
+    def _piece(self, index: int, new: _DeltaJson) -> None:
+        collector = self._collector
         if new.text is not None:
-            return (add(Delta("text", new.text, index)),)
-        if new.tool_use is not None:
-            kind = "text" if self._kinds[index] == "answer" else "tool_input"
-            return (add(Delta("text" if kind == "text" else "tool_input", new.tool_use.input, index)),)
-        if new.reasoning_content is not None:
-            return self._thought(index, new.reasoning_content)
-        if new.citation is not None:
+            collector.say(new.text, index)
+        elif new.tool_use is not None:
+            if self._kinds[index] == "answer":
+                collector.say(new.tool_use.input, index)
+            else:
+                collector.add(Delta("tool_input", new.tool_use.input, index))
+        elif new.reasoning_content is not None:
+            self._thought(index, new.reasoning_content)
+        elif new.citation is not None:
             cited = self._citations.setdefault(index, [])
             cited.append(new.citation)
-            add(Delta("text", "", index))
-            self._collector.mark(index, citations=cited)
-        return ()
+            collector.begin(index, "text")
+            collector.mark(index, citations=cited)
 
-    def _thought(self, index: int, new: _ReasoningJson) -> Sequence[Delta]:
-        begun = self._collector.add(Delta("reasoning", new.text, index))
+    def _thought(self, index: int, new: _ReasoningJson) -> None:
+        collector = self._collector
+        collector.begin(index, "reasoning")
+        if new.text:
+            collector.add(Delta("reasoning", new.text, index))
         if new.signature:
-            self._collector.mark(index, signature=new.signature)
+            collector.mark(index, signature=new.signature)
         if new.redacted_content:
             # Secret thoughts come in pieces of base64 that are whole each.
             self._secrets[index] = joined(self._secrets.get(index, ""), new.redacted_content)
-            self._collector.mark(index, data=self._secrets[index])
-        return (begun,) if new.text else ()
+            collector.mark(index, data=self._secrets[index])
 
 
 def joined(one: str, two: str) -> str:

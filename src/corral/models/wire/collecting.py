@@ -29,7 +29,10 @@ def tool_use(call_id: str, name: str, arguments: str) -> dict[str, Any]:
 class Collector:
     """Collects the deltas of one reply. Deltas of several parts may come mixed; parts stand in the order of their index."""
 
-    __slots__ = ("_parts", "_texts", "created_at", "id", "logprobs", "model", "stop_reason", "usage")
+    __slots__ = (
+        "_came", "_parts", "_said", "_saying", "_since", "_texts", "cost_usd", "created_at", "id", "logprobs", "model", "stop_reason",
+        "usage",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.id = ""
@@ -39,7 +42,14 @@ class Collector:
         """None: the provider has not said yet why it stopped."""
         self.usage: Usage | None = None
         """None: the provider has not said yet."""
+        self.cost_usd: float | None = None
+        """None: the provider does not say it."""
         self.logprobs: Any = None
+        self._came: list[Delta] = []
+        self._saying = -1
+        """The text that is being said; its pieces from `_since` on are not given out yet."""
+        self._since = 0
+        self._said: list[str] = []
         self._parts: dict[int, dict[str, Any]] = {}
         self._texts: dict[int, list[str]] = {}
 
@@ -53,20 +63,47 @@ class Collector:
         """Whether anything was said yet."""
         return bool(self._parts)
 
-    def add(self, delta: Delta) -> Delta:
-        """Take a piece; it is given back, to be yielded. A piece of a part that has not begun begins it."""
-        index = delta.index
+    def begin(self, index: int, kind: str, **facts: Any) -> list[str]:
+        """A part begins, unless it has; what was said in it."""
         texts = self._texts.get(index)
         if texts is None:
             texts = self._texts[index] = []
-            part = self._parts.setdefault(index, {})
-            if delta.kind in {"text", "reasoning"}:
-                part["type"] = delta.kind
+            self._parts.setdefault(index, {}).update(type=kind, **facts)
+        return texts
+
+    def say(self, text: str, index: int) -> None:
+        """Take a piece of a text. What comes of one text until it is asked for (`came`) is one delta."""
+        if index != self._saying:
+            self._say_no_more()
+            self._said = self.begin(index, "text")
+            self._saying, self._since = index, len(self._said)
+        self._said.append(text)
+
+    def _say_no_more(self) -> None:
+        if self._saying >= 0:
+            pieces = self._said[self._since :]
+            if len(pieces) == 1:
+                self._came.append(Delta("text", pieces[0], self._saying))
             else:
-                part.update(type="tool_use", id=delta.id, name=delta.name)
+                self._came.append(Delta("text", "".join(pieces), self._saying, pieces=tuple(pieces)))
+            self._saying = -1
+
+    def add(self, delta: Delta) -> None:
+        """Take a piece of any kind as it is. A piece of a part that has not begun begins it."""
+        self._say_no_more()
+        if delta.kind in {"text", "reasoning"}:
+            texts = self.begin(delta.index, delta.kind)
+        else:
+            texts = self.begin(delta.index, "tool_use", id=delta.id, name=delta.name)
         if delta.text:
             texts.append(delta.text)
-        return delta
+        self._came.append(delta)
+
+    def came(self) -> list[Delta]:
+        """What came since this was asked last."""
+        self._say_no_more()
+        came, self._came = self._came, []
+        return came
 
     def mark(self, index: int, **facts: Any) -> None:
         """Add to a part what is no delta: a signature, a number for continuing."""
@@ -74,6 +111,7 @@ class Collector:
 
     def put(self, index: int, part: dict[str, Any]) -> None:
         """A part that came whole; it replaces what was collected of it."""
+        self._say_no_more()
         self._parts[index] = part
         self._texts.pop(index, None)
 
@@ -99,6 +137,7 @@ class Collector:
             content=self.content(),
             stop_reason=self.stop_reason or "other",
             usage=self.usage or Usage(),
+            cost_usd=self.cost_usd,
             created_at=self.created_at,
             logprobs=self.logprobs,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -34,16 +34,16 @@ class FrameReader:
     def __init__(self) -> None:
         self._rest = bytearray()
 
-    @property
-    def between(self) -> bool:
-        """Whether the last message was whole."""
-        return not self._rest
-
     def feed(self, chunk: bytes) -> Iterator[Frame]:
         """The messages that these bytes complete, one by one: what comes before a broken one is given all the same."""
         self._rest += chunk
         while (frame := self._next()) is not None:
             yield frame
+
+    def end(self) -> None:
+        """Nothing more comes. Raises `ModelStreamBroken` if the last message is not whole."""
+        if self._rest:
+            raise ModelStreamBroken("The answer ended within a message.")
 
     def _next(self) -> Frame | None:
         rest = self._rest
@@ -59,16 +59,6 @@ class FrameReader:
         raw = bytes(rest[:size])
         del rest[:size]
         return _frame(raw, headers_size)
-
-
-async def frames(chunks: AsyncIterator[bytes]) -> AsyncIterator[Frame]:
-    """The messages as they come. Raises `ModelStreamBroken` if the last one is not whole."""
-    reader = FrameReader()
-    async for chunk in chunks:
-        for frame in reader.feed(chunk):
-            yield frame
-    if not reader.between:
-        raise ModelStreamBroken("The answer ended within a message.")
 
 
 def _frame(raw: bytes, headers_size: int) -> Frame:

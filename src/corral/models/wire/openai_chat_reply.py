@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from corral.messages import Delta, ModelReply, StopReason
 from corral.models.wire.collecting import Collector
 from corral.models.wire.openai_errors import ErrorJson, said_failed
 from corral.models.wire.openai_usage import UsageJson
+from corral.models.wire.sse import SseEvent
 
 _STOPS: dict[str, StopReason] = {
     "stop": "end",
@@ -70,7 +71,7 @@ _NOTHING = _Said()
 
 
 class ChatAnswer:
-    """A reply in the making: out of the data of each event, or out of a whole completion."""
+    """A reply in the making: out of the data of events, or out of a whole completion."""
 
     def __init__(self) -> None:
         """Nothing has come yet."""
@@ -79,114 +80,116 @@ class ChatAnswer:
         """It said why it stopped, or that it is done: what may still come is its usage."""
         self.done = False
         """Nothing more will come."""
-        self.cost_usd: float | None = None
+        self._named = False
         self._text: int | None = None
         self._reasoning: int | None = None
         self._refused = False
         self._calls: dict[int, _Call] = {}
 
-    @property
-    def has_usage(self) -> bool:
-        """Whether the usage was told."""
-        return self.collected.usage is not None
-
-    def whole(self, body: bytes) -> list[Delta]:
-        """All of it at once, and as deltas. Raises `ModelFailed` if this is no completion, or one that says that it failed."""
+    def whole(self, body: bytes) -> None:
+        """All of it at once. Raises `ModelFailed` if this is no completion, or one that says that it failed."""
         try:
             answer = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ModelFailed(f"The answer is no chat completion: {error}") from None
-        deltas = self._take(answer)
+        self._take(answer)
         if not answer.choices:
             raise ModelFailed("The answer is no chat completion: it has no choices.")
-        return deltas
 
-    def feed(self, _name: str, data: bytes) -> list[Delta]:
-        """The deltas of one event. Raises `ModelStreamBroken` if it cannot be read, and what it says if it is an error."""
-        if data == b"[DONE]":
-            self.finished = self.done = True
-            return []
-        try:
-            answer = _decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ModelStreamBroken(f"A piece of the answer cannot be read: {error}") from None
-        return self._take(answer)
+    def feed(self, events: Iterable[SseEvent]) -> None:
+        """Some events. Raises `ModelStreamBroken` if one cannot be read, and what it says if it is an error."""
+        for _, data in events:
+            if data == b"[DONE]":
+                self.finished = self.done = True
+                return
+            try:
+                answer = _decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ModelStreamBroken(f"A piece of the answer cannot be read: {error}") from None
+            self._take(answer)
 
-    def _take(self, answer: _Answer) -> list[Delta]:
-        """The deltas of one chunk, or of a whole completion."""
+    def _take(self, answer: _Answer) -> None:
+        """One chunk, or a whole completion."""
         if answer.error is not None:
             raise said_failed(answer.error)
-        collected = self.collected
-        if answer.id and not collected.id:
-            collected.id = str(answer.id)
-        if answer.model and not collected.model:
-            collected.model = answer.model
-        if answer.created and not collected.created_at:
-            collected.created_at = answer.created
+        if not self._named:
+            self._name(answer)
         if answer.usage is not None:
             # Some tell it in every chunk, as it grows: the last one counts.
-            collected.usage = answer.usage.split() or collected.usage
-            self.cost_usd = answer.usage.cost
-        deltas: list[Delta] = []
+            self.collected.usage = answer.usage.split() or self.collected.usage
+            self.collected.cost_usd = answer.usage.cost
         for choice in answer.choices or ():
             if not choice.index:
-                self._choice(choice, deltas)
-        return deltas
+                self._choice(choice)
 
-    def _choice(self, choice: _Choice, deltas: list[Delta]) -> None:
+    def _name(self, answer: _Answer) -> None:
+        """Some leave one or the other out of the first chunks."""
+        collected = self.collected
+        collected.id = collected.id or str(answer.id or "")
+        collected.model = collected.model or answer.model or ""
+        collected.created_at = collected.created_at or answer.created or 0.0
+        self._named = bool(collected.id and collected.model and collected.created_at)
+
+    def _choice(self, choice: _Choice) -> None:
         if choice.error is not None:
             raise said_failed(choice.error)
         said = choice.delta or choice.message or _NOTHING
-        if said.reasoning_content:
-            self._think(said.reasoning_content, "reasoning_content", deltas)
-        elif said.reasoning:
-            self._think(said.reasoning, "reasoning", deltas)
-        if said.content:
-            self._say_all(said.content, deltas)
+        if said.reasoning_content or said.reasoning:
+            self._reason(said)
+        content = said.content
+        if content:
+            if isinstance(content, str):
+                self._say(content)
+            else:
+                self._say_all(content)
         if said.refusal:
             self._refused = True
-            self._say(said.refusal, deltas)
-        for call in said.tool_calls or ():
-            self._call(call, deltas)
-        self._end(choice)
-
-    def _end(self, choice: _Choice) -> None:
+            self._say(said.refusal)
+        if said.tool_calls:
+            for call in said.tool_calls:
+                self._call(call)
         if choice.logprobs is not None:
             self.collected.logprobs = _joined(self.collected.logprobs, choice.logprobs)
         if choice.finish_reason:
-            self.finished = True
-            stop = _STOPS.get(choice.finish_reason, "other")
-            if stop == "end" and isinstance(choice.stop_reason, str):
-                stop = "stop_sequence"
-            self.collected.stop_reason = stop
+            self._end(choice, choice.finish_reason)
 
-    def _say(self, text: str, deltas: list[Delta]) -> None:
+    def _end(self, choice: _Choice, reason: str) -> None:
+        self.finished = True
+        stop = _STOPS.get(reason, "other")
+        if stop == "end" and isinstance(choice.stop_reason, str):
+            stop = "stop_sequence"
+        self.collected.stop_reason = stop
+
+    def _say(self, text: str) -> None:
         if self._text is None:
             self._text = self.collected.next_index
-        deltas.append(self.collected.add(Delta("text", text, self._text)))
+        self.collected.say(text, self._text)
 
-    def _think(self, text: str, field: str, deltas: list[Delta]) -> None:
+    def _reason(self, said: _Said) -> None:
+        if said.reasoning_content:
+            self._think(said.reasoning_content, "reasoning_content")
+        elif said.reasoning:
+            self._think(said.reasoning, "reasoning")
+
+    def _think(self, text: str, field: str) -> None:
         begins = self._reasoning is None
         index = self.collected.next_index if self._reasoning is None else self._reasoning
-        deltas.append(self.collected.add(Delta("reasoning", text, index)))
+        self.collected.add(Delta("reasoning", text, index))
         if begins:
             self._reasoning = index
             if field:
                 self.collected.mark(index, field=field)
 
-    def _say_all(self, content: str | list[dict[str, Any]], deltas: list[Delta]) -> None:
-        """What it says: a text, or a list where it thinks as well (Mistral)."""
-        if isinstance(content, str):
-            self._say(content, deltas)
-            return
+    def _say_all(self, content: list[dict[str, Any]]) -> None:
+        """A list where it thinks as well (Mistral)."""
         for part in content:
             if isinstance(part.get("text"), str):
-                self._say(part["text"], deltas)
+                self._say(part["text"])
             elif isinstance(part.get("thinking"), list):
                 text = "".join(str(each.get("text", "")) for each in part["thinking"] if isinstance(each, dict))
-                self._think(text, "", deltas)
+                self._think(text, "")
 
-    def _call(self, call: _ToolCall, deltas: list[Delta]) -> None:
+    def _call(self, call: _ToolCall) -> None:
         """A tool's call, or more of one."""
         function = call.function or _Function()
         begun = self._calls.setdefault(self._number(call, function), _Call())
@@ -195,7 +198,7 @@ class ChatAnswer:
         written = function.arguments or ""
         begun.waiting += written if isinstance(written, str) else msgspec.json.encode(written).decode()
         if begun.name:
-            self._announce(begun, deltas)
+            self._announce(begun)
 
     def _number(self, call: _ToolCall, function: _Function) -> int:
         """Which call this is of: its index says it. Where there is none, or it is used twice, its id does, or its name."""
@@ -211,24 +214,24 @@ class ChatAnswer:
             return call.index
         return next((number for number, each in self._calls.items() if each.id == call.id), last + 1)
 
-    def _announce(self, call: _Call, deltas: list[Delta]) -> None:
+    def _announce(self, call: _Call) -> None:
         if call.index is None:
             call.index = self.collected.next_index
             # Some give no ids: the reply's own makes one that comes only once in a conversation.
             call.id = call.id or f"{self.collected.id or 'call'}-{call.index}"
-            deltas.append(self.collected.add(Delta("tool_use", index=call.index, id=call.id, name=call.name)))
+            self.collected.add(Delta("tool_use", index=call.index, id=call.id, name=call.name))
         if call.waiting:
-            deltas.append(self.collected.add(Delta("tool_input", call.waiting, call.index)))
+            self.collected.add(Delta("tool_input", call.waiting, call.index))
             call.waiting = ""
 
-    def reply(self) -> ModelReply:
+    def reply(self, provider: str = "") -> ModelReply:
         """The reply as far as it came."""
         collected = self.collected
         if self._refused and collected.stop_reason in {"end", None}:
             collected.stop_reason = "refusal"
         elif self._calls and collected.stop_reason == "end":
             collected.stop_reason = "tool_use"
-        return collected.reply()
+        return collected.reply(provider)
 
 
 class _Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -11,6 +12,7 @@ from corral.messages import Delta, ModelReply, StopReason
 from corral.models.wire.collecting import Collector, tool_use
 from corral.models.wire.openai_errors import ErrorJson, said_failed
 from corral.models.wire.openai_usage import UsageJson
+from corral.models.wire.sse import SseEvent
 
 Item = dict[str, Any]
 
@@ -80,14 +82,13 @@ _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed
 
 
 class ResponsesAnswer:
-    """A reply in the making: out of the data of each event, or out of a whole response."""
+    """A reply in the making: out of the data of events, or out of a whole response."""
 
     def __init__(self) -> None:
         """Nothing has come yet."""
         self.collected = Collector()
         self.finished = False
         """The whole of it has come."""
-        self.cost_usd: float | None = None
         self._indexes: dict[tuple[int, int], int] = {}
         """The number of the part by those of the item and of the content in it."""
         self._summaries: dict[int, int] = {}
@@ -103,63 +104,64 @@ class ResponsesAnswer:
         """Nothing more will come."""
         return self.finished
 
-    @property
-    def has_usage(self) -> bool:
-        """Whether the usage was told."""
-        return self.collected.usage is not None
-
-    def whole(self, body: bytes) -> list[Delta]:
-        """All of it at once, and as deltas. Raises `ModelFailed` if this is no response, or one that failed."""
+    def whole(self, body: bytes) -> None:
+        """All of it at once. Raises `ModelFailed` if this is no response, or one that failed."""
         try:
             response = _decode(body)
-            deltas = self._end(response)
+            self._end(response)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ModelFailed(f"The answer is no response: {error}") from None
         if response.output is None:
             raise ModelFailed("The answer is no response: it has no output.")
-        return deltas
 
-    def feed(self, name: str, data: bytes) -> list[Delta]:
-        """The deltas of one event. Raises `ModelStreamBroken` if it cannot be read, and what it says if it is an error."""
-        if data == b"[DONE]":  # said by some, after the last event
-            return []
-        try:
-            event = _decode_event(data)
-            return self._event(event.type or name, event)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ModelStreamBroken(f"A piece of the answer cannot be read: {error}") from None
+    def feed(self, events: Iterable[SseEvent]) -> None:
+        """Some events. Raises `ModelStreamBroken` if one cannot be read, and what it says if it is an error."""
+        for name, data in events:
+            if data == b"[DONE]":  # said by some, after the last event
+                continue
+            try:
+                event = _decode_event(data)
+                self._event(event.type or name, event)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ModelStreamBroken(f"A piece of the answer cannot be read: {error}") from None
+            if self.finished:
+                return
 
-    def _event(self, kind: str, event: _Event) -> list[Delta]:
+    def _event(self, kind: str, event: _Event) -> None:
         if event.delta is not None:
-            return self._piece(kind, event, event.delta)
-        if kind == "error" or event.error is not None:
+            self._piece(kind, event, event.delta)
+        elif kind == "error" or event.error is not None:
             raise said_failed(event.error or ErrorJson(message=event.message, code=event.code, param=event.param))
-        if event.item is not None:
-            return self._item(kind, event.output_index, event.item)
-        if event.response is not None:
+        elif event.item is not None:
+            self._item(kind, event.output_index, event.item)
+        elif event.response is not None:
             self._about(event.response)
             if kind in _ENDS:
-                return self._end(event.response)
-        return []
+                self._end(event.response)
 
-    def _piece(self, kind: str, event: _Event, text: str) -> list[Delta]:
+    def _piece(self, kind: str, event: _Event, text: str) -> None:
         number = event.output_index
         if kind == "response.function_call_arguments.delta" and (number, 0) in self._indexes:
-            return self._said_more("tool_input", text, self._index(number, 0))
+            self._said_more("tool_input", text, self._index(number, 0))
+            return
         what = _PIECES.get(kind)
         if what is None:
-            return []  # of a part we have no word for: it comes whole with its item
+            return  # of a part we have no word for: it comes whole with its item
         if what == "text":
             self._refused |= kind == "response.refusal.delta"
-            return self._said_more("text", text, self._index(number, event.content_index))
+            self._said_more("text", text, self._index(number, event.content_index))
+            return
         if event.summary_index > self._summaries.setdefault(number, 0):
             self._summaries[number] = event.summary_index
             text = f"\n\n{text}"
-        return self._said_more("reasoning", text, self._index(number, 0))
+        self._said_more("reasoning", text, self._index(number, 0))
 
-    def _said_more(self, kind: Literal["text", "reasoning", "tool_input"], text: str, index: int) -> list[Delta]:
+    def _said_more(self, kind: Literal["text", "reasoning", "tool_input"], text: str, index: int) -> None:
         self._heard.add(index)
-        return [self.collected.add(Delta(kind, text, index))]
+        if kind == "text":
+            self.collected.say(text, index)
+        else:
+            self.collected.add(Delta(kind, text, index))
 
     def _index(self, item: int, content: int) -> int:
         """The number of that part, which begins now if it is new."""
@@ -168,32 +170,32 @@ class ResponsesAnswer:
             found = self._indexes[item, content] = len(self._indexes)
         return found
 
-    def _item(self, kind: str, number: int, item: Item) -> list[Delta]:
+    def _item(self, kind: str, number: int, item: Item) -> None:
         """An item begins, or has come whole: then it counts as it is there, and what had not been streamed is caught up on."""
         if kind == "response.output_item.done":
-            return self._whole(number, item)
+            self._whole(number, item)
+            return
         what = item.get("type")
         if kind != "response.output_item.added" or what == "message":
-            return []  # a message's parts begin with their text
+            return  # a message's parts begin with their text
         index = self._index(number, 0)
         if what == "function_call":
             begun = msgspec.convert(item, _Item)
-            return [self.collected.add(Delta("tool_use", index=index, id=begun.call_id or "", name=begun.name or ""))]
-        self.collected.put(index, {"type": "reasoning", "text": ""} if what == "reasoning" else item)
-        return []
+            self.collected.add(Delta("tool_use", index=index, id=begun.call_id or "", name=begun.name or ""))
+        else:
+            self.collected.put(index, {"type": "reasoning", "text": ""} if what == "reasoning" else item)
 
-    def _whole(self, number: int, item: Item) -> list[Delta]:
+    def _whole(self, number: int, item: Item) -> None:
         self._done.add(number)
-        missed: list[Delta] = []
         for content, part in enumerate(self._parts(item)):
             is_new = (number, content) not in self._indexes
             index = self._index(number, content)
             if index not in self._heard:
-                deltas = _deltas(index, part)
-                missed += deltas if is_new else [delta for delta in deltas if delta.kind != "tool_use"]
+                for delta in _deltas(index, part):
+                    if is_new or delta.kind != "tool_use":
+                        self.collected.add(delta)
                 self._heard.add(index)
             self.collected.put(index, part)
-        return missed
 
     def _parts(self, item: Item) -> list[dict[str, Any]]:
         """An item's parts in our words; one that we have no word for is a part as it is."""
@@ -225,29 +227,27 @@ class ResponsesAnswer:
         collected.created_at = response.created_at or collected.created_at
         if response.usage is not None:
             collected.usage = response.usage.split() or collected.usage
-            self.cost_usd = response.usage.cost
+            collected.cost_usd = response.usage.cost
 
-    def _end(self, response: _Response) -> list[Delta]:
+    def _end(self, response: _Response) -> None:
         """The response as it is at its end. Raises what went wrong if it failed."""
         self._about(response)
         if response.error is not None or response.status in {"failed", "cancelled"}:
             raise said_failed(
                 response.error or ErrorJson(message=f"The response {response.status}.", code="server_error")
             )
-        missed: list[Delta] = []
         for number, item in enumerate(response.output or ()):
             if number not in self._done:
-                missed += self._whole(number, item)
+                self._whole(number, item)
         why = response.incomplete_details
         if response.status == "incomplete":
             self.collected.stop_reason = _STOPS.get((why.reason if why else None) or "", "other")
         self.finished = True
-        return missed
 
-    def reply(self) -> ModelReply:
+    def reply(self, provider: str = "") -> ModelReply:
         """The reply as far as it came."""
         collected = self.collected
-        reply = collected.reply()
+        reply = collected.reply(provider)
         if collected.stop_reason is not None or not self.finished:
             return reply
         stop: StopReason = "refusal" if self._refused else "tool_use" if reply.tool_uses else "end"

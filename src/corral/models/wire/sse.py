@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from corral.errors import ModelStreamBroken
 
 _EVENT_BYTES_MAX = 16 * 1024 * 1024
 
+SseEvent = tuple[str, bytes]
+"""Its name (empty: none was given) and its data."""
 
-async def sse_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[str, bytes]]:
-    """Each event's name (empty: none was given) and data. Comments are passed over; so is an event that was cut off."""
-    rest = b""
+
+class SseReader:
+    """Takes bytes, gives events. Comments are passed over; so is an event that was cut off."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """The events that these bytes complete."""
+        *blocks, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
+        if len(self._rest) > _EVENT_BYTES_MAX:
+            raise ModelStreamBroken(f"An event of the answer has more than {_EVENT_BYTES_MAX} bytes.")
+        events: list[SseEvent] = []
+        for block in blocks:
+            if block.startswith(b"data: ") and b"\n" not in block:  # nearly all of them
+                events.append(("", block[6:]))
+            else:
+                _read(block, events)
+        return events
+
+
+def _read(block: bytes, events: list[SseEvent]) -> None:
     name, data = "", []  # type: str, list[bytes]
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > _EVENT_BYTES_MAX:
-            raise ModelStreamBroken(f"A line of the answer has more than {_EVENT_BYTES_MAX} bytes.")
-        for raw in lines:
-            line = raw[:-1] if raw.endswith(b"\r") else raw
-            if line.startswith(b"data:"):
-                data.append(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line:
-                if data:
-                    yield name, data[0] if len(data) == 1 else b"\n".join(data)
-                name, data = "", []
-            elif line.startswith(b"event:"):
-                name = line[6:].strip().decode("utf-8", "replace")
+    for line in block.split(b"\n"):
+        if line.startswith(b"data:"):
+            data.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif line.startswith(b"event:"):
+            name = line[6:].strip().decode("utf-8", "replace")
+    if data:
+        events.append((name, b"\n".join(data)))

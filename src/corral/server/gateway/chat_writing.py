@@ -91,6 +91,8 @@ class ChunkWriter:
         self._tail = b',"logprobs":null,"finish_reason":null}]}\n\n'
         if wants_usage:
             self._tail = b',"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
+        self._text_head = self._head + b'{"content":'
+        self._text_tail = b"}" + self._tail
         self._wants_usage = wants_usage
         self._tools: dict[int, int] = {}
 
@@ -99,10 +101,11 @@ class ChunkWriter:
         return self._head + b'{"role":"assistant","content":""}' + self._tail
 
     def piece(self, delta: Delta) -> bytes:
-        """One delta."""
+        """One delta: a chunk for each piece that the provider sent."""
         match delta.kind:
             case "text":
-                content = b'{"content":' + _encode(delta.text) + b"}"
+                texts = map(_encode, delta.pieces or (delta.text,))
+                return self._text_head + (self._text_tail + self._text_head).join(texts) + self._text_tail
             case "reasoning":
                 content = b'{"reasoning_content":' + _encode(delta.text) + b"}"
             case "tool_use":

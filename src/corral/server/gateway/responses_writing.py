@@ -122,7 +122,9 @@ class EventWriter:
         )
 
     def piece(self, delta: Delta) -> bytes:
-        """One delta."""
+        """One delta: an event for each piece that the provider sent."""
+        if delta.pieces:
+            return b"".join([self.piece(Delta(delta.kind, text, delta.index)) for text in delta.pieces])
         said = b""
         if delta.index != self._index or self._kind(delta) != self._part.get("type"):
             said = self._close() + self._open(delta)

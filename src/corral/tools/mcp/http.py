@@ -122,7 +122,7 @@ class HttpWire:
         try:
             yield connection
         finally:
-            pool.give_back(self._url, connection)
+            pool.give_back(connection)
 
     def _said(self) -> dict[str, str]:
         headers = {"accept": f"application/json, {_EVENTS}", "content-type": "application/json", **self._headers}
@@ -152,7 +152,7 @@ class HttpWire:
         except CallFailed as error:
             raise McpLost(f"The answer of the MCP server {self._name!r} broke off: {error}.") from None
         finally:
-            self._pool.give_back(self._url, connection)
+            self._pool.give_back(connection)
         return bytes(body)
 
     # -- answers that are streams
@@ -163,7 +163,7 @@ class HttpWire:
         try:
             answered = await self._events(connection, reader, ears, number)
         finally:
-            self._pool.give_back(self._url, connection)
+            self._pool.give_back(connection)
         for attempt in range(_RESUMES_MAX):
             if answered or not reader.last_id:
                 break
