@@ -107,6 +107,15 @@ async def test_what_the_model_thinks_is_an_event_of_its_own():
     assert kinds(events) == ["Reasoning", "Text", "UsageSeen", "Finished"]
 
 
+async def test_pieces_that_came_at_once_are_events_each():
+    async def hasty(call):
+        yield Delta("text", "yes, no", pieces=("yes", ", no"))
+        yield says("yes, no")
+
+    events = await heard(Agent("hasty", model=hasty).stream("well?"))
+    assert [event.text for event in events if isinstance(event, Text)] == ["yes", ", no"]
+
+
 async def test_a_price_that_is_not_known_makes_the_cost_unknown():
     model = ScriptedModel(ModelReply(content=as_parts("x"), usage=Usage(input=1)))
     assert (await Agent("a", model=model).run("?")).cost_usd is None

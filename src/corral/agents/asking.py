@@ -78,8 +78,7 @@ class Asking:
                 if type(event) is ModelReply:
                     reply = event
                     break
-                happened = self._happening(step, event)
-                if happened is not None:
+                for happened in self._happening(step, event):
                     yield happened
                 if self._patience.is_over:
                     raise late()
@@ -129,12 +128,12 @@ class Asking:
                 messages, self.report = fitted.messages, fitted.report
         return msgspec.structs.replace(self._template, messages=messages, notes={})
 
-    def _happening(self, step: int, delta: Any) -> AgentEvent | None:
+    def _happening(self, step: int, delta: Any) -> Sequence[AgentEvent]:
         if self._silent or not delta.text:
-            return None
+            return ()
         if delta.kind == "text":
-            return Text(agent=self._agent, step=step, text=delta.text)
-        return Reasoning(agent=self._agent, step=step, text=delta.text) if delta.kind == "reasoning" else None
+            return [Text(agent=self._agent, step=step, text=text) for text in delta.pieces or (delta.text,)]
+        return (Reasoning(agent=self._agent, step=step, text=delta.text),) if delta.kind == "reasoning" else ()
 
 
 def _conversation(own: list[Message], history: Sequence[Message]) -> list[Message]:

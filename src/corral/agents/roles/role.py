@@ -143,11 +143,11 @@ class ModelRole:
             async with closing(self._llm.stream([*self._instructions, *messages_of(prompt)])) as events:
                 async for event in events:
                     if isinstance(event, Delta):
-                        text = event.text if event.kind == "text" else ""
+                        texts = (event.pieces or (event.text,)) if event.kind == "text" else ()
                     else:
                         yield tally.heard(event)
-                        text = "" if pieces else event.text  # an answer that came without pieces
-                    if text:
+                        texts = () if pieces else (event.text,)  # an answer that came without pieces
+                    for text in filter(None, texts):
                         pieces.append(text)
                         yield Text(agent=self.name, step=1, text=text)
         except CorralError as error:
