@@ -34,7 +34,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def text(self) -> str:
         """All text parts, one after the other."""
-        return "".join(part.get("text", "") for part in self.content if part.get("type") == "text")
+        return "".join([part.get("text", "") for part in self.content if part.get("type") == "text"])
 
 
 def as_parts(content: object) -> list[dict[str, Any]]:
@@ -211,12 +211,12 @@ class ModelReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def text(self) -> str:
         """All text parts, one after the other."""
-        return "".join(part.get("text", "") for part in self.content if part.get("type") == "text")
+        return "".join([part.get("text", "") for part in self.content if part.get("type") == "text"])
 
     @property
     def reasoning(self) -> str:
         """What the model said it thought."""
-        return "".join(part.get("text", "") for part in self.content if part.get("type") == "reasoning")
+        return "".join([part.get("text", "") for part in self.content if part.get("type") == "reasoning"])
 
     @property
     def tool_uses(self) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect
 
 import pytest
 from hypothesis import given, settings
@@ -11,9 +12,13 @@ from routed_prompts import FRESH, TUNED
 from corral.errors import ConfigError, ModelUnavailable
 from corral.messages import ModelCall, OutputFormat, ToolSpec
 from corral.models.classifiers import ModelClassifier, classifier_from
-from corral.models.classifying import Heuristic, difficulty, features_of, level
+from corral.models.classifying import Heuristic, bounds_of, difficulty, features_of
 
 CLASSES = ("simple_query", "complex_reasoning", "expert_task")
+
+
+def level(score: float, classes: int) -> int:
+    return bisect(bounds_of(classes), score)
 
 
 def found(text: str) -> int:

@@ -20,7 +20,7 @@ class BareNames:
 
     def __init__(self, settings: ModelSettings) -> None:
         """Nothing is asked: what providers list is what the settings say they list."""
-        self._names = settings.names
+        self._stays = frozenset((*settings.names, AUTO))
         self._providers = settings.providers
         self._default = settings.default
         self._only = next(iter(settings.providers)) if len(settings.providers) == 1 else ""
@@ -33,7 +33,7 @@ class BareNames:
         """The model with its provider."""
         if not model:
             model = self._default
-        if model in self._names or model.partition(":")[0] == AUTO:
+        if model in self._stays or model.partition(":")[0] == AUTO:
             return model
         provider, slash, _ = model.partition("/")
         if slash and (provider in self._providers or provider == SIM):
@@ -43,6 +43,8 @@ class BareNames:
 
     def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """The layer."""
+        if call.model in self._stays:
+            return proceed(call)
         full = self.full(call.model)
         return proceed(call if full == call.model else msgspec.structs.replace(call, model=full))
 

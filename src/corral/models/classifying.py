@@ -7,8 +7,10 @@ Spanish. What reads simple and is hard ("Is P = NP?") it takes for simple: that 
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Sequence
-from operator import attrgetter, mul
+from itertools import compress
+from operator import attrgetter
 
 import msgspec
 
@@ -18,8 +20,8 @@ _READ_MAX = 2_000
 """Characters of the last question that are looked at: its beginning and its end say what is wanted."""
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+def _words(text: str) -> frozenset[bytes]:
+    return frozenset(text.encode().split())
 
 
 _ASKS_THOUGHT = _words(
@@ -62,17 +64,16 @@ _BINDS = _words(
 )
 _ITEM_SIGNS = ("\n- ", "\n* ", "\n1.", "\n2.")
 _STEPWISE = _words("detail detailed thorough thoroughly scratch schritt étape paso")
-_CODE_SIGNS = (("```", b"`"), ("=> ", b"="), ("();", b"("))
-"""Looked for where the sign beside them was seen."""
+_CODE_SIGNS = ("```", "=> ", "();")
 _MATH_ASCII = b"=<>^%"
 _MATH_SIGNS = "∑∫√≤≥±\N{MULTIPLICATION SIGN}÷"
-_UNREMARKABLE = bytes(byte for byte in range(256) if byte >= 0x80 or chr(byte).isalnum() or byte in b" \t\r")  # noqa: PLR2004 - ASCII
+_UNREMARKABLE = bytes(set(range(256)) - set(b"?;\n`=(<>^%"))
+"""All but what questions, lists, code and mathematics are told by: most texts have little of that."""
 _SIGNS = ".,;:!?()[]{}\"'`*#/\\"
-_PLAIN = str.maketrans(dict.fromkeys(_SIGNS, " "))
-_PLAIN_ASCII = bytes.maketrans(
-    (_SIGNS + "ABCDEFGHIJKLMNOPQRSTUVWXYZ").encode(), b" " * len(_SIGNS) + b"abcdefghijklmnopqrstuvwxyz"
-)
-_KINDS = (_ASKS_THOUGHT, _ASKS_LITTLE, _EXPERT, _BINDS, _MAKES, frozenset(_STEPWISE))
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
+_PLAIN = str.maketrans(dict.fromkeys(_SIGNS + _BLANKS, " "))
+_PLAIN_ASCII = bytes(ord(chr(byte).lower().translate(_PLAIN)) if byte < 0x80 else byte for byte in range(256))  # noqa: PLR2004 - ASCII
+_KINDS = (_ASKS_THOUGHT, _ASKS_LITTLE, _EXPERT, _BINDS, _MAKES, _STEPWISE)
 _KINDS_OF = {
     word: tuple(number for number, words in enumerate(_KINDS) if word in words) for word in frozenset().union(*_KINDS)
 }
@@ -118,62 +119,65 @@ def question_of(messages: Sequence[Message]) -> str:
 
 def features_of(call: ModelCall) -> Features:
     """Look once. Bounded, however long the conversation is."""
-    text = question_of(call.messages)
+    messages = call.messages
+    text = question_of(messages)
     length = len(text)
     if length > _READ_MAX:
         text = text[: _READ_MAX // 2] + "\n" + text[-_READ_MAX // 2 :]
-    is_ascii = text.isascii()
     raw = text.encode(errors="surrogatepass")
-    plain = raw.translate(_PLAIN_ASCII).decode() if is_ascii else text.lower().translate(_PLAIN)
+    signs = raw.translate(None, _UNREMARKABLE)
+    questions = signs.count(b"?")
+    code = ("def " in text) + ("SELECT " in text) + ("Traceback" in text)
+    math = items = 0
+    if len(signs) > questions:
+        code += sum([sign in text for sign in _CODE_SIGNS])
+        math = len(signs) - len(signs.translate(None, _MATH_ASCII))
+        items = signs.count(b";") + sum(map(text.count, _ITEM_SIGNS))
+    if text.isascii():
+        plain = raw.translate(_PLAIN_ASCII)
+    else:
+        plain = text.lower().translate(_PLAIN).encode(errors="surrogatepass")
+        math += sum(map(text.count, _MATH_SIGNS))
     words = plain.split()
-    signs = raw.translate(None, _UNREMARKABLE)  # few: what is counted is counted among them
     seen = [0] * len(_KINDS)
     for word in _KNOWN.intersection(words):
         for kind in _KINDS_OF[word]:
             seen[kind] += 1
     asks_thought, asks_little, expert, binds, makes, stepwise = seen
-    # What is behind a question weighs little more once it is very long: its newest part is enough.
-    said = sum([len(part.get("text") or "") for message in call.messages[-40:] for part in message.content]) - length
-    questions = signs.count(b"?")
-    return Features(
-        words=len(words) if length <= _READ_MAX else length // 6,
-        questions=questions,
-        asks_thought=asks_thought,
-        asks_little=asks_little,
-        looks_up=bool(words) and words[0] in _LOOK_UP,
-        expert=expert,
-        binds=binds,
-        code=_code(text, signs),
-        math=_math(signs, "" if is_ascii else text),
-        items=(signs.count(b";") if b";" in signs else 0)
-        + (sum(map(text.count, _ITEM_SIGNS)) if b"\n" in signs else 0),
-        makes=makes,
-        sentences=text.count(". ") + questions,
-        steps=stepwise > 0 or "step by step" in plain or "step-by-step" in plain,
-        depth=len(call.messages) - 1,
-        context=max(0, said),
-        tools=len(call.tools),
-        output=call.output is not None and call.output.schema is not None,
-        thinking=call.reasoning in {"medium", "high"} or (call.reasoning.isdecimal() and int(call.reasoning) > 0),
+    said = 0
+    for message in messages[-40:]:  # what is behind a question weighs little more once it is very long
+        for part in message.content:
+            said += len(part.get("text") or "")
+    return Features(  # in the order they stand there: by name, it takes as long as finding all the words
+        len(words) if length <= _READ_MAX else length // 6,
+        questions,
+        asks_thought,
+        asks_little,
+        bool(words) and words[0] in _LOOK_UP,
+        expert,
+        binds,
+        code,
+        math,
+        items,
+        makes,
+        text.count(". ") + questions,
+        stepwise > 0 or b"step by step" in plain or b"step-by-step" in plain,
+        len(messages) - 1,
+        max(0, said - length),
+        len(call.tools),
+        call.output is not None and call.output.schema is not None,
+        call.reasoning != "" and _is_hard(call.reasoning),
     )
 
 
-def _code(text: str, signs: bytes) -> int:
-    """How many kinds of signs of a program there are."""
-    seen = ("def " in text) + ("SELECT " in text) + ("Traceback" in text)
-    for sign, beside in _CODE_SIGNS:
-        if beside in signs:
-            seen += sign in text
-    return seen
-
-
-def _math(signs: bytes, more: str) -> int:
-    """How many signs of mathematics; `more` is a text that has others than ASCII's."""
-    seen = len(signs) - len(signs.translate(None, _MATH_ASCII))
-    return seen + sum(map(more.count, _MATH_SIGNS)) if more else seen
+def _is_hard(reasoning: str) -> bool:
+    """Whether a caller who says this wants hard thinking."""
+    return reasoning in {"medium", "high"} or (reasoning.isdecimal() and int(reasoning) > 0)
 
 
 _SIMPLE_BELOW, _EXPERT_FROM = 0.205, 0.60
+_LONG_TASK_MOST = _EXPERT_FROM - 0.01
+"""Much of everything is not yet a task for an expert: that takes words of a profession, or a caller who says so."""
 _WEIGHTS = {
     "words": (40, 0.22 / 40),
     "asks_thought": (3, 0.13),
@@ -190,7 +194,7 @@ _WEIGHTS = {
     "output": (1, 0.04),
     "thinking": (1, 0.25),
 }
-"""How much of each counts, and how much it weighs. Most questions have little of it: the sum is taken without a step for each."""
+"""How much of each counts, and how much it weighs."""
 _weighed = attrgetter(*_WEIGHTS)
 _MOST, _WEIGHT = zip(*_WEIGHTS.values(), strict=True)
 
@@ -198,28 +202,27 @@ _MOST, _WEIGHT = zip(*_WEIGHTS.values(), strict=True)
 def difficulty(seen: Features) -> float:
     """From 0 (a greeting) to 1 (a task for the best there is)."""
     words = seen.words
-    score: float = sum(map(mul, map(min, _weighed(seen), _MOST), _WEIGHT)) + min(words, 400) / 400 * 0.12
+    score = min(words, 400) / 400 * 0.12
+    counts = _weighed(seen)
+    for count, most, weight in compress(zip(counts, _MOST, _WEIGHT, strict=True), counts):
+        score += (count if count < most else most) * weight  # noqa: FURB136 - a call of `min` takes longer than all of this
     if seen.makes:
         score += min(seen.makes, 2) * (0.09 if words > 6 else 0.02)  # noqa: PLR2004 - a handful of words asks for a handful
     if seen.questions > 1:
         score += min(seen.questions - 1, 3) * 0.06
     if words <= 14 and not seen.expert and not seen.code:  # noqa: PLR2004 - a short question, however it is put
         score -= 0.06 * min(seen.asks_little, 2) + (0.08 if seen.looks_up else 0.0)
-    # Much of everything is a long task, not yet one for an expert: that takes words of a profession, or a caller who says so.
-    most = 1.0 if seen.expert or seen.thinking else _EXPERT_FROM - 0.01
-    return min(most, max(0.0, score))
+    if score > _LONG_TASK_MOST and not seen.expert and not seen.thinking:
+        return _LONG_TASK_MOST
+    return 0.0 if score < 0 else 1.0 if score > 1 else score
 
 
-def level(score: float, classes: int) -> int:
-    """Which of so many classes, from simple to expert."""
-    if classes <= 1:
-        return 0
-    if score < _SIMPLE_BELOW:
-        return 0
-    if score >= _EXPERT_FROM or classes == 2:  # noqa: PLR2004 - of two classes, the second is for all that is not simple
-        return classes - 1
-    between = classes - 2
-    return 1 + min(between - 1, int((score - _SIMPLE_BELOW) / (_EXPERT_FROM - _SIMPLE_BELOW) * between))
+def bounds_of(classes: int) -> tuple[float, ...]:
+    """From where on a question belongs to each class but the first, if there are so many, from simple to expert."""
+    if classes <= 2:  # noqa: PLR2004 - of two classes, the second is for all that is not simple
+        return (_SIMPLE_BELOW,)[: classes - 1]
+    wide = (_EXPERT_FROM - _SIMPLE_BELOW) / (classes - 2)
+    return (*(_SIMPLE_BELOW + number * wide for number in range(classes - 2)), _EXPERT_FROM)
 
 
 class Heuristic:
@@ -228,22 +231,20 @@ class Heuristic:
     def __init__(self, classes: Iterable[str]) -> None:
         """Classes from simple to expert, as they stand in the settings."""
         self._classes = tuple(classes)
+        self._bounds = bounds_of(len(self._classes))
 
     def __call__(self, call: ModelCall) -> tuple[str, str]:
         """The class, and what it was seen by."""
         seen = features_of(call)
         score = difficulty(seen)
-        return self._classes[level(score, len(self._classes))], f"difficulty {score:.2f}: {_shown(seen)}"
+        shown = f"difficulty {score:.2f}: {seen.words} words"
+        named = _named(seen)
+        if any(named):
+            for name, count in zip(_NAMED, named, strict=True):
+                if count:
+                    shown += f", {name} {count:d}"
+        return self._classes[bisect(self._bounds, score)], shown
 
 
 _NAMED = ("thought", "expert", "bounds", "code", "math", "items", "steps", "tools")
-
-
-def _shown(seen: Features) -> str:
-    shown = f"{seen.words} words"
-    named = (seen.asks_thought, seen.expert, seen.binds, seen.code, seen.math, seen.items, int(seen.steps), seen.tools)
-    if any(named):
-        for name, count in zip(_NAMED, named, strict=True):
-            if count:
-                shown += f", {name} {count}"
-    return shown
+_named = attrgetter("asks_thought", "expert", "binds", "code", "math", "items", "steps", "tools")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from corral.errors import ConfigError, ModelNotFound
 from corral.messages import CallModel, ModelCall, ModelEvent, closing
@@ -86,6 +87,8 @@ class Router:
         """
         self._settings = settings
         self._classes = tuple(settings.classes)
+        self._models = tuple(settings.classes.values())
+        self._number = {name: number for number, name in enumerate(settings.classes)}
         self._fallback_model = fallback_model
         self._around = surroundings or Surroundings()
         self._chance = chance
@@ -116,9 +119,8 @@ class Router:
         name, _, wanted = call.model.partition(":")
         if name != AUTO:
             return proceed(call)
-        verdict = self._said(call, wanted)
-        if verdict is not None:
-            return self._routed(call, verdict, proceed)
+        if wanted or call.policy.route or not self._classes:
+            return self._routed(call, self._said(call, wanted), proceed)
         if isinstance(self._classify, Heuristic):
             return self._routed(call, self._classify(call), proceed)
         return self._asked_about(call, self._classify, proceed)
@@ -131,17 +133,22 @@ class Router:
 
     def _routed(self, call: ModelCall, verdict: Verdict, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         index, reason = self._decide(call, verdict)
-        asked = self._addressed(call, index, reason)
+        model, reason = self._model(index, reason, call)
+        notes = call.notes
+        notes["route.class"] = self._classes[index] if self._classes else ""
+        notes["route.to"] = model
+        notes["route.reason"] = reason
+        asked = replace(call, model=model)
         return proceed(asked) if self._check is None else self._checked(asked, index, proceed, self._check)
 
     # -- deciding ------------------------------------------------------------------------------------------------------
 
-    def _said(self, call: ModelCall, wanted: str) -> Verdict | None:
+    def _said(self, call: ModelCall, wanted: str) -> Verdict:
         """The class, where the classifier need not be asked."""
         named = wanted or (call.policy.route if self._classes else "")
         if not named:
-            return None if self._classes else ("", "")
-        if named not in self._settings.classes:
+            return "", ""
+        if named not in self._number:
             raise ModelNotFound(f"There is no class {named!r} to route to. {nearest(named, self._classes, 'Classes')}")
         return named, "the caller said so"
 
@@ -150,24 +157,25 @@ class Router:
         if not self._classes:
             return 0, "there are no classes"
         found, reason = verdict
-        if found not in self._settings.classes:
+        index = self._number.get(found)
+        if index is None:
             if found:
                 reason = f"the classifier said {found!r}, which is no class"
-            found, reason = self._default, f"{reason}; so the default"
-        return self._able(self._classes.index(found), reason, call)
+            index, reason = self._number[self._default], f"{reason}; so the default"
+        if self._takes_the_first and not self._lack(self._models[index], call):
+            return index, reason
+        return self._able(index, reason, call)
 
     def _able(self, index: int, reason: str, call: ModelCall) -> tuple[int, str]:
         """The nearest class from `index` upwards (else downwards) whose model can; the preferred one of those."""
-        if self._takes_the_first and not self._lack(self._settings.classes[self._classes[index]], call):
-            return index, reason
-        lacks = [self._lack(self._settings.classes[name], call) for name in self._classes]
+        lacks = [self._lack(model, call) for model in self._models]
         able = [number for number, lack in enumerate(lacks) if not lack]
         if not able:
             return index, f"{reason}; no model is known to do it all ({lacks[index]})"
         above = [number for number in able if number >= index] or [able[-1]]
         found = above[0]
         if found != index:
-            reason = f"{reason}; {self._settings.classes[self._classes[index]]} {lacks[index]}"
+            reason = f"{reason}; {self._models[index]} {lacks[index]}"
         found, why = self._preferred(found, above, able, call.stream)
         return found, f"{reason}; {why}" if why else reason
 
@@ -193,13 +201,13 @@ class Router:
 
     def _preferred(self, found: int, above: list[int], able: list[int], stream: bool) -> tuple[int, str]:
         """By latency and cost, where the operator cares."""
-        models = self._settings.classes
+        models = self._models
 
         def slow(number: int) -> float:
-            return self._around.p95(models[self._classes[number]], stream) or 0.0
+            return self._around.p95(models[number], stream) or 0.0
 
         def price(number: int) -> float:
-            cost = self._around.cost(models[self._classes[number]])
+            cost = self._around.cost(models[number])
             return float("inf") if cost is None else cost
 
         why = ""
@@ -215,7 +223,7 @@ class Router:
         if limit is not None and slow(found) > limit:
             quick = [number for number in able if slow(number) <= limit]
             if quick:
-                late = f"{models[self._classes[found]]} takes {slow(found):.3g} s (p95)"
+                late = f"{models[found]} takes {slow(found):.3g} s (p95)"
                 # The nearest class; of two, the abler one.
                 return min(quick, key=lambda number: (abs(number - found), -number)), late
         return found, why
@@ -231,7 +239,7 @@ class Router:
         name = self._classes[index]
         shares = self._shares.get(name)
         if shares is None:
-            return self._settings.classes[name], reason
+            return self._models[index], reason
         caller = call.caller
         who = caller.session_id or caller.user_id or caller.run_id
         point = zlib.crc32(f"{name}\0{caller.tenant}\0{who}".encode()) / 2**32 if who else self._chance()
@@ -239,14 +247,6 @@ class Router:
             if point < share.until:
                 return share.model, f"{reason}; compared by shares"
         return shares[-1].model, f"{reason}; compared by shares"
-
-    def _addressed(self, call: ModelCall, index: int, reason: str) -> ModelCall:
-        """The call to the class's model, with the decision in its notes."""
-        model, reason = self._model(index, reason, call)
-        call.notes["route.class"] = self._classes[index] if self._classes else ""
-        call.notes["route.to"] = model
-        call.notes["route.reason"] = reason
-        return msgspec.structs.replace(call, model=model)
 
     # -- escalating ----------------------------------------------------------------------------------------------------
 
@@ -257,11 +257,7 @@ class Router:
 
         def higher() -> ModelCall | None:
             number = self._higher(at, woken, call)
-            return (
-                None
-                if number is None
-                else msgspec.structs.replace(call, model=self._settings.classes[self._classes[number]])
-            )
+            return None if number is None else replace(call, model=self._models[number])
 
         def decided(better: ModelCall, fault: str) -> None:
             nonlocal at
@@ -279,7 +275,7 @@ class Router:
         if len(woken) >= self._settings.models_max:
             return None
         for number in range(index + 1, len(self._classes)):
-            model = self._settings.classes[self._classes[number]]
+            model = self._models[number]
             if model not in woken and not self._lack(model, call):
                 return number
         return None

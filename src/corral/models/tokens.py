@@ -33,6 +33,8 @@ _UNKNOWN_PICTURE = (1024, 1024)
 
 # Each byte of UTF-8 as what it begins: a letter, a capital, a digit, a blank, a line's end, a sign, or a script's character.
 _LETTER, _UPPER, _DIGIT, _BLANK, _LINE, _SIGN, _SCRIPT = b"abcdefg"
+_ALL_TEXTS = (_LETTER, _UPPER, _DIGIT, _SIGN, _LINE)
+"""What texts in every script have."""
 _SCRIPTS = (
     ((0xC2, 0xC9),),  # Latin with marks
     ((0xD0, 0xD4),),  # Cyrillic
@@ -89,19 +91,19 @@ class _Weights(msgspec.Struct, frozen=True):
         """All parts together."""
         raw = text.encode(errors="replace")
         count = raw.translate(_KINDS).count
-        upper, digits = count(_UPPER), count(_DIGIT)
-        signs: float = count(_SIGN)
-        if signs * 6 > len(raw):
-            signs -= _RULED * sum(map(raw.count, _RULES))
+        letters, upper, digits, signs, lines = map(count, _ALL_TEXTS)
         tokens = (
             self.word * (1 + raw.translate(_BLANKS).count(_WORD))
-            + self.letter * (count(_LETTER) + upper)
+            + self.letter * (letters + upper)
             + self.upper * upper
             + self.digit * digits
-            + self.number * (raw.translate(_DIGITS).count(_NUMBER) if digits else 0)
             + self.sign * signs
-            + self.line * count(_LINE)
+            + self.line * lines
         )
+        if digits:
+            tokens += self.number * raw.translate(_DIGITS).count(_NUMBER)
+        if signs * 6 > len(raw):
+            tokens -= self.sign * _RULED * sum(map(raw.count, _RULES))
         if not text.isascii():
             for number, weight in enumerate(self.scripts, _SCRIPT):
                 tokens += weight * count(number)
@@ -206,13 +208,14 @@ def _read(call: ModelCall | EmbedCall, count: Count) -> float:
     return tokens
 
 
-def _messages(messages: Iterable[Message], count: Count, model: str) -> float:
-    tokens = float(_REPLY_TOKENS)
+def _messages(messages: Sequence[Message], count: Count, model: str) -> float:
+    tokens = float(_REPLY_TOKENS + _MESSAGE_TOKENS * len(messages))
     for message in messages:
-        tokens += _MESSAGE_TOKENS
         for part in message.content:
-            text = part.get("text") if part.get("type") == "text" else None  # most parts are that
-            tokens += _part(part, count, model) if text is None else count(text)
+            if part.get("type") == "text":  # most parts are that
+                tokens += count(part.get("text") or "")
+            else:
+                tokens += _part(part, count, model)
     return tokens
 
 
@@ -273,7 +276,7 @@ class Tokens:
         self._exact = exact
         self._encoders: dict[str, Any] = {}
         self._ratios: OrderedDict[str, float] = OrderedDict()
-        self._known: dict[tuple[str, int, int], float] = {}
+        self._known: dict[tuple[str, int], float] = {}
         self._counters: dict[str, Count] = {}
 
     async def start(self, families: Iterable[str] = ("o200k",)) -> None:
@@ -286,13 +289,14 @@ class Tokens:
     def count(self, text: str, model: str = "") -> int:
         """How many tokens a text is."""
         family, times = family_of(model)
-        return math.ceil(self._counter(family)(text) * times * self._ratio(model))
+        return math.ceil(self._counter(family)(text) * times * self.ratio(model))
 
     def input_tokens(self, call: ModelCall | EmbedCall) -> int:
         """How many tokens a call will read."""
-        family, times = family_of(call.model)
-        count = self._counter(family)
-        return math.ceil(_read(call, count) * times * self._ratio(call.model))
+        model = call.model
+        family, times = family_of(model)
+        count = self._counters.get(family) or self._counter(family)
+        return math.ceil(_read(call, count) * times * self._ratios.get(model, 1.0))
 
     def learn(self, model: str, estimated: float, counted: int) -> None:
         """A provider counted so many where `input_tokens` had said `estimated`: later estimates lean that way.
@@ -301,7 +305,7 @@ class Tokens:
         """
         if estimated <= 0 or counted <= 0:
             return
-        ratio = self._ratio(model)
+        ratio = self.ratio(model)
         target = ratio * counted / estimated
         ratio += _STEP * (target - ratio)
         if model not in self._ratios and len(self._ratios) >= _MODELS_MAX:
@@ -310,9 +314,6 @@ class Tokens:
 
     def ratio(self, model: str) -> float:
         """How much more a model counts than is estimated without that."""
-        return self._ratio(model)
-
-    def _ratio(self, model: str) -> float:
         return self._ratios.get(model, 1.0)
 
     def _counter(self, family: str) -> Count:
@@ -329,7 +330,7 @@ class Tokens:
             if len(text) < _WORTH_KEEPING:
                 return plain(text)
             # Long texts come again with every turn of a conversation. What is kept is their hash, not they themselves.
-            key = (family, len(text), hash(text))
+            key = (family, hash(text))
             tokens = known.get(key)
             if tokens is None:
                 if len(known) >= _KNOWN_MAX:
