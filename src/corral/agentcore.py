@@ -74,6 +74,8 @@ class BedrockAgentCoreApp(App):
 
         async def with_app(scope: Scope, receive: Receive, send: Send) -> None:
             scope["app"] = self
+            if self.middleware:
+                scope.pop("corral.connection", None)  # by which what middleware changes would be passed by
             await asgi(scope, receive, send)
 
         return with_app

@@ -311,6 +311,37 @@ async def test_an_app_without_an_entrypoint_says_so(serve):
     assert (answer.status_code, answer.content) == (500, b'{"error":"No entrypoint defined."}')
 
 
+class Exclaiming:
+    """Middleware that changes what is asked, and what is answered."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        async def louder():
+            message = await receive()
+            return {**message, "body": message["body"].upper()} if message["type"] == "http.request" else message
+
+        async def signed(message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"x-signed", b"yes")]}
+            await send(message)
+
+        await self.app(scope, louder, signed)
+
+
+async def test_middleware_changes_what_is_asked_and_answered(serve):
+    from starlette.middleware import Middleware
+
+    from corral.agentcore import BedrockAgentCoreApp
+
+    app = BedrockAgentCoreApp(middleware=[Middleware(Exclaiming)])
+    app.entrypoint(echo)
+    server = await serve(app)
+    answer = await server.invoke("hello")
+    assert (answer.json(), answer.headers["x-signed"]) == ("HELLO", "yes")
+
+
 # -- addresses and methods --------------------------------------------------------------------------------------------
 
 
