@@ -47,7 +47,12 @@ class Scene:
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def app(self, scope, receive, send) -> None:
-        body, more = b"", True
+        if scope["path"] == "/refused":
+            scope["corral.connection"].respond(413, [(b"content-length", b"0"), (b"connection", b"close")], b"")
+            return
+        body = scope["corral.connection"].whole_body() if scope["path"].startswith("/whole") else None
+        more = body is None
+        body = body or b""
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -62,6 +67,10 @@ class Scene:
         self.begun.release()
         await self.go.wait()
         connection.forget()
+        if scope["path"].endswith("/more"):
+            assert (await receive())["type"] == "http.disconnect"
+            self.left_asgi.set()
+            return
         answer = b"%b:%b" % (scope["raw_path"], body)
         if scope["path"] == "/asgi":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -184,6 +193,51 @@ async def test_a_head_that_is_too_large_is_refused_however_it_comes(scene):
 async def test_a_large_body_beside_a_small_head_is_no_large_head(scene):
     assert (await scene.say(post("/a", b"x" * 300_000, CLOSE))).startswith(b"HTTP/1.1 200 ")
     assert len(scene.bodies[0]) == 300_000
+
+
+@pytest.mark.parametrize("path", ["/whole", "/pieces"])
+async def test_a_large_body_that_is_read_does_not_keep_a_client_that_leaves_from_being_noticed(scene, path):
+    reader, writer = await scene.connect()
+    writer.write(get())
+    await reader.readuntil(b"/a:")
+    scene.go.clear()
+    (connection,) = scene.connections
+    connection.data_received(post(path, b"x" * 100_000))  # all of it at once, so reading pauses
+    assert connection.flow.read_paused
+    await scene.begun.acquire()
+    await scene.begun.acquire()
+    assert scene.bodies[1] == b"x" * 100_000
+    writer.close()
+    await asyncio.wait_for(scene.left.wait(), 10)
+
+
+@pytest.mark.parametrize("path", ["/whole/more", "/pieces/more"])
+async def test_a_body_is_read_once_and_who_reads_on_hears_that_the_client_has_gone(scene, path):
+    _, writer = await scene.connect()
+    writer.write(post(path, b"x"))
+    await scene.begun.acquire()
+    assert scene.bodies == [b"x"]
+    writer.close()
+    await asyncio.wait_for(scene.left_asgi.wait(), 10)
+
+
+@pytest.mark.parametrize("path", ["/whole", "/pieces"])
+async def test_a_client_that_asks_before_it_sends_is_told_once_to_go_on(scene, path):
+    reader, writer = await scene.connect()
+    asking = post(path, b"", f"{CLOSE}expect: 100-Continue\r\n").replace(b"length: 0", b"length: 2")
+    writer.write(asking)
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    for piece in (b"x", b"y"):
+        writer.write(piece)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b":xy")
+    writer.close()
+
+
+async def test_who_does_not_read_a_body_does_not_ask_for_it(scene):
+    asking = post("/refused", b"", "expect: 100-continue\r\n").replace(b"length: 0", b"length: 2")
+    assert (await scene.say(asking)).startswith(b"HTTP/1.1 413 ")
 
 
 async def test_a_head_that_does_not_come_is_not_waited_for(scene, monkeypatch):

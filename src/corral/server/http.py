@@ -50,6 +50,7 @@ class Request:
         "failure",
         "headers",
         "json_depth_max",
+        "method",
         "params",
         "quiet",
         "receive",
@@ -61,16 +62,26 @@ class Request:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, started_at: float) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        started_at: float,
+        body_max_bytes: int = 100_000_000,
+        json_depth_max: int = 128,
+    ) -> None:
         """`started_at` is on the monotonic clock."""
         self.scope = scope
         self.receive = receive
         self.send = send
         self.started_at = started_at
         self.status = 0
-        self.body_max_bytes = 100_000_000
+        self.method: str = scope.get("method", "WEBSOCKET")
+        """In capitals."""
+        self.body_max_bytes = body_max_bytes
         self.body_said = "(`server.body_max_bytes`)."
-        self.json_depth_max = 128
+        self.json_depth_max = json_depth_max
         self.params: dict[str, str] = {}
         self.route = ""
         self.quiet = False
@@ -85,12 +96,6 @@ class Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         """Header values by lower-case name; the last of several."""
         self._query: dict[str, str] | None = None
-
-    @property
-    def method(self) -> str:
-        """The request's method, in capitals."""
-        method: str = self.scope["method"]
-        return method
 
     def header(self, name: bytes) -> str | None:
         """One header as text."""
@@ -107,32 +112,34 @@ class Request:
 
     async def body(self) -> bytes:
         """The whole body, or `PayloadTooLarge` as soon as it is known to be too large. It may be asked for again."""
-        read: bytes | None = self.scope.get("corral.body")
-        if read is not None:
-            return read
-        limit = self.body_max_bytes
-        announced = self.headers.get(b"content-length", b"0")
-        if len(announced) > 9 and int(announced) > limit:  # noqa: PLR2004 - shorter ones are cheaper to count as they come
+        body: bytes | None = self.scope.get("corral.body")
+        if body is None:
+            connection = self.scope.get("corral.connection")
+            body = None if connection is None else connection.whole_body()
+            if body is None:
+                body = await self._received()
+            self.scope["corral.body"] = body  # for an agent that wants to see the request itself
+        if len(body) > self.body_max_bytes:
             raise self._too_large()
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body: bytes = message.get("body", b"")
-        if message.get("more_body", False):
-            pieces, length = [body], len(body)
-            while message.get("more_body", False):
-                if length > limit:
-                    raise self._too_large()
-                message = await self.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                pieces.append(message.get("body", b""))
-                length += len(pieces[-1])
-            body = b"".join(pieces)
-        if len(body) > limit:
-            raise self._too_large()
-        self.scope["corral.body"] = body  # for an agent that wants to see the request itself
         return body
+
+    async def _received(self) -> bytes:
+        """What comes, to its end."""
+        limit = self.body_max_bytes
+        if int(self.headers.get(b"content-length", b"0")) > limit:
+            raise self._too_large()
+        pieces: list[bytes] = []
+        length, more = 0, True
+        while more:
+            if length > limit:
+                raise self._too_large()
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            pieces.append(message.get("body", b""))
+            length += len(pieces[-1])
+            more = message.get("more_body", False)
+        return b"".join(pieces)
 
     def _too_large(self) -> PayloadTooLarge:
         self.response_headers.append((b"connection", b"close"))  # the rest of the body is not read

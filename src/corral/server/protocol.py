@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import urllib.parse
 from collections.abc import Callable, Iterable
-from operator import methodcaller
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from corral.server.exchange import Exchange
 
 HEAD_S_MAX = 10.0
+"""A request's head must be there this long after the connection, or after its first byte."""
 HEAR_OUT_S_MAX = 1.0
 """How long a client may go on sending a body that was refused before it has read so."""
-"""A request's head must be there this long after the connection, or after its first byte."""
 HEAD_BYTES_MAX = 65_536
 BODY_PAUSE_S_MAX = 30.0
 """A body may come slowly, but something of it must come this often."""
@@ -26,24 +28,28 @@ BODY_PAUSE_S_MAX = 30.0
 _TOGETHER_BYTES_MAX = 32_768
 """Pieces of a stream are written when they are more than this together, even within one turn of the loop."""
 
-_CLOSE = b"connection: close\r\n"
+_CLOSE = b"connection: close"
 _TOO_LARGE = b"The request headers are too large."
-
-_is_connection = methodcaller("startswith", b"connection:")
+_STATUS = {status: line.removesuffix(b"\r\n") for status, line in STATUS_LINE.items()}
+_join_lines, _join_header = b"\r\n".join, b": ".join
 
 
 class CorralProtocol(HttpToolsProtocol):
     """One connection. It is also what the application finds as `scope["corral.connection"]`."""
 
-    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # there is none before the first request
+    cycle: Exchange | None  # type: ignore[assignment]  # the last that came; there is none before the first
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Set up as uvicorn does."""
         super().__init__(*args, **kwargs)
-        self._running: RequestResponseCycle | None = None
+        self.something_came = asyncio.Event()
+        """Of the exchange that somebody waits for; see `Exchange.receive`."""
+        self._running: Exchange | None = None
+        self._arriving: Exchange | None = None
+        """The one whose body is still to come."""
         self._lost: Callable[[], None] | None = None
         self._deaf = False
-        """The last answer was given; what still comes is thrown away."""
+        """What still comes is thrown away: the last answer was given, or what came before was no request."""
         self._pieces: list[bytes] = []
         self._piece_bytes = 0
         self._head_bytes = -1
@@ -52,7 +58,6 @@ class CorralProtocol(HttpToolsProtocol):
         self._waiting: asyncio.TimerHandle | None = None
         """Runs while a request is incomplete."""
         self._leaving = False
-        self._refused = False
         self._idle_since: float | None = None
         """When the last answer was complete; none while a request comes or is answered."""
 
@@ -68,16 +73,18 @@ class CorralProtocol(HttpToolsProtocol):
         """Call nobody any more."""
         self._lost = None
 
+    def whole_body(self) -> bytes | None:
+        """The body of the request that is answered, if all of it is there already and was not read: it need not be waited for."""
+        cycle = self._running
+        return None if cycle is None or cycle.more_body or cycle.was_read else cycle.all_read()
+
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Write a complete response in one go. Names are lower case; names and values are known to be clean."""
         cycle = self._running
         if cycle is None or cycle.disconnected:
             return
-        content = self._head(cycle, status, headers)
-        content.append(b"\r\n")
-        if cycle.scope["method"] != "HEAD":
-            content.append(body)
-        self.transport.write(b"".join(content))
+        head = self._head(cycle, status, headers)
+        self.transport.write(b"%b\r\n\r\n%b" % (head, b"" if cycle.scope["method"] == "HEAD" else body))
         self._complete(cycle)
 
     def begin_stream(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -85,9 +92,7 @@ class CorralProtocol(HttpToolsProtocol):
         cycle = self._running
         if cycle is None or cycle.disconnected:
             return
-        content = self._head(cycle, status, headers)
-        content.append(b"transfer-encoding: chunked\r\n\r\n")
-        self.transport.write(b"".join(content))
+        self.transport.write(self._head(cycle, status, headers) + b"\r\ntransfer-encoding: chunked\r\n\r\n")
         cycle.response_started = True
 
     def write_piece(self, piece: bytes) -> bool:
@@ -128,24 +133,25 @@ class CorralProtocol(HttpToolsProtocol):
         self.transport.write(b"0\r\n\r\n")
         self._complete(cycle)
 
-    def _head(self, cycle: RequestResponseCycle, status: int, headers: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        content = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in cycle.default_headers], *lines]
-        if any(map(_is_connection, lines)):
+    def _head(self, cycle: Exchange, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """All of a head but what ends its last line."""
+        head = _join_lines((_STATUS[status], *map(_join_header, cycle.default_headers), *map(_join_header, headers)))
+        if b"\nconnection:" in head:
             cycle.keep_alive = False
         elif not cycle.keep_alive:
-            content.append(_CLOSE)
-        return content
+            return _join_lines((head, _CLOSE))
+        return head
 
-    def _complete(self, cycle: RequestResponseCycle) -> None:
+    def _complete(self, cycle: Exchange) -> None:
         cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
+        if cycle.waiting:
+            self.something_came.set()
         if not cycle.keep_alive:
             if cycle.more_body and self.transport.can_write_eof():
                 self._hear_out()
             else:
                 self.transport.close()
-        cycle.on_response()
+        self.on_response_complete()
 
     def _hear_out(self) -> None:
         """Close a connection whose client is still sending: closed at once, it would be reset and lose the answer."""
@@ -190,8 +196,6 @@ class CorralProtocol(HttpToolsProtocol):
         if self._deaf:
             return
         self._idle_since = None
-        if self._refused:
-            return
         if len(data) > HEAD_BYTES_MAX:
             self._head_large = True  # possibly: the head is counted when it is complete
         try:
@@ -204,7 +208,7 @@ class CorralProtocol(HttpToolsProtocol):
             reason = error.__context__
             self._refuse(*(reason.args if isinstance(reason, _Refused) else (400, b"This is not HTTP.")))
         else:
-            if self._waiting is not None or self._head_bytes >= 0 or self._body_comes:
+            if self._waiting is not None or self._head_bytes >= 0 or self._arriving is not None:
                 self._wait_for_the_rest(len(data))
 
     def _wait_for_the_rest(self, came: int) -> None:
@@ -221,13 +225,17 @@ class CorralProtocol(HttpToolsProtocol):
 
     @property
     def _body_comes(self) -> bool:
-        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+        return self._arriving is not None and not self._arriving.response_complete
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
         self._head_bytes = 0
-        self.scope["corral.connection"] = self  # type: ignore[typeddict-unknown-key]  # an extension of ours
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One more header."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """A request's head is there: start to answer it, after the ones before it."""
@@ -238,54 +246,74 @@ class CorralProtocol(HttpToolsProtocol):
             self._head_large = False
             if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
                 raise _Refused(431, _TOO_LARGE)
-        parser, scope = self.parser, self.scope
+        parser = self.parser
         http_version = parser.get_http_version()
-        scope["method"] = parser.get_method().decode("ascii")
-        scope["http_version"] = http_version
-        if parser.should_upgrade() and self._should_upgrade():
-            return
         try:
             url = httptools.parse_url(self.url)
             raw_path: bytes = url.path
             path = raw_path.decode("ascii")
         except (httptools.HttpParserInvalidURLError, AttributeError, UnicodeDecodeError):
             raise _Refused(400, b"The request target is not valid.") from None
-        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
-        scope["raw_path"] = raw_path
-        scope["query_string"] = url.query or b""
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": http_version,
+            "method": parser.get_method().decode("ascii"),
+            "scheme": self.scheme,
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": url.query or b"",
+            "root_path": self.root_path,
+            "headers": self.headers,
+            "client": self.client,
+            "server": self.server,
+            "state": self.app_state.copy(),
+            "corral.connection": self,  # an extension of ours
+        }
+        self.scope = scope
+        if parser.should_upgrade() and self._should_upgrade():
+            return
         before = self.cycle
-        self.cycle = cycle = RequestResponseCycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=http_version != "1.0" and parser.should_keep_alive() and not self._leaving,
-            on_response=self.on_response_complete,
+        self.cycle = self._arriving = cycle = Exchange(
+            self, scope, keep_alive=http_version != "1.0" and parser.should_keep_alive() and not self._leaving
         )
         if before is None or before.response_complete:
-            self._start_asgi_task(cycle, self.app)
+            self._begin(cycle)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _begin(self, cycle: Exchange) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        task = self.loop.create_task(cycle.run_asgi(self.app))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body came. What comes after a request for another protocol is no body."""
+        cycle = self._arriving
+        if cycle is not None and not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            if cycle.waiting:
+                self.something_came.set()
+
+    def on_message_complete(self) -> None:
+        """All of a request is there."""
+        cycle, self._arriving = self._arriving, None
+        if cycle is not None:
+            cycle.more_body = False
+            if cycle.waiting:
+                self.something_came.set()
 
     def on_response_complete(self) -> None:
         """Go on with the request that came meanwhile, or begin to be idle: one timer looks whether it has lasted too long."""
-        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
         if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+            self._begin(self.pipeline.pop()[0])  # type: ignore[arg-type]  # each is ours
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -325,7 +353,7 @@ class CorralProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, reason: bytes) -> None:
         """Answer what is no request and close, after the requests that came before it have been answered."""
-        self._refused = True
+        self._deaf = True
         self._wait_no_more()
         self._head_bytes = -1
         if self.transport.is_closing():
@@ -333,11 +361,11 @@ class CorralProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and cycle.more_body and cycle is not self._running and self.pipeline:
             self.pipeline.popleft()  # its body is broken, and it was not begun
-            self.cycle = cycle = self.pipeline[0][0] if self.pipeline else self._running
+            self.cycle = cycle = self.pipeline[0][0] if self.pipeline else self._running  # type: ignore[assignment]  # as above
         if cycle is None or cycle.response_complete or cycle.more_body:
             if cycle is None or cycle.response_complete or not cycle.response_started:
                 self.transport.write(
-                    b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b\r\n%b"
+                    b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n%b\r\n\r\n%b"
                     % (STATUS_LINE[status], len(reason), _CLOSE, reason)
                 )
             if cycle is not None and not cycle.response_complete:
