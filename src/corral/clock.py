@@ -104,9 +104,9 @@ def rfc3339(at: float) -> str:
 
 def new_trace_id() -> str:
     """A W3C trace id: 32 hex digits, never all zero."""
-    return f"{_ids.getrandbits(128) or 1:032x}"
+    return (_ids.getrandbits(128) or 1).to_bytes(16).hex()
 
 
 def new_span_id() -> str:
     """A W3C span id: 16 hex digits, never all zero."""
-    return f"{_ids.getrandbits(64) or 1:016x}"
+    return (_ids.getrandbits(64) or 1).to_bytes(8).hex()

@@ -315,4 +315,5 @@ async def test_a_call_shows_in_the_trace_of_its_request(gateway):
     spans = {span.name: span for span in await served.service.stores.spans.trace("acme", trace_id)}
     request, call = spans["POST /v1/chat/completions"], spans["chat quick/small"]
     assert request.tenant == call.tenant == "acme"
+    assert call.parent_id == request.span_id
     assert call.attributes["gen_ai.usage.output_tokens"] > 0

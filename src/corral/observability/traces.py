@@ -61,7 +61,8 @@ class Traces:
         self._per_second_max = per_second_max
         self._allowance = per_second_max
         self._allowance_at = clock.monotonic()
-        self._clock = clock
+        """When a trace was kept last: since then the allowance has grown."""
+        self._monotonic = clock.monotonic
         self._spans: deque[Span] = deque()
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
@@ -71,20 +72,23 @@ class Traces:
 
     def decide(self, context: Context) -> None:
         """Settle whether this trace is kept, as it begins."""
-        context.sampled = context.sampled and self._wanted(context)
-        context.traces = self if context.sampled else _HeldBack()
+        if context.sampled and self._wanted(context):
+            context.traces = self
+        else:
+            context.sampled = False
+            context.traces = _HeldBack()
 
     def _wanted(self, context: Context) -> bool:
-        if context.parent_span_id is None and self._sample < 1.0:
+        if self._sample < 1.0 and context.parent_span_id is None:
             share = int(context.trace_id[-8:], 16) / 0xFFFFFFFF
             if share >= self._sample:
                 return False
-        now = self._clock.monotonic()
-        self._allowance = min(self._per_second_max, self._allowance + (now - self._allowance_at) * self._per_second_max)
-        self._allowance_at = now
-        if self._allowance < 1.0:
+        now = self._monotonic()
+        allowance = self._allowance + (now - self._allowance_at) * self._per_second_max
+        if allowance < 1.0:
             return False
-        self._allowance -= 1.0
+        self._allowance = min(self._per_second_max, allowance) - 1.0
+        self._allowance_at = now
         return True
 
     def keep(self, context: Context) -> None:

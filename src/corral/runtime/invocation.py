@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from corral.clock import SYSTEM_CLOCK, Clock
+from corral.clock import SYSTEM_CLOCK, Clock, new_span_id
 from corral.context import Context
 from corral.errors import Cancelled, CorralError, DeadlineExceeded, Draining, Interrupted
 
@@ -80,6 +80,8 @@ class Invocation:
         self.told: Sequence[tuple[bytes, bytes]] = ()
         """Headers that say how the caller's limits stand."""
         self._endings: list[Ending] = []
+        if context.traces is not None and not context.agent_span_id:
+            context.agent_span_id = new_span_id()
 
     def at_end(self, ending: Ending) -> None:
         """Have `ending` awaited when the invocation is over, before what was registered earlier."""

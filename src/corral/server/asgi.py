@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NoReturn, Protocol
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import Context
@@ -12,11 +13,11 @@ from corral.security.roles import check_role
 from corral.server.agentcore.dialect import MEMORY
 from corral.server.answer import write_error
 from corral.server.aws import AWS
-from corral.server.buckets import bucket_path
+from corral.server.buckets import ROOT, SIGNED, bucket_path
 from corral.server.dialects import CONTRACT, NATIVE, Dialect
 from corral.server.http import ClientGone, Receive, Request, Scope, Send
 from corral.server.identity import Identity, context_of
-from corral.server.routes import Router
+from corral.server.routes import Route, Router
 from corral.server.unanswered import dialect_for, unanswered
 from corral.server.websocket import WebSocketEndpoint
 
@@ -24,8 +25,9 @@ from corral.server.websocket import WebSocketEndpoint
 class Watcher(Protocol):
     """Who is told what happens."""
 
-    def begin(self, context: Context) -> None:
-        """A request has come; decide whether its trace is kept."""
+    @property
+    def begin(self) -> Callable[[Context], object]:
+        """Told when a request has come: decides whether its trace is kept."""
         ...
 
     def request(self, request: Request) -> None:
@@ -67,55 +69,80 @@ class HttpApp:
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send, self._monotonic())
             return
-        request = Request(scope, receive, send, self._monotonic())
-        request.body_max_bytes = self._body_max_bytes
-        request.json_depth_max = self._json_depth_max
-        raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+        request = Request(scope, receive, send, self._monotonic(), self._body_max_bytes, self._json_depth_max)
         try:
-            await self._route(request, raw_path)
+            route = self._found(request)
+            if route is None:
+                await self._refuse(request)
+            if route.public:
+                await self._identity.identify(request, public=True)
+            else:
+                if not self._identity.recognises(request):
+                    await self._identity.identify(request, public=False)
+                check_role(request.context.roles, route.needs)
+            await route.handler(request)
         except ClientGone as gone:
             request.failure = gone
         except CorralError as error:
             request.failure = error
-            await write_error(request, error, request.dialect or dialect_of(request, raw_path))
+            await write_error(request, error, request.dialect or dialect_of(request))
         except Exception as error:  # noqa: BLE001 - the last line: a bug of ours is a 500, never a dropped connection
             request.failure = error
             self._watcher.unexpected(error)
-            await write_error(request, error, request.dialect or dialect_of(request, raw_path))
+            await write_error(request, error, request.dialect or dialect_of(request))
         finally:
             self._watcher.request(request)
             request.failure = None  # its traceback holds this very request
 
-    async def _route(self, request: Request, raw_path: bytes) -> None:
-        signature = request.headers.get(b"authorization") or request.scope.get("query_string", b"")
-        path = bucket_path(raw_path.partition(b"?")[0], signature)
-        missing: CorralError | None = None
+    def _found(self, request: Request) -> Route | None:
+        """What answers a request, if anything does. From here on the request has a context, and headers that any answer has."""
+        route: Route | None = None
         try:
-            route, request.params = self._router.find(request.method, path)
+            route, request.params = self._router.find(request.method, path_of(request))
             request.route, request.quiet, request.dialect = route.path, route.quiet, route.dialect
-        except (NotFound, MethodNotAllowed) as error:
-            missing = error
+        except (NotFound, MethodNotAllowed):
+            request.params = {}
         context = context_of(request)
         headers = request.response_headers
         headers.append((b"x-request-id", context.request_id.encode("latin-1", "replace")))
         if self.closing:
             headers.append((b"connection", b"close"))
-        if missing is not None:
-            await self._identity.identify(request, context, public=False)
-            if isinstance(missing, MethodNotAllowed):
-                headers.append((b"allow", self._router.allowed(path).encode()))
-            raise unanswered(request, missing, self._router.routes)
-        if not route.quiet:
+        if route is not None and not route.quiet:
             self._watcher.begin(context)
             headers.append((b"traceparent", traceparent(context).encode()))
-        await self._identity.identify(request, context, public=route.public)
-        if not route.public:
-            check_role(context.roles, route.needs)
-        await route.handler(request)
+        return route
+
+    async def _refuse(self, request: Request) -> NoReturn:
+        """What is not there is said to nobody but those who are let in."""
+        await self._identity.identify(request, public=False)
+        path = path_of(request)
+        try:
+            self._router.find(request.method, path)
+        except MethodNotAllowed as error:
+            request.response_headers.append((b"allow", self._router.allowed(path).encode()))
+            raise unanswered(request, error, self._router.routes) from None
+        except NotFound as error:
+            raise unanswered(request, error, self._router.routes) from None
+        raise AssertionError("It was not there before.")
 
 
-def dialect_of(request: Request, raw_path: bytes) -> Dialect:
+def path_of(request: Request) -> bytes:
+    """Where a request is answered, as the router knows it."""
+    path = _asked(request).partition(b"?")[0]
+    signature = request.headers.get(b"authorization") or request.scope.get("query_string", b"")
+    if SIGNED in signature or path.startswith(ROOT):
+        return bucket_path(path, signature)
+    return path
+
+
+def _asked(request: Request) -> bytes:
+    raw_path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    return raw_path
+
+
+def dialect_of(request: Request) -> Dialect:
     """Where there is no route, errors look as the API makes them look that was probably meant."""
+    raw_path = _asked(request)
     if raw_path.startswith(b"/runtimes/"):
         meant: Dialect = AWS
     elif raw_path.startswith(b"/memories/"):

@@ -59,13 +59,11 @@ class RequestAudit:
 
     def request(self, request: Request) -> None:
         """A request was answered."""
-        status = request.status
-        if status in REFUSED:
+        at = (request.method, request.route)
+        if request.status in REFUSED:
             self.refused(request)
-        elif request.method in _CHANGES:
-            at = (request.method, request.route)
-            if at in self._written:
-                self._changed(request, self._written[at])
+        elif at in self._written:
+            self._changed(request, self._written[at])
 
     def stop(self) -> None:
         """Write down what was counted. Calling it again does nothing."""
@@ -98,7 +96,7 @@ class RequestAudit:
             at=self._clock.now(),
             tenant=context.tenant,
             action="request.refused",
-            subject=f"{request.scope.get('method', 'WEBSOCKET')} {request.route or '(none)'}",
+            subject=f"{request.method} {request.route or '(none)'}",
             decision="denied",
             rule=code,
             reason=str(getattr(request.failure, "message", ""))[:_WORD_MAX],

@@ -22,6 +22,8 @@ from corral.workflows.bucket_store import BucketNotFound, StoredObject
 from corral.workflows.distributed.buckets import PIECE, BucketNotEmpty, Buckets, ObjectNotFound
 
 ROOT = b"/s3"
+SIGNED = b"aws4_request"
+"""In every signature of AWS's clients, whatever it is for."""
 _SIGNED = (b"/s3/aws4_request", b"%2Fs3%2Faws4_request")
 """In the header of a request for S3, and in a URL that was signed beforehand."""
 _XML = b"application/xml"

@@ -24,7 +24,9 @@ class Counted:
 
     def __call__(self, request: Request, visitor: Visitor | None = None, *, times: int = 1) -> Counting:
         """`visitor`, where the body says who it is."""
-        return Counting(self._rates, request, visitor, times, as_openai=self._as_openai)
+        if self._rates is None:
+            return _FREE
+        return _Rated(self._rates, request, visitor, times, as_openai=self._as_openai)
 
     def receiving(self, context: Context, receive: Receive, send: Send) -> Receive:
         """Each message of a WebSocket counts as a request; one that is too many is answered with an error, and not passed on."""
@@ -48,13 +50,29 @@ class Counted:
 
 
 class Counting:
-    """One such block. What fails in it does not count."""
+    """One such block, where nothing counts."""
+
+    __slots__ = ()
+
+    def undo(self) -> None:
+        """It was asked for before, and nothing began."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Nothing was taken."""
+
+
+_FREE = Counting()
+
+
+class _Rated(Counting):
+    """Where there are rates. What fails in it does not count."""
 
     __slots__ = ("_admission", "_as_openai", "_rates", "_request", "_times", "_visitor")
 
-    def __init__(
-        self, rates: Rates | None, request: Request, visitor: Visitor | None, times: int, *, as_openai: bool
-    ) -> None:
+    def __init__(self, rates: Rates, request: Request, visitor: Visitor | None, times: int, *, as_openai: bool) -> None:
         """Made by `Counted`."""
         self._rates = rates
         self._request = request
@@ -64,20 +82,18 @@ class Counting:
         self._admission: Admission | None = None
 
     def undo(self) -> None:
-        """It was asked for before, and nothing began."""
         if self._admission is not None:
             self._admission.undo()
 
     async def __aenter__(self) -> Self:
         """Raises `RateExceeded`, `LimitsUnavailable`."""
-        if self._rates is not None:
-            visitor = self._visitor or visitor_of(self._request.context)
-            admission = await self._rates.admit(visitor, times=self._times, where="door")
-            self._admission = admission
-            headers = headers_of(admission.stands)
-            if self._as_openai:
-                headers += openai_headers_of(admission.stands)
-            self._request.response_headers += headers
+        visitor = self._visitor or visitor_of(self._request.context)
+        admission = await self._rates.admit(visitor, times=self._times, where="door")
+        self._admission = admission
+        headers = headers_of(admission.stands)
+        if self._as_openai:
+            headers += openai_headers_of(admission.stands)
+        self._request.response_headers += headers
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from corral.clock import SYSTEM_CLOCK, Clock, new_id
+from corral.clock import SYSTEM_CLOCK, Clock, new_id, new_span_id, new_trace_id
 from corral.context import Context
 from corral.errors import CorralError, Unauthenticated, ValidationFailed
 from corral.observability.traces import join_trace
@@ -35,7 +35,7 @@ USER_HEADER = b"x-amzn-bedrock-agentcore-runtime-user-id"
 _SESSION, _USER = (SESSION_HEADER, b"x-session-id"), (USER_HEADER, b"x-user-id")
 _IDEMPOTENCY = (b"idempotency-key", b"amz-sdk-invocation-id")
 _WORDS = (b"x-amz-bedrock-agentcore-identity-wat", b"workloadaccesstoken", b"oauth2callbackurl", b"x-timeout-s")
-_TELLING = frozenset({*_SESSION, *_USER, *_IDEMPOTENCY, *_WORDS})
+_TELLING = frozenset({REQUEST_HEADER, b"x-request-id", b"traceparent", *_SESSION, *_USER, *_IDEMPOTENCY, *_WORDS})
 _SESSION_CHARS_MAX = 256
 _REQUEST_ID_CHARS_MAX = 128
 _TIMEOUT_S_MIN, _TIMEOUT_S_MAX = 0.1, 86_400.0
@@ -69,6 +69,8 @@ class Identity:
     ) -> None:
         """Without `ring` there are no keys but those of the settings, which are kept as digests."""
         self._keys = {digest_of(key.key): _known(key) for key in settings.api_keys}
+        self._headers = {digest_of(f"Bearer {key.key}"): _known(key) for key in settings.api_keys}
+        """The same by the header in which most requests show them."""
         self._open = settings.allow_unauthenticated
         self._ring = ring
         self._tokens = tokens
@@ -76,8 +78,8 @@ class Identity:
         self._now = clock.now
         self._always = bool(settings.api_keys or settings.jwt or settings.require_key)
 
-    async def identify(self, request: Request, context: Context, *, public: bool) -> None:
-        """Say in `context` who calls, or raise `Unauthenticated`, `ForbiddenOrigin`, or that nobody can tell now."""
+    async def identify(self, request: Request, *, public: bool) -> None:
+        """Say in the request's context who calls, or raise `Unauthenticated`, `ForbiddenOrigin`, or that nobody can tell now."""
         headers = request.headers
         if public and b"origin" not in headers:
             return
@@ -94,11 +96,18 @@ class Identity:
         if found is None:
             _challenge(request)
             raise KeyRefused if _credential(request.headers) else Unauthenticated
-        context.tenant, context.tier, context.roles = found.tenant, found.tier, found.roles
-        context.key_id = found.key_id
-        context.agents_allowed, context.models_allowed = found.agents, found.models
-        if found.user_id:
-            context.user_id = found.user_id
+        _enter(request.context, found)
+
+    def recognises(self, request: Request) -> bool:
+        """Whether a request shows a key of the settings, as most do that are not public; all others are to `identify`."""
+        shown = request.headers.get(b"authorization")
+        if shown is None or not self._headers:
+            return False
+        known = self._headers.get(digest_of(shown.decode("latin-1")))
+        if known is None:
+            return False
+        _enter(request.context, known)
+        return True
 
     async def _find(self, request: Request) -> Known | None:
         shown = _credential(request.headers)
@@ -150,6 +159,15 @@ class Identity:
             raise ForbiddenOrigin
 
 
+def _enter(context: Context, known: Known) -> None:
+    """Who calls is known."""
+    context.tenant, context.tier, context.roles = known.tenant, known.tier, known.roles
+    context.key_id = known.key_id
+    context.agents_allowed, context.models_allowed = known.agents, known.models
+    if known.user_id:
+        context.user_id = known.user_id
+
+
 def _credential(headers: Mapping[bytes, bytes]) -> str:
     bearer = headers.get(b"authorization", b"")
     if bearer[:7].lower() == b"bearer ":
@@ -180,9 +198,8 @@ def context_of(request: Request, agent: str = "") -> Context:
     What is malformed is replaced (request id, trace) or refused (ids).
     """
     headers = request.headers
-    context = request.context = Context(_request_id(headers), agent)
-    given = headers.get(b"traceparent")
-    join_trace(context, None if given is None else given.decode("latin-1"))
+    context = request.context = Context(new_id(), agent)
+    context.trace_id, context.span_id = new_trace_id(), new_span_id()
     if not _TELLING.isdisjoint(headers):
         _tell(context, headers, request.started_at)
     context.attach_http(HttpView(request.scope, request.receive))
@@ -191,6 +208,12 @@ def context_of(request: Request, agent: str = "") -> Context:
 
 def _tell(context: Context, headers: Mapping[bytes, bytes], started_at: float) -> None:
     """What some requests say of themselves."""
+    request_id = headers.get(REQUEST_HEADER) or headers.get(b"x-request-id")
+    if request_id is not None and is_id(text := request_id.decode("latin-1"), _REQUEST_ID_CHARS_MAX):
+        context.request_id = text
+    given = headers.get(b"traceparent")
+    if given is not None:
+        join_trace(context, given.decode("latin-1"))
     context.session_id = _id(headers, *_SESSION)
     context.user_id = _id(headers, *_USER)
     context.idempotency_key = _id(headers, *_IDEMPOTENCY)
@@ -234,15 +257,6 @@ class HttpView:
             return await self._receive()
 
         return receive
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    given = headers.get(REQUEST_HEADER) or headers.get(b"x-request-id")
-    if given is not None:
-        text = given.decode("latin-1")
-        if is_id(text, _REQUEST_ID_CHARS_MAX):
-            return text
-    return new_id()
 
 
 def session_in_query(query: Mapping[str, str]) -> str | None:

@@ -74,6 +74,8 @@ class Router:
         """All routes there are."""
         self.routes = list(routes)
         self._exact: dict[bytes, dict[str, Route]] = {}
+        self._at: dict[tuple[str, bytes], Route] = {}
+        """The same by method and path."""
         self._patterns: list[tuple[list[str], dict[str, Route]]] = []
         by_path: dict[str, dict[str, Route]] = {}
         for route in self.routes:
@@ -86,15 +88,16 @@ class Router:
                 self._patterns.append((path.split("/"), methods))
             else:
                 self._exact[path.encode()] = methods
+                self._at.update({(method, path.encode()): route for method, route in methods.items()})
         # A literal segment goes before a parameter in the same place.
         self._patterns.sort(key=lambda pattern: [segment.startswith("{") for segment in pattern[0]])
 
     def find(self, method: str, raw_path: bytes) -> tuple[Route, dict[str, str]]:
         """The route and its path parameters. Raises `NotFound`, `MethodNotAllowed` (which names what is allowed)."""
-        methods = self._exact.get(raw_path)
-        params: dict[str, str] = {}
-        if methods is None:
-            methods, params = self._match(raw_path)
+        route = self._at.get((method, raw_path))
+        if route is not None:
+            return route, {}
+        methods, params = self._match(raw_path)
         route = methods.get(method)
         if route is None and method == "HEAD":
             route = methods.get("GET")
@@ -104,12 +107,13 @@ class Router:
 
     def allowed(self, raw_path: bytes) -> str:
         """The methods of an address, for the `Allow` header."""
-        methods = self._exact.get(raw_path)
-        if methods is None:
-            methods, _ = self._match(raw_path)
+        methods, _ = self._match(raw_path)
         return ", ".join(sorted(methods))
 
     def _match(self, raw_path: bytes) -> tuple[dict[str, Route], dict[str, str]]:
+        exact = self._exact.get(raw_path)
+        if exact is not None:
+            return exact, {}
         # Decoded segment by segment: an encoded `/` is not a separator, and other encoded characters are themselves.
         segments = [unquote(segment) for segment in raw_path.decode("latin-1").split("/")]
         if b"%" in raw_path and not any("/" in segment for segment in segments):

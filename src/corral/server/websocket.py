@@ -52,7 +52,7 @@ class WebSocketEndpoint:
         is_of_app = path == APP_PATH.encode()
         try:
             context = context_of(request, DEFAULT_AGENT if is_of_app else "")
-            await self._identity.identify(request, context, public=False)
+            await self._identity.identify(request, public=False)
             check_role(context.roles, "invoker")
             if is_of_app:
                 check_scope("agent", context.agent, context.agents_allowed)

@@ -62,6 +62,8 @@ class Observing:
             if settings.traces
             else None
         )
+        self.begin: Callable[[Context], object] = (lambda _: None) if self.traces is None else self.traces.decide
+        """Told of a request that has come."""
         self.loop = LoopWatch(report=development)
         self.metrics = Metrics()
         self._declare()
@@ -119,12 +121,6 @@ class Observing:
 
     # -- what happens
 
-    def begin(self, context: Context) -> None:
-        """A request has come."""
-        if self.traces is not None:
-            self.traces.decide(context)
-            context.agent_span_id = new_span_id()
-
     @contextmanager
     def during(self, context: Context) -> Iterator[Context]:
         """Work of which no request tells the end: a job's, a task's."""
@@ -137,38 +133,38 @@ class Observing:
 
     def request(self, request: Request) -> None:
         """A request was answered."""
-        status, method = _status_of(request), request.method
-        left = isinstance(request.failure, ClientGone)
-        key = (request.route, method, status)
+        failure = request.failure
+        left = type(failure) is ClientGone
+        status = request.status or (_LEFT if left else 0)
+        key = (request.route, request.method, status)
         counter = self._answers.get(key)
         if counter is None:
-            counter = self._answers[key] = self._responses.value(request.route or "(none)", method, str(status))
+            counter = self._answers[key] = self._responses.value(key[0] or "(none)", key[1], str(status))
         counter.value += 1
         if left:
-            self._left.value(request.route or "(none)").value += 1
-        context = getattr(request, "context", None)
-        if request.quiet or context is None:
+            self._left.value(key[0] or "(none)").value += 1
+        if request.quiet:
             return
-        seconds = self._clock.monotonic() - request.started_at
+        context, traces = request.context, self.traces
+        broke = failure is not None and not left and 0 < status < 400  # noqa: PLR2004 - a stream, after its 200
+        failed = status >= _SERVER_ERROR or broke
         if self._settings.access_log:
-            self._access(request, context, seconds)
-        failed = status >= _SERVER_ERROR or (
-            status != 0 and request.failure is not None and status < 400 and not left  # noqa: PLR2004 - a stream that broke after its 200
-        )
-        if self.traces is not None:
-            if failed:
-                self.traces.keep(context)
-            if context.sampled:
-                self._server_span(request, context, seconds, failed=failed)
-            else:
-                self.traces.let_go(context)
+            self._access(request, context, status)
+        if traces is None:
+            return
+        if failed:
+            traces.keep(context)
+        if context.sampled:
+            self._server_span(request, context, status, failed=failed)
+        else:
+            traces.let_go(context)
 
-    def _access(self, request: Request, context: Context, seconds: float) -> None:
+    def _access(self, request: Request, context: Context, status: int) -> None:
         fields: dict[str, Any] = {
             "method": request.method,
             "path": request.route or request.scope["path"][:200],
-            "status": _status_of(request),
-            "ms": round(seconds * 1000, 2),
+            "status": status,
+            "ms": round((self._clock.monotonic() - request.started_at) * 1000, 2),
             **({"agent": context.agent} if context.agent else {}),
             "tenant": context.tenant,
             "request_id": context.request_id,
@@ -185,8 +181,9 @@ class Observing:
             fields["error"] = getattr(request.failure, "code", type(request.failure).__name__)
         self.logs.access(self._clock.now(), fields)
 
-    def _server_span(self, request: Request, context: Context, seconds: float, *, failed: bool) -> None:
+    def _server_span(self, request: Request, context: Context, status: int, *, failed: bool) -> None:
         assert self.traces is not None  # noqa: S101 - the caller has looked
+        seconds = self._clock.monotonic() - request.started_at
         self.traces.record(
             finished_span(
                 context,
@@ -200,7 +197,7 @@ class Observing:
                 attributes={
                     semconv.HTTP_METHOD: request.method,
                     semconv.HTTP_ROUTE: request.route,
-                    semconv.HTTP_STATUS: _status_of(request),
+                    semconv.HTTP_STATUS: status,
                     semconv.REQUEST_ID: context.request_id,
                     semconv.CONVERSATION: context.session_id,
                     semconv.ERROR_TYPE: getattr(request.failure, "code", None),
@@ -286,8 +283,3 @@ class Observing:
         else:
             self._store.value().set(1)
         return await asyncio.to_thread(self._shared.render)
-
-
-def _status_of(request: Request) -> int:
-    """What was answered; a client that left before has a number of its own."""
-    return _LEFT if isinstance(request.failure, ClientGone) and not request.status else request.status

@@ -363,9 +363,10 @@ class Service:
 
     # -- life
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """One request."""
-        await self._asgi(scope, receive, send)
+        asked: Awaitable[None] = self._asgi(scope, receive, send)
+        return asked
 
     @property
     def in_flight(self) -> int:
