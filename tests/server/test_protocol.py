@@ -221,6 +221,15 @@ async def test_a_body_is_read_once_and_who_reads_on_hears_that_the_client_has_go
     await asyncio.wait_for(scene.left_asgi.wait(), 10)
 
 
+async def test_who_reads_on_hears_it_although_another_request_has_come(scene):
+    _, writer = await scene.connect()
+    writer.write(post("/pieces/more", b"x") + post("/pieces", b"y"))
+    await scene.begun.acquire()
+    writer.close()
+    await asyncio.wait_for(scene.left_asgi.wait(), 10)
+    assert scene.bodies == [b"x"]
+
+
 @pytest.mark.parametrize("path", ["/whole", "/pieces"])
 async def test_a_client_that_asks_before_it_sends_is_told_once_to_go_on(scene, path):
     reader, writer = await scene.connect()

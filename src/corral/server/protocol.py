@@ -184,6 +184,8 @@ class CorralProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever runs for this client."""
+        if self._running is not None:
+            self._running.disconnected = True
         super().connection_lost(exc)
         self._wait_no_more()
         self._running = None

@@ -143,9 +143,10 @@ class Observing:
         counter.value += 1
         if left:
             self._left.value(key[0] or "(none)").value += 1
-        if request.quiet:
+        context: Context | None = getattr(request, "context", None)
+        if request.quiet or context is None:
             return
-        context, traces = request.context, self.traces
+        traces = self.traces
         broke = failure is not None and not left and 0 < status < 400  # noqa: PLR2004 - a stream, after its 200
         failed = status >= _SERVER_ERROR or broke
         if self._settings.access_log:
