@@ -118,9 +118,7 @@ class Behind(Generic[T]):
             self._some.clear()
             await self._rest(pause_s)  # others will come meanwhile
             written = await self._write_all()
-            if self._hurry.is_set():
-                if written and self._line:
-                    continue
+            if self._hurry.is_set() and not (written and self._line):
                 return
             failures = 0 if written else failures + 1
             pause_s = self._every_s if written else self._pause_s(failures)

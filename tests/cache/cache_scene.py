@@ -96,13 +96,11 @@ class Layers:
         clocks = {} if clock is None else {"clock": clock}
         self.model = model
         self.shelf = Shelf(store, given, **clocks)
-        self.cached = Cached(self.shelf, generate=generate)
-        self.coalesced = Coalesced(
-            self.shelf, cached=self.cached, sharing=sharing and sharing(self.shelf), generate=generate, **clocks
-        )
+        self.coalesced = Coalesced(self.shelf, sharing=sharing and sharing(self.shelf), generate=generate, **clocks)
+        self.cached = Cached(self.shelf, generate=generate, coalesced=self.coalesced)
 
     def __call__(self, call):
-        return self.cached(call, lambda one: self.coalesced(one, self.model))
+        return self.cached(call, self.model)
 
     async def ask(self, call=None, **more) -> ModelReply:
         """Ask, and wait until what is to be kept is in the store: its clock is turned afterwards."""

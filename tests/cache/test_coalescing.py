@@ -39,7 +39,7 @@ def through(layer, model):
 
 
 async def all_joined(layer, count):
-    await until(lambda: sum(flight.joined for flight in layer._flights.values()) == count)
+    await until(lambda: sum(flight.followers for flight in layer._flights.values()) == count)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -240,14 +240,26 @@ async def test_which_questions_are_one(clock, coalesce, more, joined):
     await asyncio.gather(*tasks)
 
 
-async def test_an_answer_that_came_between_look_and_question_is_taken(layers):
+async def test_an_answer_that_came_between_look_and_question_is_taken(layers, stores, monkeypatch):
     model = Model()
     one = await layers(model)
-    call = question()
-    call.notes["cache.key"] = one.cached.key_of(call).hex()
-    await one.ask()
-    found = await ask(call, through(one.coalesced, model))
-    assert found.cached == "shared"
+    await one.ask(text="another")  # now it is known what there is of this tenant
+    get, looking = stores.cache.get, []
+
+    async def slow(*given):
+        looked = await get(*given)
+        looking.append(given)
+        await until(lambda: one.shelf.at_hand("acme", key) is not None)
+        return looked
+
+    key = one.cached.key_of(question())
+    monkeypatch.setattr(stores.cache, "lacks", lambda *_: False)
+    monkeypatch.setattr(stores.cache, "get", slow)
+    asking = asyncio.create_task(one.ask())
+    await until(lambda: looking)
+    one.cached.keep(question(), key, one.shelf.generation("acme"), answer("came meanwhile"))
+    found = await asking
+    assert (found.text, found.cached) == ("came meanwhile", "exact")
     assert len(model.asked) == 1
 
 

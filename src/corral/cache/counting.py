@@ -30,10 +30,10 @@ class CacheCounting:
 
     def looked(self, cache: CacheName, result: Result, count: int = 1) -> None:
         """Somebody looked."""
-        key = (cache, result)
-        value = self._known.get(key)
-        if value is None:
-            value = self._known[key] = self._requests.value(*key)
+        try:
+            value = self._known[cache, result]
+        except KeyError:  # the first time
+            value = self._known[cache, result] = self._requests.value(cache, result)
         value.value += count
 
     def saved(self, cache: CacheName, usd: float) -> None:

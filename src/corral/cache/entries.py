@@ -55,7 +55,10 @@ def may_be_kept(reply: ModelReply) -> bool:
     """Whether the next who asks the same is well served with this answer: the model's own, whole, and not cut by a filter."""
     if reply.cached or not reply.content or reply.stop_reason in _UNFINISHED:
         return False
-    return not any("input_text" in part for part in reply.tool_uses)
+    for part in reply.content:  # noqa: SIM110 - a generator takes longer than what it looks for
+        if "input_text" in part:  # arguments that are no JSON
+            return False
+    return True
 
 
 def reply_value(reply: ModelReply) -> bytes | None:
@@ -88,11 +91,9 @@ def read_value(value: bytes) -> ModelReply | Refusal | None:
 
 def packed(value: bytes) -> bytes | None:
     """A value as it is kept, compressed if it is long; none: it is too long."""
-    if len(value) > VALUE_MAX_BYTES:
-        return None
-    if len(value) > _COMPRESS_BYTES:
-        return _PACKED + zlib.compress(value, 1)
-    return _PLAIN + value
+    if len(value) <= _COMPRESS_BYTES:
+        return _PLAIN + value
+    return _PACKED + zlib.compress(value, 1) if len(value) <= VALUE_MAX_BYTES else None
 
 
 def unpacked(value: bytes) -> bytes:

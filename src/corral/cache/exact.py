@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator
 from contextvars import Context
@@ -10,9 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from corral.cache.coalescing import Coalesced
 from corral.cache.counting import Result
 from corral.cache.entries import Refusal, may_be_kept, read_value, refusal_value, reply_value
-from corral.cache.keys import KeyGenerator, call_key
+from corral.cache.flight import Came
+from corral.cache.keys import KeyGenerator, checked_key
 from corral.cache.replay import replayed
 from corral.cache.shelf import Shelf
 from corral.cache.store import EntryDraft, Kept
@@ -35,12 +38,18 @@ Mode = Literal["use", "bypass", "refresh", "only"]
 class Cached:
     """A `ModelLayer`. `start` and `stop` belong to it; after `drain` it begins nothing in the background."""
 
-    def __init__(self, shelf: Shelf, *, generate: KeyGenerator | None = None) -> None:
-        """Settings are the shelf's. `generate`: what makes two questions the same, in somebody's own words."""
+    def __init__(
+        self, shelf: Shelf, *, generate: KeyGenerator | None = None, coalesced: Coalesced | None = None
+    ) -> None:
+        """Settings are the shelf's. `generate`: what makes two questions the same, in somebody's own words.
+
+        `coalesced`: asks what was not kept, once for all who ask it at the same time.
+        """
         settings = shelf.settings
         self.shelf = shelf
         """Where the answers are; clearing it here is seen here at once."""
         self._generate = generate
+        self._coalesced = None if settings.coalesce == "never" else coalesced
         self._usual: Mode = "use" if settings.exact else "bypass"
         self._settings = settings
         self._counting = shelf.counting
@@ -76,40 +85,44 @@ class Cached:
         """Answer with what was kept, or go on and keep what comes."""
         mode: Mode = call.policy.cache or self._usual
         key = None if mode == "bypass" else self.key_of(call)
-        if key is not None:
-            return self._kept_or_asked(call, key, mode, proceed)
-        self._note(call, "bypass")
-        if mode == "only":
-            raise NotCached("This call's answer is never kept: see `cache.temperature_max`.")
-        return proceed(call)
-
-    async def _kept_or_asked(
-        self, call: ModelCall, key: bytes, mode: Mode, proceed: CallModel
-    ) -> AsyncIterator[ModelEvent]:
+        if key is None:
+            self._note(call, "bypass")
+            if mode == "only":
+                raise NotCached("This call's answer is never kept: see `cache.temperature_max`.")
+            return self._unkept(call, proceed)
         call.notes["cache.key"] = key.hex()
         tenant = call.caller.tenant
         # Who refreshes looks as well: whether something was cleared meanwhile, only the store can tell.
-        kept = await self.shelf.find(tenant, key)
+        kept = self.shelf.at_hand(tenant, key)
+        if kept is None and not self.shelf.lacks(tenant, key):
+            return self._looked(call, key, mode, proceed)
+        return self._kept_or_asked(call, key, kept, mode, proceed)
+
+    async def _looked(self, call: ModelCall, key: bytes, mode: Mode, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        kept = await self.shelf.look(call.caller.tenant, key)
+        async with closing(self._kept_or_asked(call, key, kept, mode, proceed)) as events:
+            async for event in events:
+                yield event
+
+    def _kept_or_asked(
+        self, call: ModelCall, key: bytes, kept: Kept | None, mode: Mode, proceed: CallModel
+    ) -> AsyncIterator[ModelEvent]:
         found = None if kept is None or mode == "refresh" else read_value(kept.value)
         if kept is not None and found is not None:
             reply = self._answer(call, key, kept, found, proceed, mode)
-            async for event in replayed(reply, stream=call.stream, pause_s=call.policy.replay_chunks_s):
-                yield event
-            return
+            return replayed(reply, stream=call.stream, pause_s=call.policy.replay_chunks_s)
         self._note(call, "miss")
+        tenant = call.caller.tenant
         self.shelf.count(tenant, "answer", misses=1)
         if mode == "only":
             raise NotCached
-        generation = self.shelf.generation(tenant)
-        try:
-            async with closing(proceed(call)) as events:
-                async for event in events:
-                    if type(event) is ModelReply:
-                        self.keep(call, key, generation, event)
-                    yield event
-        except ModelRequestInvalid as error:
-            self.keep(call, key, generation, error)
-            raise
+        came = functools.partial(self.keep, call, key, self.shelf.generation(tenant))
+        if self._coalesced is None or not call.policy.idempotent:
+            return _told(proceed(call), came)
+        return self._coalesced.ask(call, key, proceed, came)
+
+    def _unkept(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
+        return proceed(call) if self._coalesced is None else self._coalesced(call, proceed)
 
     # -- what other layers of this room use ---------------------------------------------------------------------------
 
@@ -117,7 +130,7 @@ class Cached:
         """The key of a call whose answer may be kept; none: it may not, or it has no key."""
         if call.temperature is not None and call.temperature > self._settings.temperature_max:
             return None
-        return checked_key(call, self._generate, self.shelf)
+        return checked_key(call, self._generate, self._counting)
 
     def keep(
         self, call: ModelCall, key: bytes, generation: int | None, outcome: ModelReply | ModelRequestInvalid
@@ -195,7 +208,7 @@ class Cached:
         policy = msgspec.structs.replace(call.policy, cache="refresh")
         anew = msgspec.structs.replace(call, stream=False, deadline=None, notes=fresh, policy=policy)
         try:
-            async with asyncio.timeout(_REFRESH_S), closing(proceed(anew)) as events:
+            async with asyncio.timeout(_REFRESH_S), closing(self._unkept(anew, proceed)) as events:
                 async for event in events:
                     if type(event) is ModelReply and not self.keep(anew, key, generation, event):
                         await shelf.release(tenant, key, holder)
@@ -209,11 +222,14 @@ class Cached:
             _log.exception("A stale answer could not be fetched anew.")
 
 
-def checked_key(call: ModelCall, generate: KeyGenerator | None, shelf: Shelf) -> bytes | None:
-    """The key of a call; none: it has none, for which no call fails."""
+async def _told(asked: AsyncIterator[ModelEvent], came: Came) -> AsyncIterator[ModelEvent]:
+    """The same events; `came` is told the answer, or the refusal."""
     try:
-        return call_key(call, generate)
-    except Exception as error:  # noqa: BLE001 - a generator of the user's may raise anything
-        _log.warning("A call has no key, and its answer is not kept: %s", error)
-        shelf.counting.trouble("key")
-        return None
+        async with closing(asked) as events:
+            async for event in events:
+                if type(event) is ModelReply:
+                    came(event)
+                yield event
+    except ModelRequestInvalid as error:
+        came(error)
+        raise

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from corral.errors import ModelRequestInvalid, ModelStreamBroken, ModelTimeout
-from corral.messages import Delta, ModelEvent, ModelReply, closing
+from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
 
 Came = Callable[[ModelReply | ModelRequestInvalid], object]
+Place = tuple[str, bytes, bool]
+"""What questions are joined by: tenant, key, and whether what was kept is to be asked anew."""
 
 BUFFER_MAX_BYTES = 4_194_304
 """What is kept of a stream for those who are behind; nobody joins a longer one any more."""
@@ -20,92 +21,92 @@ _OVERHEAD = 64
 class Follower:
     """Who reads along, and how far he is."""
 
-    __slots__ = ("at", "waiting")
+    __slots__ = ("at",)
 
     def __init__(self) -> None:
         self.at = 0
-        self.waiting: asyncio.Future[None] | None = None
 
 
 class Flight:
     """The question belongs to a task of its own; it is given up when the last follower has left."""
 
     def __init__(
-        self, events: AsyncIterator[ModelEvent], ended: Callable[[Flight], None], came: Came | None = None
+        self, flights: dict[Place, Flight], place: Place, call: ModelCall, proceed: CallModel, came: Came | None
     ) -> None:
-        """`ended` is called when nobody can join any more; `came` with the answer, or the refusal, before anybody hears it."""
-        self.deadline: float | None = None
-        self.notes: dict[str, Any] = {}
+        """It stands in `flights` for as long as it can be joined. `came` is told the answer, or the refusal, before anybody hears it."""
+        self.call = call
         """Of who asked first."""
-        self.joined = 0
-        self._ended = ended
+        self._flights = flights
+        self._place = place
         self._came = came
         self._followers: set[Follower] = set()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._events: deque[ModelEvent] = deque()
         self._first = 0
         self._bytes = 0
         self._over = False
-        self._answered = False
+        """Nothing more comes."""
         self._error: BaseException | None = None
         self._room: asyncio.Future[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._fly(events))
+        self._task = asyncio.get_running_loop().create_task(self._fly(proceed(call)))
+        flights[place] = self
+
+    @property
+    def followers(self) -> int:
+        """How many read along."""
+        return len(self._followers)
 
     # -- who follows --------------------------------------------------------------------------------------------------
 
     def join(self) -> Follower:
-        """Read along from the start. Follow it by `read`, and `leave` whatever happens."""
+        """Read along from the start. Follow it by `at_hand` and `more`, and `leave` whatever happens."""
         follower = Follower()
         self._followers.add(follower)
-        self.joined += 1
         return follower
 
     def at_hand(self, follower: Follower) -> ModelEvent | None:
         """The next event, if it has come already: then nobody waits. Raises for who has lost the thread."""
         place = follower.at - self._first
-        if place < 0:
-            raise ModelStreamBroken("The stream is shared with others, and was read too slowly to keep up with them.")
         if place >= len(self._events):
             return None
+        if place < 0:
+            raise ModelStreamBroken("The stream is shared with others, and was read too slowly to keep up with them.")
         follower.at += 1
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        if self._room is not None:
+            self._look_for_room()
         return self._events[place]
 
-    async def read(self, follower: Follower, within_s: float | None) -> ModelEvent | None:
-        """The next event, where none is at hand; none: that was all.
+    async def more(self, within_s: float | None) -> bool:
+        """Wait for the next event, where none is at hand; False: that was all.
 
         Raises what the question came to, and `ModelTimeout` when the time is over.
         """
-        while not self._over:
-            await self._wait(follower, within_s)
-            event = self.at_hand(follower)
-            if event is not None:
-                return event
-        if self._error is not None:
-            raise _again(self._error)
-        return None
-
-    async def _wait(self, follower: Follower, within_s: float | None) -> None:
+        if self._over:
+            if self._error is not None:
+                raise _again(self._error)
+            return False
         loop = asyncio.get_running_loop()
-        waiting = follower.waiting = loop.create_future()
+        waiting = loop.create_future()
+        self._waiting.add(waiting)
         timer = None if within_s is None else loop.call_later(max(0.0, within_s), _late, waiting)
         try:
             await waiting
         finally:
-            follower.waiting = None
+            self._waiting.discard(waiting)
             if timer is not None:
                 timer.cancel()
+        return True
 
     async def leave(self, follower: Follower) -> None:
         """Read no more. With the last one the question is given up, and what it held is given back when this returns."""
         self._followers.discard(follower)
         if not self._followers and not self._task.done():
-            if not self._answered and not self._over:
-                self._ended(self)
+            if not self._over:
+                self._close()
                 self._task.cancel()
             await asyncio.wait([self._task])
-        elif self._room is not None and not self._room.done():
-            self._room.set_result(None)  # it may have been the fastest
+        elif self._room is not None:
+            self._look_for_room()  # it may have been the fastest
 
     # -- what comes ---------------------------------------------------------------------------------------------------
 
@@ -113,11 +114,19 @@ class Flight:
         try:
             async with closing(asked) as events:
                 async for event in events:
-                    if self._take(event):
-                        await self._make_room()
-                        self._wake()
-                    if self._answered:
-                        break
+                    self._events.append(event)
+                    if type(event) is Delta:
+                        self._bytes += _size(event)
+                        if self._waiting:
+                            self._wake()
+                        if self._bytes > BUFFER_MAX_BYTES:
+                            self._close()
+                            await self._make_room()
+                        continue
+                    if self._came is not None:
+                        self._came(event)  # type: ignore[arg-type]  # the other kind of event
+                    self._end()  # nobody waits until all is closed
+                    break
         except asyncio.CancelledError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001 - it is everybody's who follows
@@ -125,26 +134,19 @@ class Flight:
                 self._came(error)
             self._error = error
         finally:
-            self._over = True
-            self._ended(self)
+            if not self._over:
+                self._end()
+
+    def _end(self) -> None:
+        self._over = True
+        self._close()
+        if self._waiting:
             self._wake()
 
-    def _take(self, event: ModelEvent) -> bool:
-        """Hand it to all; whether there is no room for the next one."""
-        full = False
-        self._events.append(event)
-        if type(event) is Delta:
-            self._bytes += _size(event)
-            if self._bytes > BUFFER_MAX_BYTES:
-                self._ended(self)
-                full = True
-        elif type(event) is ModelReply:
-            if self._came is not None:
-                self._came(event)
-            self._answered = True
-            self._ended(self)
-        self._wake()
-        return full
+    def _close(self) -> None:
+        """Nobody can join any more."""
+        if self._flights.get(self._place) is self:
+            del self._flights[self._place]
 
     async def _make_room(self) -> None:
         """Wait for the fastest; who is further behind than what may be kept has lost the thread."""
@@ -161,11 +163,15 @@ class Flight:
                 finally:
                     self._room = None
 
+    def _look_for_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
     def _wake(self) -> None:
-        for follower in self._followers:
-            waiting = follower.waiting
-            if waiting is not None and not waiting.done():
+        for waiting in self._waiting:
+            if not waiting.done():
                 waiting.set_result(None)
+        self._waiting.clear()
 
 
 def _size(delta: Delta) -> int:

@@ -8,6 +8,7 @@ is the same as one given in place. Whether the answer is streamed, who asks with
 
 from __future__ import annotations
 
+import logging
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from hashlib import blake2b
@@ -16,18 +17,21 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from corral.cache.counting import CacheCounting
 from corral.messages import EmbedCall, ModelCall
+
+_log = logging.getLogger("corral.cache")
 
 KeyGenerator = Callable[[ModelCall], str]
 """What makes two questions the same, in somebody's own words. The tenant and the scope are part of the key all the same."""
 
 KEY_BYTES = 16
-_PERSON = b"corral-cache-1"
 _FLOAT = b"\xcb"
 _DATA = b"data:"
 _WHOLE_MAX = 2.0**63
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
+_begun = blake2b(digest_size=KEY_BYTES, person=b"corral-cache-1")
 
 
 def call_key(call: ModelCall, generate: KeyGenerator | None = None) -> bytes:
@@ -57,17 +61,27 @@ def call_key(call: ModelCall, generate: KeyGenerator | None = None) -> bytes:
             encoded,
             call.tool_choice,
             call.parallel_tools,
-            _number(call.temperature),
-            _number(call.top_p),
+            None if call.temperature is None else _number(call.temperature),
+            None if call.top_p is None else _number(call.top_p),
             call.top_k,
             call.max_tokens,
             call.stop,
             call.seed,
-            _number(call.frequency_penalty),
-            _number(call.presence_penalty),
+            None if call.frequency_penalty is None else _number(call.frequency_penalty),
+            None if call.presence_penalty is None else _number(call.presence_penalty),
             call.reasoning,
         )
     )
+
+
+def checked_key(call: ModelCall, generate: KeyGenerator | None, counting: CacheCounting) -> bytes | None:
+    """The same; none: it has none, for which no call fails."""
+    try:
+        return call_key(call, generate)
+    except Exception as error:  # noqa: BLE001 - a generator of the user's may raise anything
+        _log.warning("A call has no key, and its answer is not kept: %s", error)
+        counting.trouble("key")
+        return None
 
 
 def text_keys(call: EmbedCall) -> list[bytes]:
@@ -83,10 +97,12 @@ def value_key(tenant: str, scope: str, *words: object) -> bytes:
 
 
 def _digest(words: object) -> bytes:
-    return blake2b(_encode(words), digest_size=KEY_BYTES, person=_PERSON).digest()
+    hashed = _begun.copy()
+    hashed.update(_encode(words))
+    return hashed.digest()
 
 
-def _number(value: float | None) -> float | None:
+def _number(value: float) -> float:
     """`0.0` as `0`, and `-0.0` as well."""
     if type(value) is float and value.is_integer() and abs(value) < _WHOLE_MAX:
         return int(value)

@@ -7,6 +7,7 @@ from collections import OrderedDict
 import msgspec
 
 from corral.cache.store import Kept
+from corral.clock import SYSTEM_CLOCK, Clock
 
 BYTES_MAX = 33_554_432
 """All copies together."""
@@ -14,20 +15,12 @@ _TENANTS_MAX = 10_000
 
 
 class Copy(msgspec.Struct):
-    """A value, in this process' monotonic time."""
+    """A value as it was when it came here, in this process' monotonic time."""
 
-    value: bytes
-    made_at: float
-    fresh_until: float
-    gone_at: float
+    kept: Kept
+    came_at: float
     generation: int
-    sure_until: float
-    """Until then it is taken for what the store has."""
-    tags: tuple[str, ...] = ()
-
-    def kept(self, now: float) -> Kept:
-        """As a store would give it."""
-        return Kept(self.value, now - self.made_at, self.fresh_until - now, self.gone_at - now)
+    tags: tuple[str, ...]
 
 
 class _Tenant(msgspec.Struct):
@@ -43,11 +36,16 @@ class LocalCopies:
     replace. What this process clears itself is gone at once. Without a store behind, copies are sure for ever.
     """
 
-    def __init__(self, *, entries_max: int, sure_s: float | None, bytes_max: int = BYTES_MAX) -> None:
+    def __init__(
+        self, *, entries_max: int, sure_s: float | None, bytes_max: int = BYTES_MAX, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         """`sure_s`: none, there is no store behind."""
         self._entries_max = entries_max
         self._bytes_max = bytes_max
         self._sure_s = float("inf") if sure_s is None else sure_s
+        self._unsaid = 0 if sure_s is None else None
+        """Without a store, nobody says it."""
+        self._monotonic = clock.monotonic
         self._copies: OrderedDict[tuple[str, bytes], Copy] = OrderedDict()
         self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
         self._epochs = 0
@@ -57,22 +55,23 @@ class LocalCopies:
     def __len__(self) -> int:
         return len(self._copies)
 
-    def find(self, tenant: str, key: bytes, now: float) -> Copy | None:
-        """A copy that is surely good."""
-        copy = self._copies.get((tenant, key))
+    def find(self, tenant: str, key: bytes) -> Kept | None:
+        """What is surely good, as a store would give it."""
+        place = (tenant, key)
+        copy = self._copies.get(place)
         if copy is None:
             return None
-        known = self._tenants.get(tenant)
-        if known is None or copy.generation != known.generation or copy.gone_at <= now or copy.sure_until <= now:
-            self._remove((tenant, key), copy)
+        kept, since_s = copy.kept, self._monotonic() - copy.came_at
+        if since_s >= self._sure_s or since_s >= kept.left_s or copy.generation != self.generation(tenant):
+            self._remove(place)
             return None
-        self._copies.move_to_end((tenant, key))
-        return copy
+        self._copies.move_to_end(place)
+        return Kept(kept.value, kept.age_s + since_s, kept.fresh_s - since_s, kept.left_s - since_s)
 
     def generation(self, tenant: str) -> int | None:
         """The tenant's generation as the store said it last, if nothing was cleared here since."""
         known = self._tenants.get(tenant)
-        return None if known is None else known.generation
+        return self._unsaid if known is None else known.generation
 
     def epoch(self, tenant: str) -> int:
         """Ask before the store is asked; what it says counts if nothing was cleared here meanwhile."""
@@ -90,27 +89,18 @@ class LocalCopies:
             known.generation = generation
         return True
 
-    def put(self, tenant: str, key: bytes, kept: Kept, generation: int, now: float, tags: tuple[str, ...] = ()) -> None:
+    def put(self, tenant: str, key: bytes, kept: Kept, generation: int, tags: tuple[str, ...] = ()) -> None:
         """Keep a copy, if it is not too large to be one of many."""
-        place = (tenant, key)
-        copy = Copy(
-            value=kept.value,
-            made_at=now - kept.age_s,
-            fresh_until=now + kept.fresh_s,
-            gone_at=now + kept.left_s,
-            generation=generation,
-            sure_until=now + self._sure_s,
-            tags=tags,
-        )
-        before = self._copies.get(place)
-        if before is not None:
-            self._remove(place, before)
-        if len(copy.value) * 8 > self._bytes_max:
+        copies, place, size = self._copies, (tenant, key), len(kept.value)
+        if place in copies:
+            self._remove(place)
+        if size * 8 > self._bytes_max:
             return
-        self._copies[place] = copy
-        self.bytes += len(copy.value)
-        while len(self._copies) > self._entries_max or self.bytes > self._bytes_max:
-            self._remove(*next(iter(self._copies.items())))
+        copies[place] = Copy(kept, self._monotonic(), generation, tags)
+        self.bytes += size
+        while len(copies) > self._entries_max or self.bytes > self._bytes_max:
+            _, oldest = copies.popitem(last=False)
+            self.bytes -= len(oldest.kept.value)
 
     def forget(self, tenant: str) -> None:
         """Somebody clears the tenant's entries: no copy is sure, and no answer of the store that is on its way."""
@@ -120,12 +110,12 @@ class LocalCopies:
     def drop(self, tenant: str, tags: tuple[str, ...] | None) -> int:
         """Without a store behind: throw away the tenant's copies under any of these tags, or all of them."""
         gone = [
-            (place, copy)
+            place
             for place, copy in self._copies.items()
             if place[0] == tenant and (tags is None or not set(tags).isdisjoint(copy.tags))
         ]
-        for place, copy in gone:
-            self._remove(place, copy)
+        for place in gone:
+            self._remove(place)
         return len(gone)
 
     def _know(self, tenant: str, known: _Tenant) -> None:
@@ -134,6 +124,5 @@ class LocalCopies:
             self._tenants.popitem(last=False)
             self._forgotten_epoch = self._epochs  # what is on its way for a tenant that was known counts no more
 
-    def _remove(self, place: tuple[str, bytes], copy: Copy) -> None:
-        del self._copies[place]
-        self.bytes -= len(copy.value)
+    def _remove(self, place: tuple[str, bytes]) -> None:
+        self.bytes -= len(self._copies.pop(place).kept.value)

@@ -45,9 +45,10 @@ class Shelf:
         """Without a store, the copies in this process are all there is. With one, they are in it after `gather_s`."""
         self.settings = CacheSettings() if settings is None else settings
         self.counting = CacheCounting(Metrics()) if counting is None else counting
-        self._monotonic = clock.monotonic
         self._store = store
-        self._local = LocalCopies(entries_max=self.settings.local_max, sure_s=None if store is None else sure_s)
+        self._local = LocalCopies(
+            entries_max=self.settings.local_max, sure_s=None if store is None else sure_s, clock=clock
+        )
         self._writing: Writing | None = None
         if store is not None:
             self._writing = Writing(
@@ -86,18 +87,22 @@ class Shelf:
 
     def at_hand(self, tenant: str, key: bytes) -> Kept | None:
         """A copy that is surely good, without waiting."""
-        now = self._monotonic()
-        copy = self._local.find(tenant, key, now)
-        return None if copy is None else copy.kept(now)
+        return self._local.find(tenant, key)
+
+    def lacks(self, tenant: str, key: bytes) -> bool:
+        """Whether what is not at hand is surely not kept at all: told without waiting. False says nothing."""
+        if self._store is None:
+            return True
+        generation = self._local.generation(tenant)
+        return generation is not None and self._store.lacks(tenant, key, generation)
 
     async def find(self, tenant: str, key: bytes) -> Kept | None:
-        """The entry, fresh or stale. Those who look at the same time ask the store together."""
+        """The entry, fresh or stale."""
         kept = self.at_hand(tenant, key)
-        if kept is not None or self._store is None:
-            return kept
-        generation = self._local.generation(tenant)
-        if generation is not None and self._store.lacks(tenant, key, generation):
-            return None
+        return kept if kept is not None or self.lacks(tenant, key) else await self.look(tenant, key)
+
+    async def look(self, tenant: str, key: bytes) -> Kept | None:
+        """The same where it is not at hand, nor surely lacking. Those who look at the same time ask the store together."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Kept | None] = loop.create_future()  # one's own: who leaves takes nobody's
         asked = self._asking.get((tenant, key))
@@ -110,7 +115,8 @@ class Shelf:
             batch.append(key)
         else:
             asked.append(answer)
-        return await answer
+        kept = await answer
+        return self.at_hand(tenant, key) if kept is None else kept  # it may have come meanwhile
 
     async def find_many(self, tenant: str, keys: Sequence[bytes]) -> dict[bytes, Kept]:
         """Those of these entries that are there: one question to the store, and no copies of what is so many."""
@@ -144,38 +150,33 @@ class Shelf:
         looked: Looked | None = await self._answer(store.get(tenant, keys))
         if looked is None:
             return {}
-        now = self._monotonic()
         if local.confirm(tenant, looked.generation, epoch) and copies:
             for key, kept in looked.found.items():
-                local.put(tenant, key, kept, looked.generation, now)
+                local.put(tenant, key, kept, looked.generation)
         return looked.found
 
     # -- keeping ------------------------------------------------------------------------------------------------------
 
     def generation(self, tenant: str) -> int | None:
         """What the tenant's entries are now, as far as is known here: ask before asking a model. None: keep nothing."""
-        known = self._local.generation(tenant)
-        if known is None and self._store is None:
-            self._local.confirm(tenant, 0, self._local.epoch(tenant))
-            return 0
-        return known
+        return self._local.generation(tenant)
 
     def keep(self, tenant: str, draft: EntryDraft) -> bool:
         """Keep an entry: at hand at once, in the store a moment later. False: the store will not get it.
 
         With a draft's `generation`, what was cleared meanwhile is kept nowhere.
         """
-        known = self.generation(tenant)
+        known = self._local.generation(tenant)
         copies = draft.kind != "vector" or self._store is None
-        if copies and known is not None and draft.generation in {None, known}:
+        if copies and known is not None and (draft.generation is None or draft.generation == known):
             kept = Kept(draft.value, 0.0, draft.ttl_s, draft.ttl_s + draft.stale_s)
-            self._local.put(tenant, draft.key, kept, known, self._monotonic(), draft.tags)
+            self._local.put(tenant, draft.key, kept, known, draft.tags)
         return self._writing is None or self._writing.put(tenant, draft)
 
     def learn(self, tenant: str, key: bytes, kept: Kept, generation: int) -> None:
         """The store has this, as it said by the way."""
         if generation == self._local.generation(tenant):
-            self._local.put(tenant, key, kept, generation, self._monotonic())
+            self._local.put(tenant, key, kept, generation)
 
     def count(
         self,
@@ -189,7 +190,7 @@ class Shelf:
     ) -> None:
         """For the statistics, and for what goes first when there is no more room."""
         if self._writing is not None:
-            self._writing.count(tenant, kind, hits=hits, misses=misses, saved_usd=saved_usd, used=used)
+            self._writing.count(tenant, kind, hits, misses, saved_usd, used)
 
     # -- who asks -----------------------------------------------------------------------------------------------------
 

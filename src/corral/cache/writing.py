@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
+from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any
 
@@ -53,8 +53,10 @@ class Writing:
         self._counting = counting
         self._entries_max = entries_max
         self._bytes_max = bytes_max
-        self._pending: deque[tuple[str, EntryDraft]] = deque()
-        self._pending_bytes = 0
+        self._pending: defaultdict[str, list[EntryDraft]] = defaultdict(list)
+        """By tenant."""
+        self._bytes = 0
+        """Of what was not written yet."""
         self._gather_s = gather_s
         self._came = self._went = 0
         self._counts: dict[tuple[str, Kind], _Count] = {}
@@ -101,26 +103,18 @@ class Writing:
 
     def put(self, tenant: str, draft: EntryDraft) -> bool:
         """Write this soon. False: too much is pending."""
-        full = len(self._pending) >= _PENDING_MAX or self._pending_bytes + len(draft.value) > _PENDING_BYTES_MAX
-        if full or self._ending:
+        size = self._bytes + len(draft.value)
+        if self._came - self._went >= _PENDING_MAX or size > _PENDING_BYTES_MAX or self._ending:
             self._counting.trouble("dropped")
             return False
-        self._pending.append((tenant, draft))
-        self._pending_bytes += len(draft.value)
+        if not self._pending:
+            self._some.set()
+        self._pending[tenant].append(draft)
+        self._bytes = size
         self._came += 1
-        self._some.set()
         return True
 
-    def count(
-        self,
-        tenant: str,
-        kind: Kind,
-        *,
-        hits: int = 0,
-        misses: int = 0,
-        saved_usd: float = 0.0,
-        used: bytes | None = None,
-    ) -> None:
+    def count(self, tenant: str, kind: Kind, hits: int, misses: int, saved_usd: float, used: bytes | None) -> None:
         """Something was looked for."""
         found = self._counts.get((tenant, kind))
         if found is None:
@@ -157,20 +151,15 @@ class Writing:
 
     async def _write(self) -> None:
         """What is pending now. What comes meanwhile is gathered again: else a store that is busy got one after the other."""
-        left = len(self._pending)
-        while left:
-            batches: dict[str, list[EntryDraft]] = {}
-            together = min(_BATCH, left)
-            left -= together
-            for _ in range(together):
-                tenant, draft = self._pending.popleft()
-                self._pending_bytes -= len(draft.value)
-                batches.setdefault(tenant, []).append(draft)
-            for tenant, drafts in batches.items():
-                self._written += len(drafts)
-                await self._attempt(self._store.put(tenant, drafts))
-            self._went += together
-            self._moved.set()
+        pending, self._pending = self._pending, defaultdict(list)
+        for tenant, drafts in pending.items():
+            for start in range(0, len(drafts), _BATCH):
+                batch = drafts[start : start + _BATCH]
+                await self._attempt(self._store.put(tenant, batch))
+                self._bytes -= sum(len(draft.value) for draft in batch)
+                self._written += len(batch)
+                self._went += len(batch)
+                self._moved.set()
 
     async def _tally(self) -> None:
         counts, self._counts, self._used = self._counts, {}, 0

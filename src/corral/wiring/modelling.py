@@ -119,7 +119,8 @@ class Modelling:
         self._shelf = Shelf(stores.cache, settings.cache, counting=counting, gather_s=gather_s)
         self.semantic = self._semantic(settings.cache, stores, SemanticCounting(metrics, counting))
         self._key = own.cache_key_generator or _key_generator(settings.cache)
-        self.cached = Cached(self._shelf, generate=self._key)
+        shared = Coalesced(self._shelf, sharing=self._sharing(), generate=self._key)
+        self.cached = Cached(self._shelf, generate=self._key, coalesced=shared)
         self._gathered = MicroBatching(size_max=models.embed_batch_max, wait_s=models.embed_wait_s)
         self._sizes = OutputSizes()
         self._rated = [] if rates is None else [RatedModels(rates, self.tokens.input_tokens)]
@@ -146,7 +147,6 @@ class Modelling:
         retried = Retried(
             attempts_max=models.attempts_max, pause_s=models.retry_initial_s, pause_max_s=models.retry_max_s
         )
-        shared = Coalesced(self._shelf, cached=self.cached, sharing=self._sharing(), generate=self._key)
         vectors = CachedEmbeddings(self._shelf)
         billed = Billed(self._over, cost_of=self._cost_of, estimate=estimate_usage)
         budgeted: list[Budgeted] = [] if self._budgeted is None else [self._budgeted]
@@ -155,7 +155,6 @@ class Modelling:
             named,
             traced,
             self.cached,
-            shared,
             *([] if self.semantic is None else [self.semantic]),
             self.router,
             *self._rated,

@@ -56,9 +56,8 @@ class SqliteCache:
     async def put(self, tenant: str, drafts: Sequence[EntryDraft]) -> int:
         """Keep."""
         check_id("tenant", tenant)
-        for draft in drafts:
-            for tag in draft.tags:
-                check_id("tag", tag)
+        for tag in {tag for draft in drafts for tag in draft.tags}:
+            check_id("tag", tag)
         self._absence.keeping([draft.key for draft in drafts])
         if len(self._generations) > _TENANTS_MAX:
             self._generations.clear()

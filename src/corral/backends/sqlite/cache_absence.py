@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-_BITS = 22
-"""A filter is half a megabyte."""
+_BITS = 23
+"""A filter is a megabyte."""
 _MASK = (1 << _BITS) - 1
 _ADDED_MAX = 400_000
 """Then those that have gone from the file meanwhile are forgotten: of so many, one in a hundred others is taken for one of them, which costs a look."""
@@ -53,8 +53,10 @@ class Absence:
         """Whether it is surely not there. False says nothing."""
         if not self._is_whole or self._monotonic() - self._checked_at > _GOOD_S:
             return False
-        places = _places(key)
-        return not (_holds(self._keys, places) or (self._elder is not None and _holds(self._elder, places)))
+        one, two = _places(key)
+        if _holds(self._keys, one, two):
+            return False
+        return self._elder is None or not _holds(self._elder, one, two)
 
     def keeping(self, keys: Iterable[bytes]) -> None:
         """These are about to be kept."""
@@ -109,18 +111,17 @@ class Absence:
         self._read_to = 0
 
 
-def _places(key: bytes) -> tuple[int, int, int, int]:
-    """Keys are hashes: their own bits will do."""
+def _places(key: bytes) -> tuple[int, int]:
+    """Keys are hashes: their own bits will do. More than two places would say little more, and take longer."""
     bits = int.from_bytes(key, "little")
-    return bits & _MASK, bits >> _BITS & _MASK, bits >> 2 * _BITS & _MASK, bits >> 3 * _BITS & _MASK
+    return bits & _MASK, bits >> _BITS & _MASK
 
 
 def _put(keys: bytearray, key: bytes) -> None:
-    for place in _places(key):
-        keys[place >> 3] |= 1 << (place & 7)
+    one, two = _places(key)
+    keys[one >> 3] |= 1 << (one & 7)
+    keys[two >> 3] |= 1 << (two & 7)
 
 
-def _holds(keys: bytearray, places: tuple[int, int, int, int]) -> bool:
-    one, two, three, four = places
-    found = keys[one >> 3] >> (one & 7) & keys[two >> 3] >> (two & 7)
-    return bool(found & keys[three >> 3] >> (three & 7) & keys[four >> 3] >> (four & 7) & 1)
+def _holds(keys: bytearray, one: int, two: int) -> bool:
+    return bool(keys[one >> 3] >> (one & 7) & keys[two >> 3] >> (two & 7) & 1)
