@@ -71,6 +71,8 @@ class OpenAIProvider:
         self._clock = clock
         self._responses = at.dialect.options.api == "responses"
         self._path = "responses" if self._responses else "chat/completions"
+        self._url = "" if at.deployments else at.url(self._path, "")
+        """Where all are asked; empty: that depends on the model."""
         self._body_of = responses_body if self._responses else chat_body
 
     async def start(self) -> None:
@@ -86,8 +88,8 @@ class OpenAIProvider:
         try:
             body = _encoded(self._body_of, call, self._at.dialect)
             timeout_s = remaining_s(call.deadline, self._clock.monotonic())
-            url, headers = self._at.url(self._path, call.model), self._at.headers
-            with await self.transport.stream(url, body, headers, timeout_s=timeout_s) as came:
+            url = self._url or self._at.url(self._path, call.model)
+            with await self.transport.stream(url, body, self._at.headers, timeout_s=timeout_s) as came:
                 self._note_limits(call, came.headers)
                 if not _OK <= came.status < _MOVED:
                     raise failure(came.status, came.headers, await came.body(), self._clock.now())

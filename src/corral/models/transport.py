@@ -48,7 +48,7 @@ class HttpStream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._transport.give_back(self._connection)
+        self._transport.pool.give_back(self._connection)
 
     @property
     def is_over(self) -> bool:
@@ -84,12 +84,12 @@ class Transport:
         """`idle_s` is the longest silence, before an answer and within it; `timeout_s` is for all of a call."""
         self.name = name
         self._timeout_s = timeout_s
-        self._pool = Pool(connect_s=connect_s, idle_s=idle_s, headers=_AGENT)
+        self.pool = Pool(connect_s=connect_s, idle_s=idle_s, headers=_AGENT)
 
     @property
     def open(self) -> int:
         """Calls whose answer is not read to its end."""
-        return self._pool.open
+        return self.pool.open
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float | None = None
@@ -109,20 +109,16 @@ class Transport:
         """Send, and read the answer as it comes: `with await transport.stream(…) as answer`. Raises as `post` does."""
         seconds = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         try:
-            connection = await self._pool.ask(method, url, headers, body, timeout_s=seconds)
+            connection = await self.pool.ask(method, url, headers, body, timeout_s=seconds)
         except CallFailed as error:
             raise self.translated(error, begun=False) from error
         except ValueError as error:  # the address itself is not shown: it may hold a secret
             raise ModelFailed(f"{self.name} cannot be called: {error}.", provider=self.name) from None
         return HttpStream(self, connection)
 
-    def give_back(self, connection: Connection) -> None:
-        """The answer is read, or nobody reads on."""
-        self._pool.give_back(connection)
-
     async def stop(self) -> None:
         """Close every connection. Stopping twice is stopping once."""
-        self._pool.close()
+        self.pool.close()
         await asyncio.sleep(0)  # the loop closes them in its next turn
 
     def translated(self, error: CallFailed, *, begun: bool) -> ModelFailed:

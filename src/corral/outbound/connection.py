@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -24,6 +25,9 @@ class CallTimedOut(CallFailed):
 class Connection(asyncio.Protocol):
     """Made by `Pool`. Who reads an answer calls `read` until there is none, then `Pool.give_back`."""
 
+    on_body: Callable[[bytes], None]
+    """What the parser says of a piece of the body: it is put down, and nothing else."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Not connected yet."""
         self._loop = loop
@@ -33,13 +37,11 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._timed = False
-        """Whether an answer is waited for."""
         self._idle_s = 0.0
-        self._heard_at = 0.0
         self._until = 0.0
         self._head_bytes = 0
         self._chunks: list[bytes] = []
+        self.on_body = self._chunks.append
         self._buffered = 0
         self._paused = False
         self._complete = True
@@ -52,12 +54,13 @@ class Connection(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.heard = False
         """Some of the answer has come."""
-        self.idle_since = 0.0
+        self.heard_at = 0.0
+        """When something came last."""
 
     # -- asking
 
-    async def ask(self, request: bytes, *, idle_s: float, until: float) -> None:
-        """Send a request, and wait until status and headers are there. Raises `CallFailed`.
+    def send(self, request: bytes, *, idle_s: float, until: float) -> None:
+        """Send a request; its head is there once there is a `status`. Raises `CallFailed`.
 
         `idle_s`: the longest silence; `until`: when all of the answer has to be there, on the loop's clock.
         """
@@ -66,24 +69,18 @@ class Connection(asyncio.Protocol):
         self.status, self.headers, self._head_bytes = 0, {}, 0
         self.heard = self._complete = self._keeps_alive = False
         self._idle_s, self._until = idle_s, until
-        self._heard_at = self._loop.time()
-        self._timed = True
-        due = min(until, self._heard_at + idle_s)
-        if self._timer is None:
-            self._arm(due)
-        elif due < self._timer_at:
-            self._timer.cancel()
+        now = self.heard_at = self._loop.time()
+        due = min(until, now + idle_s)
+        if self._timer is None or due < self._timer_at:
             self._arm(due)
         self._transport.write(request)
-        while not self.status:
-            await self._news()
 
     async def read(self) -> bytes | None:
         """The next piece of the body, or none at its end. Raises `CallFailed` if it breaks off."""
         while not self._chunks:
             if self._complete:
                 return None
-            await self._news()
+            await self.news()
         chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0
@@ -92,7 +89,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return chunk
 
-    def _news(self) -> asyncio.Future[None]:
+    def news(self) -> asyncio.Future[None]:
         """To be awaited. Raises `CallFailed` if there will be none."""
         if self._failure is not None:
             raise self._failure
@@ -114,19 +111,15 @@ class Connection(asyncio.Protocol):
         """Whether it is connected."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def rest(self) -> None:
-        """The answer is over: nothing is timed any more. The timer that is set is there for the next call."""
-        self._timed = False
-        self.idle_since = self._loop.time()
-
     def abort(self) -> None:
         """Close it now: the other side sees that nobody reads on."""
-        self._rest_for_good()
+        self.rest()
         if self._transport is not None:
             self._transport.abort()
 
-    def _rest_for_good(self) -> None:
-        self._timed = self._keeps_alive = False
+    def rest(self) -> None:
+        """It carries no more answers, and nothing is timed."""
+        self._keeps_alive = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -134,15 +127,17 @@ class Connection(asyncio.Protocol):
     # -- time
 
     def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer_at = due
         self._timer = self._loop.call_at(due, self._check_time)
 
     def _check_time(self) -> None:
         """Armed once, not with every piece or call: it looks when something was heard last."""
         self._timer = None
-        if not self._timed:
+        if self._complete:
             return
-        now, due = self._loop.time(), min(self._until, self._heard_at + self._idle_s)
+        now, due = self._loop.time(), min(self._until, self.heard_at + self._idle_s)
         if now >= due:
             self._fail(CallTimedOut("no answer in time"))
             self.abort()
@@ -168,7 +163,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Something came."""
         self.heard = True
-        self._heard_at = self._loop.time()
+        self.heard_at = self._loop.time()
         if self._complete:
             self._fail(CallFailed("an answer that nobody asked for"))
             self.abort()
@@ -200,7 +195,7 @@ class Connection(asyncio.Protocol):
             self._complete, self._keeps_alive = True, False
         self._fail(CallFailed(str(error) if error is not None else "the connection was closed"))
         self._transport = self._parser = None
-        self._rest_for_good()
+        self.rest()
 
     def _ends_with_connection(self) -> bool:
         headers = self.headers
@@ -215,18 +210,12 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is there, unless it is an interim one."""
         if self._complete:
-            self._keeps_alive = False  # an answer that nobody asked for
-            return
+            raise CallFailed("an answer that nobody asked for")
         status = self._parser.get_status_code()
         if status < _OK:
             self.headers = {}
         else:
             self.status = status
-
-    def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        if not self._complete:
-            self._chunks.append(body)
 
     def on_message_complete(self) -> None:
         """The end of the answer, or of an interim one."""

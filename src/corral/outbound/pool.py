@@ -50,7 +50,7 @@ class Pool:
         self._proxies: dict[str, str] | None = None
         self._tls: ssl.SSLContext | None = None
         self._places: dict[str, _Place] = {}
-        self._head: tuple[Mapping[str, str], dict[str, str], bytes] | None = None
+        self._head: tuple[dict[str, str], bytes] | None = None
         self.open = 0
         """Connections that carry a call."""
 
@@ -73,7 +73,9 @@ class Pool:
                 connection = await self._connected(loop, place, until)
             self.open += 1
             try:
-                await connection.ask(request, idle_s=self._idle_s, until=until)
+                connection.send(request, idle_s=self._idle_s, until=until)
+                while not connection.status:
+                    await connection.news()
             except BaseException as error:
                 self.give_back(connection)
                 if not kept or connection.heard or isinstance(error, CallTimedOut) or not isinstance(error, CallFailed):
@@ -86,7 +88,6 @@ class Pool:
         self.open -= 1
         kept = self._kept.setdefault(connection.origin, [])
         if connection.reusable and len(kept) < _KEPT_MAX:
-            connection.rest()
             kept.append(connection)
         else:
             connection.abort()
@@ -131,12 +132,12 @@ class Pool:
     def _request(self, method: str, place: _Place, headers: Mapping[str, str], body: bytes) -> bytes:
         """All of it. Headers that come again and have not changed, as a provider's own do, are written once."""
         known = self._head
-        if known is None or known[0] is not headers or known[1] != headers:
-            known = self._head = (headers, dict(headers), _head({**self._headers, **headers}))
+        if known is None or known[0] != headers:
+            known = self._head = (dict(headers), _head({**self._headers, **headers}))
         if place.has_user and "authorization" not in {name.lower() for name in headers}:
             raise ValueError("an address holds no password: set a header")
         length = b"content-length: %d\r\n\r\n" % len(body) if body or method != "GET" else b"\r\n"
-        return b"".join((method.encode(), place.start, known[2], length, body))
+        return b"".join((method.encode(), place.start, known[1], length, body))
 
     # -- connections
 
@@ -144,7 +145,7 @@ class Pool:
         kept = self._kept.get(origin)
         while kept:
             connection = kept.pop()
-            if connection.is_open and now - connection.idle_since < _KEPT_S:
+            if connection.is_open and now - connection.heard_at < _KEPT_S:
                 return connection
             connection.abort()
         return None
@@ -184,11 +185,13 @@ class Pool:
             return connection
         try:
             name = f"{host}:{port}"
-            await connection.ask(
+            connection.send(
                 f"CONNECT {name} HTTP/1.1\r\nhost: {name}\r\n\r\n".encode("latin-1"),
                 idle_s=self._connect_s,
                 until=loop.time() + self._connect_s,
             )
+            while not connection.status:
+                await connection.news()
             connection.rest()
             secure = Connection(loop)
             if connection.status == _OK:

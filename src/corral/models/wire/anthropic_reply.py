@@ -222,12 +222,12 @@ class AnthropicStream:
 
     def _say(self, index: int, text: str) -> None:
         """A text begins, with nothing yet in most cases."""
-        self._collector.begin(index, "text")
+        self._collector.begin(index, {"type": "text"})
         if text:
             self._collector.say(text, index)
 
     def _think(self, index: int, text: str) -> None:
-        self._collector.begin(index, "reasoning")
+        self._collector.begin(index, {"type": "reasoning"})
         if text:
             self._collector.add(Delta("reasoning", text, index))
 

@@ -180,7 +180,7 @@ class BedrockStream:
         name = called.get("name") or ""
         if self._answer_tool and name == self._answer_tool:
             self._kinds[index] = "answer"
-            self._collector.begin(index, "text")
+            self._collector.begin(index, {"type": "text"})
             return
         self._kinds[index] = "tool_use"
         self._collector.add(Delta("tool_use", "", index, called.get("toolUseId") or "", name))
@@ -199,12 +199,12 @@ class BedrockStream:
         elif new.citation is not None:
             cited = self._citations.setdefault(index, [])
             cited.append(new.citation)
-            collector.begin(index, "text")
+            collector.begin(index, {"type": "text"})
             collector.mark(index, citations=cited)
 
     def _thought(self, index: int, new: _ReasoningJson) -> None:
         collector = self._collector
-        collector.begin(index, "reasoning")
+        collector.begin(index, {"type": "reasoning"})
         if new.text:
             collector.add(Delta("reasoning", new.text, index))
         if new.signature:

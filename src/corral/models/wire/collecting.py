@@ -29,29 +29,25 @@ def tool_use(call_id: str, name: str, arguments: str) -> dict[str, Any]:
 class Collector:
     """Collects the deltas of one reply. Deltas of several parts may come mixed; parts stand in the order of their index."""
 
-    __slots__ = (
-        "_came", "_parts", "_said", "_saying", "_since", "_texts", "cost_usd", "created_at", "id", "logprobs", "model", "stop_reason",
-        "usage",
-    )  # fmt: skip
+    id = ""
+    model = ""
+    created_at = 0.0
+    stop_reason: StopReason | None = None
+    """None: the provider has not said yet why it stopped."""
+    usage: Usage | None = None
+    """None: the provider has not said yet."""
+    cost_usd: float | None = None
+    """None: the provider does not say it."""
+    logprobs: Any = None
+    _saying = -1
+    """The text that is being said; its pieces (`_said`) from `_since` on are not given out yet."""
+    _since = 0
 
     def __init__(self) -> None:
-        self.id = ""
-        self.model = ""
-        self.created_at = 0.0
-        self.stop_reason: StopReason | None = None
-        """None: the provider has not said yet why it stopped."""
-        self.usage: Usage | None = None
-        """None: the provider has not said yet."""
-        self.cost_usd: float | None = None
-        """None: the provider does not say it."""
-        self.logprobs: Any = None
-        self._came: list[Delta] = []
-        self._saying = -1
-        """The text that is being said; its pieces from `_since` on are not given out yet."""
-        self._since = 0
-        self._said: list[str] = []
         self._parts: dict[int, dict[str, Any]] = {}
         self._texts: dict[int, list[str]] = {}
+        self._came: list[Delta] = []
+        self._said: list[str] = []
 
     @property
     def next_index(self) -> int:
@@ -63,19 +59,19 @@ class Collector:
         """Whether anything was said yet."""
         return bool(self._parts)
 
-    def begin(self, index: int, kind: str, **facts: Any) -> list[str]:
+    def begin(self, index: int, part: dict[str, Any]) -> list[str]:
         """A part begins, unless it has; what was said in it."""
         texts = self._texts.get(index)
         if texts is None:
             texts = self._texts[index] = []
-            self._parts.setdefault(index, {}).update(type=kind, **facts)
+            self._parts.setdefault(index, part).update(part)
         return texts
 
     def say(self, text: str, index: int) -> None:
         """Take a piece of a text. What comes of one text until it is asked for (`came`) is one delta."""
         if index != self._saying:
             self._say_no_more()
-            self._said = self.begin(index, "text")
+            self._said = self.begin(index, {"type": "text"})
             self._saying, self._since = index, len(self._said)
         self._said.append(text)
 
@@ -92,9 +88,9 @@ class Collector:
         """Take a piece of any kind as it is. A piece of a part that has not begun begins it."""
         self._say_no_more()
         if delta.kind in {"text", "reasoning"}:
-            texts = self.begin(delta.index, delta.kind)
+            texts = self.begin(delta.index, {"type": delta.kind})
         else:
-            texts = self.begin(delta.index, "tool_use", id=delta.id, name=delta.name)
+            texts = self.begin(delta.index, {"type": "tool_use", "id": delta.id, "name": delta.name})
         if delta.text:
             texts.append(delta.text)
         self._came.append(delta)
@@ -117,7 +113,7 @@ class Collector:
 
     def content(self) -> list[dict[str, Any]]:
         """The parts as far as they came."""
-        return [self._part(index) for index in sorted(self._parts)]
+        return list(map(self._part, sorted(self._parts)))
 
     def _part(self, index: int) -> dict[str, Any]:
         part, texts = self._parts[index], self._texts.get(index)

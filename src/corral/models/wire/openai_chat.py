@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
 from corral.errors import ModelRequestInvalid
@@ -11,8 +10,7 @@ from corral.models.wire.openai_dialect import Dialect, effort, left_out, schema
 from corral.models.wire.openai_parts import Part, arguments, chat_content, chat_part, result_parts
 
 _REASONING = frozenset({"reasoning_content", "reasoning"})
-_SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "stop")
-_sampling_of = attrgetter(*_SAMPLING)
+_SPEAKERS = frozenset({"system", "assistant"})
 _ANY_OBJECT: dict[str, Any] = {"type": "json_object"}
 
 
@@ -25,6 +23,8 @@ def chat_body(call: ModelCall, dialect: Dialect) -> dict[str, Any]:
         body["response_format"] = _format(call)
     if call.max_tokens is not None:
         body[dialect.max_tokens_field(call.model)] = call.max_tokens
+    if call.seed is not None:
+        body["seed"] = call.seed
     _sampling(body, call, dialect)
     if call.reasoning:
         body["reasoning_effort"] = effort(call.reasoning)
@@ -68,22 +68,28 @@ def _format(call: ModelCall) -> dict[str, Any]:
 
 
 def _sampling(body: dict[str, Any], call: ModelCall, dialect: Dialect) -> None:
+    wanted: dict[str, Any] = {}
+    if call.temperature is not None:
+        wanted["temperature"] = call.temperature
+    if call.top_p is not None:
+        wanted["top_p"] = call.top_p
+    if call.frequency_penalty is not None:
+        wanted["frequency_penalty"] = call.frequency_penalty
+    if call.presence_penalty is not None:
+        wanted["presence_penalty"] = call.presence_penalty
+    if call.stop:
+        wanted["stop"] = call.stop
     missing: list[str] = []
-    if call.seed is not None:
-        body["seed"] = call.seed
     if call.top_k is not None:
         if dialect.official:
             missing.append("top_k")
         else:
             body["top_k"] = call.top_k
-    takes = dialect.samples(call)
-    for name, value in zip(_SAMPLING, _sampling_of(call), strict=True):
-        if value is None or value == []:
-            continue
-        if takes:
-            body[name] = value
+    if wanted:
+        if dialect.samples(call):
+            body |= wanted
         else:
-            missing.append(name)
+            missing += wanted
     left_out(call, missing)
 
 
@@ -94,15 +100,15 @@ def chat_messages(messages: list[Message], dialect: Dialect) -> list[dict[str, A
     """The conversation, a message of ours becoming one or more of theirs."""
     said: list[dict[str, Any]] = []
     for message in messages:
-        role = message.role
-        if role == "assistant":
-            said.append(_answer(message.content, dialect))
+        role, parts = message.role, message.content
+        if len(parts) == 1 and parts[0]["type"] == "text":
+            said.append({"role": role if role in _SPEAKERS else "user", "content": chat_content(parts, dialect)})
+        elif role == "assistant":
+            said.append(_answer(parts, dialect))
         elif role == "system":
-            said.append({"role": "system", "content": _text_alone(chat_content(message.content, dialect))})
-        elif len(message.content) == 1 and message.content[0]["type"] == "text":
-            said.append({"role": "user", "content": chat_content(message.content, dialect)})
+            said.append({"role": "system", "content": _text_alone(chat_content(parts, dialect))})
         else:
-            _turn(said, message.content, dialect)
+            _turn(said, parts, dialect)
     return said
 
 
@@ -115,8 +121,6 @@ def _text_alone(content: str | list[Part]) -> str | list[Part]:
 
 
 def _answer(parts: list[Part], dialect: Dialect) -> dict[str, Any]:
-    if len(parts) == 1 and parts[0]["type"] == "text":
-        return {"role": "assistant", "content": chat_content(parts, dialect)}
     calls: list[Part] = []
     thoughts: dict[str, str] = {}
     spoken: list[Part] = []

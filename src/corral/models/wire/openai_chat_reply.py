@@ -73,17 +73,18 @@ _NOTHING = _Said()
 class ChatAnswer:
     """A reply in the making: out of the data of events, or out of a whole completion."""
 
+    finished = False
+    """It said why it stopped, or that it is done: what may still come is its usage."""
+    done = False
+    """Nothing more will come."""
+    _named = False
+    _text: int | None = None
+    _reasoning: int | None = None
+    _refused = False
+
     def __init__(self) -> None:
         """Nothing has come yet."""
         self.collected = Collector()
-        self.finished = False
-        """It said why it stopped, or that it is done: what may still come is its usage."""
-        self.done = False
-        """Nothing more will come."""
-        self._named = False
-        self._text: int | None = None
-        self._reasoning: int | None = None
-        self._refused = False
         self._calls: dict[int, _Call] = {}
 
     def whole(self, body: bytes) -> None:

@@ -37,12 +37,16 @@ class UsageJson(msgspec.Struct, frozen=True):
         written = (self.completion_tokens if self.completion_tokens is not None else self.output_tokens) or 0
         details = self.prompt_tokens_details or self.input_tokens_details or _NONE
         thought = (self.completion_tokens_details or self.output_tokens_details or _NONE).reasoning_tokens or 0
-        if not (thought and self.total_tokens == read + written + thought):
+        if thought and self.total_tokens != read + written + thought:
             # Most count thinking among what was written; those that do not say so by their total.
             thought = min(thought, written)
             written -= thought
-        cached = min(details.cached_tokens or self.prompt_cache_hit_tokens or 0, read)
-        kept = min(details.cache_write_tokens or 0, read - cached)
+        cached = details.cached_tokens or self.prompt_cache_hit_tokens or 0
+        kept = details.cache_write_tokens or 0
+        if not (thought or cached or kept):
+            return Usage(input=read, output=written)
+        cached = min(cached, read)
+        kept = min(kept, read - cached)
         return Usage(input=read - cached - kept, cache_read=cached, cache_write=kept, output=written, reasoning=thought)
 
 
