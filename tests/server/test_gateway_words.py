@@ -192,6 +192,13 @@ def test_a_conversation_with_tools_is_read():
     assert call.messages[3].content[0]["content"] == [{"type": "text", "text": "a cat"}]
 
 
+def test_whose_request_it_is_goes_to_the_provider_only_beside_another_name():
+    said = {"messages": [{"role": "user", "content": "Hi"}], "safety_identifier": "s-1"}
+    one, two = read_chat(said, "auto"), read_chat(said | {"user": "ann"}, "auto")
+    assert (one.user, one.call.extra) == ("s-1", {})
+    assert (two.user, two.call.extra) == ("ann", {"safety_identifier": "s-1"})
+
+
 def test_a_call_that_names_no_model_asks_the_default():
     assert read_chat({"messages": [{"role": "user", "content": "Hi"}]}, "auto").call.model == "auto"
 
@@ -209,6 +216,8 @@ def test_a_call_that_names_no_model_asks_the_default():
         ({"messages": [{"role": "user", "content": [{"type": "sound"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": "a"}], "n": 2}, "n"),
         ({"messages": [{"role": "user", "content": "a"}], "temperature": "hot"}, "temperature"),
+        ({"messages": [{"role": "user", "content": "a"}], "temperature": 10**400}, "temperature"),
+        ({"messages": [{"role": "user", "content": "a"}], "metadata": ["a"]}, "metadata"),
         ({"messages": [{"role": "user", "content": "a"}], "max_tokens": 0}, "max_tokens"),
         ({"messages": [{"role": "user", "content": "a"}], "stop": [1]}, "stop"),
         ({"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "web"}]}, "tools[0].type"),
@@ -291,6 +300,7 @@ def test_messages_may_be_empty_as_openai_lets_them_be():
         {"input": []},
         {"input": [{"type": "web_search_call"}]},
         {"input": "Hi", "max_output_tokens": 0},
+        {"input": "Hi", "temperature": 10**400},
         {"input": "Hi", "max_output_tokens": -1_000_000},
     ],
 )

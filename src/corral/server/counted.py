@@ -21,12 +21,25 @@ class Counted:
         """`as_openai`: the answer says how the limits stand in OpenAI's headers as well."""
         self._rates = rates
         self._as_openai = as_openai
+        self.is_on = rates is not None
+        """Whether anything counts."""
+
+    async def admit(self, request: Request, visitor: Visitor | None = None, *, times: int = 1) -> Admission | None:
+        """Count it, whatever comes of it; none: nothing counts. Raises `RateExceeded`, `LimitsUnavailable`."""
+        if self._rates is None:
+            return None
+        admission = await self._rates.admit(visitor or visitor_of(request.context), times=times, where="door")
+        headers = headers_of(admission.stands)
+        if self._as_openai:
+            headers += openai_headers_of(admission.stands)
+        request.response_headers += headers
+        return admission
 
     def __call__(self, request: Request, visitor: Visitor | None = None, *, times: int = 1) -> Counting:
         """`visitor`, where the body says who it is."""
         if self._rates is None:
             return _FREE
-        return _Rated(self._rates, request, visitor, times, as_openai=self._as_openai)
+        return _Rated(self, request, visitor, times)
 
     def receiving(self, context: Context, receive: Receive, send: Send) -> Receive:
         """Each message of a WebSocket counts as a request; one that is too many is answered with an error, and not passed on."""
@@ -70,15 +83,14 @@ _FREE = Counting()
 class _Rated(Counting):
     """Where there are rates. What fails in it does not count."""
 
-    __slots__ = ("_admission", "_as_openai", "_rates", "_request", "_times", "_visitor")
+    __slots__ = ("_admission", "_counted", "_request", "_times", "_visitor")
 
-    def __init__(self, rates: Rates, request: Request, visitor: Visitor | None, times: int, *, as_openai: bool) -> None:
+    def __init__(self, counted: Counted, request: Request, visitor: Visitor | None, times: int) -> None:
         """Made by `Counted`."""
-        self._rates = rates
+        self._counted = counted
         self._request = request
         self._visitor = visitor
         self._times = times
-        self._as_openai = as_openai
         self._admission: Admission | None = None
 
     def undo(self) -> None:
@@ -87,13 +99,7 @@ class _Rated(Counting):
 
     async def __aenter__(self) -> Self:
         """Raises `RateExceeded`, `LimitsUnavailable`."""
-        visitor = self._visitor or visitor_of(self._request.context)
-        admission = await self._rates.admit(visitor, times=self._times, where="door")
-        self._admission = admission
-        headers = headers_of(admission.stands)
-        if self._as_openai:
-            headers += openai_headers_of(admission.stands)
-        self._request.response_headers += headers
+        self._admission = await self._counted.admit(self._request, self._visitor, times=self._times)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -6,33 +6,31 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from corral.server.http import ClientGone, Request
+from corral.server.http import ClientGone, Receive, Request
 
 
 class ClientWatch:
     """Calls back once when the client leaves before `close`."""
 
-    __slots__ = ("_callback", "_connection", "_request", "_task", "gone")
+    __slots__ = ("_callback", "_connection", "_task", "gone")
 
-    def __init__(self, request: Request, callback: Callable[[], None]) -> None:
+    def __init__(self, request: Request, callback: Callable[[], object]) -> None:
         """Start to watch. The request's body has been read by now."""
         self.gone = False
         self._callback = callback
-        self._request = request
-        self._task: asyncio.Task[None] | None = None
-        self._connection = request.scope.get("corral.connection")
-        if self._connection is not None:
-            self._connection.on_lost(self._lost)
+        connection = self._connection = request.scope.get("corral.connection")
+        if connection is not None:
+            connection.on_lost(self._lost)
         else:  # another ASGI server: the only way to know is to wait for its message
-            self._task = asyncio.create_task(self._wait())
+            self._task: asyncio.Task[None] | None = asyncio.create_task(self._wait(request.receive))
 
     def _lost(self) -> None:
         self.gone = True
         self._callback()
 
-    async def _wait(self) -> None:
+    async def _wait(self, receive: Receive) -> None:
         while True:
-            message = await self._request.receive()
+            message = await receive()
             if message["type"] == "http.disconnect":
                 self._task = None
                 self._lost()

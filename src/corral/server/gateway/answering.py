@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from corral.context import enter_context
 from corral.errors import Cancelled, CorralError
@@ -16,7 +16,6 @@ from corral.server.disconnect import ClientWatch
 from corral.server.gateway.dialect import OPENAI
 from corral.server.http import ClientGone, Request
 
-T = TypeVar("T")
 Spent = Callable[[ModelCall | EmbedCall], float | None]
 """What a question has cost for certain before its answer is there."""
 
@@ -26,74 +25,54 @@ class Questions:
 
     def __init__(self, spent: Spent = lambda _: None) -> None:
         """`spent` is asked when somebody looks."""
-        self._running: dict[Answering, None] = {}
-        self._spent = spent
+        self.running: dict[Answering, None] = {}
+        self.spent = spent
 
     def __iter__(self) -> Iterator[Answering]:
-        return iter(list(self._running))
-
-    def answering(self, request: Request, call: ModelCall | EmbedCall) -> Answering:
-        """One more, for as long as the block."""
-        return Answering(request, call, self._running, self._spent)
+        return iter(list(self.running))
 
 
 class Answering:
-    """One of them. Nobody pays for what nobody reads: it is cancelled when its client has gone."""
+    """One of them, from here until its `end`. Nobody pays for what nobody reads: it is cancelled when its client has gone."""
 
-    __slots__ = ("_call", "_cost_usd", "_is_asking", "_running", "_spent", "_task", "_watch", "is_stopped", "request")
+    __slots__ = ("_call", "_cost_usd", "_questions", "_task", "_watch", "is_asking", "is_stopped", "request")
 
-    def __init__(
-        self, request: Request, call: ModelCall | EmbedCall, running: dict[Answering, None], spent: Spent
-    ) -> None:
-        """Made by `Questions`."""
-        self.request = request
-        self.is_stopped = False
-        """Whether an operator stopped it."""
-        self._call = call
-        self._running = running
-        self._spent = spent
-        self._cost_usd: float | None = None
-        self._is_asking = False
-        self._watch: ClientWatch | None = None
-
-    def __enter__(self) -> Self:
+    def __init__(self, questions: Questions, request: Request, call: ModelCall | EmbedCall) -> None:
+        """It is answered by the task that runs."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine that runs is run by a task
+        self._questions = questions
+        self.request = request
+        self._call = call
         self._task: asyncio.Task[Any] = task
-        enter_context(self.request.context)  # of this request's task: spans of the call find their place
-        self._watch = ClientWatch(self.request, self._left)
-        self._running[self] = None
-        return self
+        self._cost_usd: float | None = None
+        self.is_asking = True
+        """Whether it can be stopped: what is answered already is written to its end."""
+        self.is_stopped = False
+        """Whether an operator stopped it."""
+        enter_context(request.context)  # of this request's task: spans of the call find their place
+        self._watch = ClientWatch(request, task.cancel)
+        questions.running[self] = None
 
-    def __exit__(self, *_: object) -> None:
-        del self._running[self]
-        if self._watch is not None:
-            self._watch.close()
+    def end(self) -> None:
+        """It is over, whatever came of it."""
+        del self._questions.running[self]
+        self._watch.close()
 
-    async def unless_over(self, work: Awaitable[T]) -> T | None:
-        """The result; none if the client left meanwhile, or somebody stopped it, which the client is told."""
-        assert self._watch is not None  # noqa: S101 - entered
-        self._is_asking = True
-        try:
-            return await work
-        except asyncio.CancelledError:
+    async def failed(self, error: CorralError | asyncio.CancelledError) -> bool:
+        """Tell the client why there is no answer, unless it left. False: it was cancelled, but for neither of the two."""
+        self.is_asking = False
+        if isinstance(error, asyncio.CancelledError):
             if self._watch.gone:
                 self.request.failure = ClientGone()
-                return None
+                return True
             if not self.is_stopped:
-                raise
-            await self._fail(self.stopped())
-            return None
-        except CorralError as error:
-            await self._fail(error)
-            return None
-        finally:
-            self._is_asking = False
-
-    async def _fail(self, error: CorralError) -> None:
+                return False
+            error = self.stopped()
         self.request.failure = error
-        if self._watch is not None and not self._watch.gone:
+        if not self._watch.gone:
             await write_error(self.request, error, OPENAI)
+        return True
 
     # -- for who looks, and stops
 
@@ -106,7 +85,7 @@ class Answering:
         """What it is, for lists."""
         caller = self._call.caller
         if self._cost_usd is None:
-            self._cost_usd = self._spent(self._call)
+            self._cost_usd = self._questions.spent(self._call)
         return Item(
             kind="call",
             tenant=caller.tenant,
@@ -120,8 +99,8 @@ class Answering:
         )
 
     def cancel(self, _reason: CancelReason) -> None:
-        """Ask no more. What is answered already is written to its end."""
-        if self._is_asking and not self.is_stopped:
+        """Ask no more."""
+        if self.is_asking and not self.is_stopped:
             self.is_stopped = True
             self._task.cancel()
 
@@ -129,6 +108,3 @@ class Answering:
         """What its client is told."""
         self._task.uncancel()
         return Cancelled("The question was stopped by an operator.")
-
-    def _left(self) -> None:
-        self._task.cancel()

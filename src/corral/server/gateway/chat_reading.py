@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args, get_origin
+
+import msgspec
+from msgspec.structs import replace
 
 from corral.messages import Message, ModelCall, OutputFormat
 from corral.server.gateway.reading import (
@@ -17,73 +20,116 @@ from corral.server.gateway.reading import (
 )
 
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_SPOKEN = {"system": "system", "developer": "system", "user": "user"}
+_SPOKEN = ("user", "system", "developer")
 _ALONE = 1
-_SHAPING = frozenset({"n", "tools", "tool_choice", "stop", "response_format"})
-_TAKEN_AS_THEY_ARE: dict[str, tuple[str, type]] = {
-    "parallel_tool_calls": ("parallel_tools", bool),
-    "temperature": ("temperature", float),
-    "top_p": ("top_p", float),
-    "top_k": ("top_k", int),
-    "seed": ("seed", int),
-    "frequency_penalty": ("frequency_penalty", float),
-    "presence_penalty": ("presence_penalty", float),
-    "reasoning_effort": ("reasoning", str),
-    "stream": ("stream", bool),
+
+
+class _Body(msgspec.Struct):
+    """What a request may say, each none where it is missing or null."""
+
+    messages: list[Any] | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    reasoning_effort: str | None = None
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    n: int | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    stop: Any = None
+    response_format: dict[str, Any] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+_PLAIN = frozenset(
+    {
+        *("messages", "model", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "seed"),
+        *("frequency_penalty", "presence_penalty", "reasoning_effort", "stream", "parallel_tool_calls"),
+        *("store", "prompt_cache_key", "prompt_cache_retention", "service_tier", "functions", "function_call"),
+    }
+)
+"""All that most requests have; the last of them mean nothing here."""
+_UNDERSTOOD = _PLAIN | set(_Body.__struct_fields__) - {"safety_identifier"}
+_KINDS: dict[str, type] = {
+    field.name: get_origin(kind) or kind for field in msgspec.structs.fields(_Body) for kind in get_args(field.type)[:1]
 }
+"""Of fields that are of one kind."""
 
 
-class ChatRequest:
+class ChatRequest(msgspec.Struct):
     """A call, and what concerns only how it is answered."""
 
-    __slots__ = ("call", "tags", "user", "wants_usage")
-
-    def __init__(self, call: ModelCall, *, user: str | None, tags: dict[str, str], wants_usage: bool) -> None:
-        """Made by `read_chat`."""
-        self.call = call
-        self.user = user
-        self.tags = tags
-        self.wants_usage = wants_usage
-        """The last chunk of a stream says how many tokens it took."""
+    call: ModelCall
+    user: str | None = None
+    tags: dict[str, str] = {}
+    wants_usage: bool = False
+    """The last chunk of a stream says how many tokens it took."""
 
 
-def read_chat(body: object, default_model: str) -> ChatRequest:
+def read_chat(body: Any, default_model: str) -> ChatRequest:
     """Read a request. Raises `RequestInvalid` naming the field. What we have no word for goes to the provider as it is."""
-    fields = Fields(body)
-    shaping = {} if _SHAPING.isdisjoint(fields.left) else _shaping(fields)
+    try:
+        asked = msgspec.convert(body, _Body)
+    except msgspec.ValidationError as error:
+        raise _fault(body, error) from None
+    if asked.messages is None:
+        raise RequestInvalid("`messages` is missing.", "messages")
+    most = asked.max_tokens if asked.max_completion_tokens is None else asked.max_completion_tokens
     call = ModelCall(
-        model=fields.take("model", str) or default_model,
-        messages=_messages(fields.need("messages", list)),
-        max_tokens=most_tokens(fields, "max_tokens", "max_completion_tokens"),
-        **shaping,
-        **fields.take_all(_TAKEN_AS_THEY_ARE),
+        model=asked.model or default_model,
+        messages=_messages(asked.messages),
+        parallel_tools=asked.parallel_tool_calls,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        max_tokens=None if most is None else most_tokens(most, "max_tokens"),
+        seed=asked.seed,
+        frequency_penalty=asked.frequency_penalty,
+        presence_penalty=asked.presence_penalty,
+        reasoning=asked.reasoning_effort or "",
+        stream=asked.stream or False,
     )
-    if not fields.left:
-        return ChatRequest(call, user=None, tags={}, wants_usage=False)
-    options = fields.take("stream_options", dict) or {}
-    user = fields.take("user", str) or fields.take("safety_identifier", str)
-    metadata = fields.take("metadata", dict) or {}
-    fields.drop("store", "prompt_cache_key", "prompt_cache_retention", "service_tier", "functions", "function_call")
-    call.extra.update(fields.left)
+    if body.keys() <= _PLAIN:
+        return ChatRequest(call)
+    if asked.n is not None and asked.n != _ALONE:
+        raise RequestInvalid("One answer at a time (`n: 1`): ask as often as you want answers.", "n")
+    more = {name: value for name, value in body.items() if name not in _UNDERSTOOD}
+    user = asked.user or more.pop("safety_identifier", None)
+    call = replace(
+        call,
+        tools=function_tools(asked.tools or [], "function"),
+        tool_choice=_tool_choice(asked.tool_choice),
+        stop=texts(asked.stop, "stop"),
+        output=_output(asked.response_format),
+        extra=more,
+    )
     return ChatRequest(
         call,
-        user=user,
-        tags={str(name): str(value) for name, value in metadata.items()} if metadata else {},
-        wants_usage=bool(options.get("include_usage")),
+        user,
+        {name: str(value) for name, value in asked.metadata.items()} if asked.metadata else {},
+        wants_usage=asked.stream_options is not None and bool(asked.stream_options.get("include_usage")),
     )
 
 
-def _shaping(fields: Fields) -> dict[str, Any]:
-    """What many requests have nothing of: tools, and the shape of the answer."""
-    count = fields.take("n", int)
-    if count is not None and count != _ALONE:
-        raise fields.wrong("n", "One answer at a time (`n: 1`): ask as often as you want answers.")
-    return {
-        "tools": function_tools(fields, "function"),
-        "tool_choice": _tool_choice(fields.take_any("tool_choice")),
-        "stop": texts(fields, "stop"),
-        "output": _output(fields.take("response_format", dict)),
-    }
+def _fault(body: object, error: msgspec.ValidationError) -> RequestInvalid:
+    """What is wrong with a body whose fields are not what they should be."""
+    fields = Fields(body)
+    try:
+        for name, kind in _KINDS.items():
+            fields.take(name, kind)
+    except RequestInvalid as named:
+        return named
+    return RequestInvalid(f"{error}.")
 
 
 def _tool_choice(value: Any) -> str:
@@ -115,21 +161,19 @@ def _output(value: dict[str, Any] | None) -> OutputFormat | None:
 def _messages(values: list[Any]) -> list[Message]:
     if not values:
         raise RequestInvalid("`messages` is empty: there is nothing to answer.", "messages")
-    said = []
-    for at, value in enumerate(values):
-        spoken = _spoken(value)
-        said.append(_message(value, f"messages[{at}]") if spoken is None else spoken)
+    said: list[Message] = []
+    for value in values:
+        if (
+            type(value) is dict
+            and type(content := value.get("content")) is str
+            and (role := value.get("role")) in _SPOKEN
+        ):
+            # What most messages are: one text, of a person or an instruction.
+            parts = [{"type": "text", "text": content}]
+            said.append(Message(role="user" if role == "user" else "system", content=parts))
+        else:
+            said.append(_message(value, f"messages[{len(said)}]"))
     return said
-
-
-def _spoken(value: Any) -> Message | None:
-    """What most messages are: one text, of a person or an instruction."""
-    if type(value) is not dict:
-        return None
-    role, content = value.get("role"), value.get("content")
-    if type(role) is not str or type(content) is not str or role not in _SPOKEN:
-        return None
-    return Message(role=_SPOKEN[role], content=[{"type": "text", "text": content}])  # type: ignore[arg-type]  # one of them
 
 
 def _message(value: Any, where: str) -> Message:

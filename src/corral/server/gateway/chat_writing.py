@@ -25,24 +25,11 @@ DONE = b"data: [DONE]\n\n"
 
 def completion(reply: ModelReply, made_at: float) -> dict[str, Any]:
     """A `chat.completion`."""
-    message: dict[str, Any] = {"role": "assistant", "content": None}
-    texts, calls, thoughts = [], [], []
-    for part in reply.content:
-        kind = part.get("type")
-        if kind == "text":
-            texts.append(part.get("text", ""))
-        elif kind == "tool_use":
-            calls.append(_call(part))
-        elif kind == "reasoning":
-            thoughts.append(part.get("text", ""))
-    if reply.stop_reason == "refusal":
-        message["refusal"] = "".join(texts)
-    elif texts or not calls:
-        message["content"] = "".join(texts)
-    if calls:
-        message["tool_calls"] = calls
-    if thoughts:
-        message["reasoning_content"] = "".join(thoughts)
+    content = reply.content
+    if len(content) == 1 and content[0].get("type") == "text" and reply.stop_reason != "refusal":
+        message = {"role": "assistant", "content": content[0].get("text", "")}  # what most answers are
+    else:
+        message = _message(reply)
     return {
         "id": reply.id or "chatcmpl-corral",
         "object": "chat.completion",
@@ -53,11 +40,29 @@ def completion(reply: ModelReply, made_at: float) -> dict[str, Any]:
                 "index": 0,
                 "message": message,
                 "logprobs": reply.logprobs,
-                "finish_reason": "tool_calls" if calls and reply.stop_reason == "end" else _FINISH[reply.stop_reason],
+                "finish_reason": _finish(reply.stop_reason, calls="tool_calls" in message),
             }
         ],
         "usage": usage_of(reply.usage),
     }
+
+
+def _finish(reason: StopReason, *, calls: bool) -> str:
+    return "tool_calls" if calls and reason == "end" else _FINISH[reason]
+
+
+def _message(reply: ModelReply) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    calls = [_call(part) for part in reply.tool_uses]
+    if reply.stop_reason == "refusal":
+        message["refusal"] = reply.text
+    elif not calls or any(part.get("type") == "text" for part in reply.content):
+        message["content"] = reply.text
+    if calls:
+        message["tool_calls"] = calls
+    if any(part.get("type") == "reasoning" for part in reply.content):
+        message["reasoning_content"] = reply.reasoning
+    return message
 
 
 def _call(part: dict[str, Any]) -> dict[str, Any]:
@@ -68,10 +73,11 @@ def _call(part: dict[str, Any]) -> dict[str, Any]:
 
 def usage_of(usage: Usage) -> dict[str, Any]:
     """Tokens as OpenAI counts them: kinds lie within each other there."""
+    read, written = usage.input_tokens, usage.output_tokens
     found: dict[str, Any] = {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.total,
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
     }
@@ -120,7 +126,7 @@ class ChunkWriter:
 
     def end(self, reply: ModelReply) -> bytes:
         """Why it ended, what it took, and the end of the stream."""
-        reason = "tool_calls" if self._tools and reply.stop_reason == "end" else _FINISH[reply.stop_reason]
+        reason = _finish(reply.stop_reason, calls=bool(self._tools))
         last = self._head + b'{},"logprobs":null,"finish_reason":' + _encode(reason) + b"}]}\n\n"
         if self._wants_usage:
             last += self._usage_head + _encode(usage_of(reply.usage)) + b"}\n\n"

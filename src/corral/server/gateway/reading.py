@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -51,18 +50,11 @@ class Fields:
         if value is None or type(value) is kind:
             return value
         if kind is float and type(value) is int:
-            return float(value)  # type: ignore[return-value]  # T is float here
+            try:
+                return float(value)  # type: ignore[return-value]  # T is float here
+            except OverflowError:
+                raise self.wrong(name, f"`{self._where}{name}` is too large.") from None
         raise RequestInvalid(f"`{self._where}{name}` is {_NAMES[kind]}, not {_kind(value)}.", f"{self._where}{name}")
-
-    def take_all(self, named: Mapping[str, tuple[str, type]]) -> dict[str, Any]:
-        """Those of these fields that are there, under names of ours. Raises `RequestInvalid` if one is something else."""
-        found: dict[str, Any] = {}
-        for name in list(filter(named.__contains__, self._left)):
-            own, kind = named[name]
-            value: Any = self.take(name, kind)
-            if value is not None:
-                found[own] = value
-        return found
 
     def need(self, name: str, kind: type[T]) -> T:
         """A field that must be there."""
@@ -104,26 +96,22 @@ def _kind(value: object) -> str:
     return "nothing" if value is None else _NAMES.get(type(value), type(value).__name__)
 
 
-def most_tokens(fields: Fields, *names: str) -> int | None:
-    """What may be written, by the last of these names that is given: the newest. It is set aside in limits and budgets, so it is never less than one."""
-    given = [most for name in names if name in fields.left and (most := fields.take(name, int)) is not None]
-    if not given:
-        return None
-    if given[-1] < 1:
-        raise fields.wrong(names[0], f"`{names[0]}` is 1 or more.")
-    return given[-1]
+def most_tokens(most: int, name: str) -> int:
+    """What may be written. It is set aside in limits and budgets, so it is never less than one."""
+    if most < 1:
+        raise RequestInvalid(f"`{name}` is 1 or more.", name)
+    return most
 
 
-def texts(fields: Fields, name: str) -> list[str]:
+def texts(value: object, name: str) -> list[str]:
     """A text or a list of them."""
-    value = fields.take_any(name)
     if value is None:
         return []
     if isinstance(value, str):
         return [value]
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return value
-    raise fields.wrong(name, f"`{name}` is a text or a list of texts.")
+    raise RequestInvalid(f"`{name}` is a text or a list of texts.", name)
 
 
 def function_tool(value: object, where: str) -> ToolSpec:
@@ -137,13 +125,13 @@ def function_tool(value: object, where: str) -> ToolSpec:
     )
 
 
-def function_tools(fields: Fields, inside: str = "") -> list[ToolSpec]:
+def function_tools(tools: list[Any], inside: str = "") -> list[ToolSpec]:
     """The tools of a request; `inside`: the field of each that holds its declaration, if not all of it is one."""
     found = []
-    for at, tool in enumerate(fields.take("tools", list) or ()):
+    for at, tool in enumerate(tools):
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind != "function":
-            raise fields.wrong(f"tools[{at}].type", f"Tools are functions here, not {kind!r}.")
+            raise RequestInvalid(f"Tools are functions here, not {kind!r}.", f"tools[{at}].type")
         declared, where = (tool.get(inside), f"tools[{at}].{inside}") if inside else (tool, f"tools[{at}]")
         found.append(function_tool(declared, where))
     return found
@@ -199,17 +187,13 @@ def _is_base64(data: str) -> bool:
     return True
 
 
-def caller_of(request: Request, *, user: str | None, tags: Mapping[str, str] | None) -> Caller:
+def caller_of(request: Request, user: str | None, tags: dict[str, str]) -> Caller:
     """Who asks: tenant and tier from the credential, the rest from what they say of themselves."""
-    context = request.context
-    given = _words(request, b"x-corral-tags")
-    found = dict(tags) if tags else {}
-    if given:
-        pairs = (pair.partition("=") for pair in given.split(","))
-        found |= {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
-    if found and (
-        len(found) > _TAGS_MAX or any(len(name) + len(value) > _TAG_CHARS_MAX for name, value in found.items())
-    ):
+    context, headers = request.context, request.headers
+    if b"x-corral-tags" in headers:
+        pairs = (pair.partition("=") for pair in _words(request, b"x-corral-tags").split(","))
+        tags = tags | {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
+    if tags and (len(tags) > _TAGS_MAX or any(len(name) + len(value) > _TAG_CHARS_MAX for name, value in tags.items())):
         raise RequestInvalid(f"At most {_TAGS_MAX} tags, each of at most {_TAG_CHARS_MAX} characters.", "metadata")
     return Caller(
         tenant=context.tenant,
@@ -217,20 +201,28 @@ def caller_of(request: Request, *, user: str | None, tags: Mapping[str, str] | N
         user_id=user or context.user_id or "",
         session_id=context.session_id or "",
         run_id=context.request_id,
-        tags=found,
-        priority=_number(request, b"x-corral-priority", 5, _PRIORITY_MAX),
+        tags=tags,
+        priority=_number(request, b"x-corral-priority", _PRIORITY_MAX) if b"x-corral-priority" in headers else 5,
     )
+
+
+_POLICY = frozenset(
+    {b"x-corral-cache", b"x-corral-cache-ttl-s", b"x-corral-cache-tags", b"x-corral-cache-scope", b"x-corral-route"}
+)
+_NO_POLICY = CallPolicy()
 
 
 def policy_of(request: Request) -> CallPolicy:
     """What the headers say about how to answer."""
     headers = request.headers
+    if _POLICY.isdisjoint(headers):
+        return _NO_POLICY
     cache = (request.header(b"x-corral-cache") or "").lower()
     if cache and cache not in _CACHE_WORDS:
         raise RequestInvalid(f"The header x-corral-cache is one of {', '.join(sorted(_CACHE_WORDS))}.")
     ttl_s: float | None = None
     if b"x-corral-cache-ttl-s" in headers:
-        ttl_s = float(_number(request, b"x-corral-cache-ttl-s", 0, 10**9))
+        ttl_s = float(_number(request, b"x-corral-cache-ttl-s", 10**9))
     return CallPolicy(
         cache=cache,  # type: ignore[arg-type]  # just checked
         cache_ttl_s=ttl_s,
@@ -238,17 +230,6 @@ def policy_of(request: Request) -> CallPolicy:
         cache_scope=_words(request, b"x-corral-cache-scope"),
         route=_words(request, b"x-corral-route"),
     )
-
-
-NO_POLICY = CallPolicy()
-_POLICY = frozenset(
-    {b"x-corral-cache", b"x-corral-cache-ttl-s", b"x-corral-cache-tags", b"x-corral-cache-scope", b"x-corral-route"}
-)
-
-
-def has_policy(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether any header that `policy_of` reads is there: most requests have none."""
-    return not _POLICY.isdisjoint(headers)
 
 
 def _words(request: Request, header: bytes) -> str:
@@ -262,10 +243,8 @@ def _words(request: Request, header: bytes) -> str:
     return given
 
 
-def _number(request: Request, header: bytes, default: int, most: int) -> int:
-    given = request.headers.get(header)
-    if given is None:
-        return default
+def _number(request: Request, header: bytes, most: int) -> int:
+    given = request.headers[header]
     if not given.isdigit() or int(given[:12]) > most:
         raise RequestInvalid(f"The header {header.decode()} is a whole number from 0 to {most}.")
     return int(given)

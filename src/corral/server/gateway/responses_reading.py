@@ -33,15 +33,16 @@ def read_response(body: object, default_model: str) -> ChatRequest:
     if instructions:
         messages.insert(0, Message(role="system", content=[{"type": "text", "text": instructions}]))
     reasoning = fields.take("reasoning", dict) or {}
+    most = fields.take("max_output_tokens", int)
     call = ModelCall(
         model=fields.take("model", str) or default_model,
         messages=messages,
-        tools=function_tools(fields),
+        tools=function_tools(fields.take("tools", list) or []),
         tool_choice=_tool_choice(fields.take_any("tool_choice")),
         parallel_tools=fields.take("parallel_tool_calls", bool),
         temperature=fields.take("temperature", float),
         top_p=fields.take("top_p", float),
-        max_tokens=most_tokens(fields, "max_output_tokens"),
+        max_tokens=None if most is None else most_tokens(most, "max_output_tokens"),
         output=_output(fields.take("text", dict)),
         reasoning=str(reasoning.get("effort") or ""),
         stream=bool(fields.take("stream", bool)),

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.context import check_scope
@@ -23,7 +24,7 @@ from corral.server.gateway.chat_reading import ChatRequest, read_chat
 from corral.server.gateway.chat_writing import ChunkWriter, completion
 from corral.server.gateway.dialect import OPENAI, openai_error
 from corral.server.gateway.embeddings import embedding_list, read_embeddings
-from corral.server.gateway.reading import NO_POLICY, caller_of, has_policy, policy_of
+from corral.server.gateway.reading import caller_of, policy_of
 from corral.server.gateway.responses_reading import read_response
 from corral.server.gateway.responses_writing import EventWriter, response
 from corral.server.http import EVENT_STREAM, JSON, Header, Request, StreamWriter
@@ -37,6 +38,7 @@ _SHOWN = {
     "route.reason": b"x-corral-route-reason",
     "degraded": b"x-corral-degraded",
 }
+_encode = msgspec.json.encode
 _TURN_S = 0.002
 """What is at hand is written together, for no longer than that."""
 
@@ -55,6 +57,34 @@ class Writer(Protocol):
     def end(self, reply: ModelReply) -> bytes:
         """The end."""
         ...
+
+
+class Words(msgspec.Struct, frozen=True):
+    """What the ways of asking differ in."""
+
+    read: Callable[[Any, str], ChatRequest]
+    """Of a body; the other argument is the model for those that name none."""
+    whole: Callable[[ModelCall, ModelReply, float], dict[str, Any]]
+    """Of a reply, and of when it was made."""
+    writer: Callable[[Request, ChatRequest, str, float], Writer]
+    """For a stream of that model, from then on."""
+
+
+_CHAT = Words(
+    read_chat,
+    lambda _, reply, made_at: completion(reply, made_at),
+    lambda request, asked, model, made_at: ChunkWriter(
+        reply_id=f"chatcmpl-{request.context.request_id}",
+        model=model,
+        created=made_at,
+        wants_usage=asked.wants_usage,
+    ),
+)
+_RESPONSES = Words(
+    read_response,
+    response,
+    lambda _, asked, model, made_at: EventWriter(asked.call, reply_id="", model=model, created=made_at),
+)
 
 
 class GatewayRoutes:
@@ -93,53 +123,59 @@ class GatewayRoutes:
 
     # -- asking
 
-    async def chat(self, request: Request) -> None:
+    def chat(self, request: Request) -> Awaitable[None]:
         """`POST /v1/chat/completions`."""
-        asked = read_chat(await request.json(), self._default_model)
-        call = self._completed(request, asked)
+        return self._ask(request, _CHAT)
 
-        def writer(model: str) -> Writer:
-            return ChunkWriter(
-                reply_id=f"chatcmpl-{request.context.request_id}",
-                model=model,
-                created=self._clock.now(),
-                wants_usage=asked.wants_usage,
-            )
-
-        async with self._counted(request, _visitor(request, call)):
-            await self._answer(request, call, lambda reply: completion(reply, self._clock.now()), writer)
-
-    async def respond(self, request: Request) -> None:
+    def respond(self, request: Request) -> Awaitable[None]:
         """`POST /v1/responses`."""
-        asked = read_response(await request.json(), self._default_model)
-        call = self._completed(request, asked)
+        return self._ask(request, _RESPONSES)
 
-        def writer(model: str) -> Writer:
-            return EventWriter(call, reply_id="", model=model, created=self._clock.now())
-
-        async with self._counted(request, _visitor(request, call)):
-            await self._answer(request, call, lambda reply: response(call, reply, self._clock.now()), writer)
+    async def _ask(self, request: Request, words: Words) -> None:
+        asked = words.read(await request.json(), self._default_model)
+        call = _completed(request, asked)
+        if self._counted.is_on:
+            await self._counted.admit(request, _visitor(request, call))
+        answering = Answering(self._questions, request, call)
+        try:
+            if call.stream:
+                await self._stream(answering, asked, call, words)
+                return
+            reply = await reply_of(self._call_model(call))
+        except (CorralError, asyncio.CancelledError) as error:
+            if not await answering.failed(error):
+                raise
+        else:
+            answering.is_asking = False
+            content = _encode(words.whole(call, reply, self._clock.now()))
+            await request.respond(200, content, JSON, _noted(call.notes, reply.cost_usd))
+        finally:
+            answering.end()
 
     async def embed(self, request: Request) -> None:
         """`POST /v1/embeddings`."""
         asked = read_embeddings(await request.json())
         check_scope("model", asked.call.model, request.context.models_allowed)
-        caller = caller_of(request, user=asked.user, tags=None)
-        call = msgspec.structs.replace(
+        call = replace(
             asked.call,
-            caller=caller,
+            caller=caller_of(request, asked.user, {}),
+            policy=policy_of(request),
             deadline=request.context.deadline,
-            policy=policy_of(request) if has_policy(request.headers) else NO_POLICY,
         )
-        async with self._counted(request, _visitor(request, call)):
-            await self._embed(request, call, as_base64=asked.as_base64)
-
-    async def _embed(self, request: Request, call: EmbedCall, *, as_base64: bool) -> None:
-        with self._questions.answering(request, call) as answering:
-            reply = await answering.unless_over(self._call_embedder(call))
-            if reply is not None:
-                headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
-                await request.respond_json(embedding_list(reply, as_base64=as_base64), headers=headers)
+        if self._counted.is_on:
+            await self._counted.admit(request, _visitor(request, call))
+        answering = Answering(self._questions, request, call)
+        try:
+            reply = await self._call_embedder(call)
+        except (CorralError, asyncio.CancelledError) as error:
+            if not await answering.failed(error):
+                raise
+        else:
+            answering.is_asking = False
+            content = _encode(embedding_list(reply, as_base64=asked.as_base64))
+            await request.respond(200, content, JSON, _noted(call.notes, reply.cost_usd))
+        finally:
+            answering.end()
 
     async def models(self, request: Request) -> None:
         """`GET /v1/models`."""
@@ -155,44 +191,19 @@ class GatewayRoutes:
                 return
         raise ModelNotFound(f"There is no model {wanted[:200]!r}: `GET /v1/models` lists them.")
 
-    def _completed(self, request: Request, asked: ChatRequest) -> ModelCall:
-        """The call, with who asks and until when."""
-        check_scope("model", asked.call.model, request.context.models_allowed)
-        return msgspec.structs.replace(
-            asked.call,
-            caller=caller_of(request, user=asked.user, tags=asked.tags),
-            policy=policy_of(request) if has_policy(request.headers) else NO_POLICY,
-            deadline=request.context.deadline,
-        )
+    # -- streams
 
-    # -- answering
-
-    async def _answer(
-        self,
-        request: Request,
-        call: ModelCall,
-        whole: Callable[[ModelReply], dict[str, Any]],
-        writer: Callable[[str], Writer],
-    ) -> None:
-        with self._questions.answering(request, call) as answering:
-            if call.stream:
-                await answering.unless_over(self._stream(answering, call, writer))
-                return
-            reply = await answering.unless_over(reply_of(self._call_model(call)))
-            if reply is not None:
-                headers = [*_noted(call.notes), *_cost(reply.cost_usd)]
-                await request.respond(200, msgspec.json.encode(whole(reply)), JSON, headers)
-
-    async def _stream(self, answering: Answering, call: ModelCall, make_writer: Callable[[str], Writer]) -> None:
+    async def _stream(self, answering: Answering, asked: ChatRequest, call: ModelCall, words: Words) -> None:
         """Nothing is sent before the first event, so that what fails before it is a plain error."""
         request = answering.request
         async with closing(self._call_model(call)) as events:
             event = await anext(events, None)
             if event is None:
                 raise ModelStreamBroken
-            headers = (*_STREAM_HEADERS, *_noted(call.notes))
+            headers = (*_STREAM_HEADERS, *_noted(call.notes, None))
             out = await request.open_stream(200, EVENT_STREAM, headers)
-            writer = make_writer(str(call.notes.get("deployment") or call.model))
+            model = call.notes.get("deployment") or call.model
+            writer = words.writer(request, asked, model, self._clock.now())
             last = await self._tell(answering, out, writer, events, event)
         ended = out.end_stream(last)
         if inspect.isawaitable(ended):
@@ -234,6 +245,18 @@ class GatewayRoutes:
         return pending + OPENAI.broken(answering.request, failure, 0)
 
 
+def _completed(request: Request, asked: ChatRequest) -> ModelCall:
+    """The call, with who asks and until when."""
+    context = request.context
+    check_scope("model", asked.call.model, context.models_allowed)
+    return replace(
+        asked.call,
+        caller=caller_of(request, asked.user, asked.tags),
+        policy=policy_of(request),
+        deadline=context.deadline,
+    )
+
+
 def _visitor(request: Request, call: ModelCall | EmbedCall) -> Visitor:
     """Who asks: the body may name the user."""
     context = request.context
@@ -247,17 +270,16 @@ def _visitor(request: Request, call: ModelCall | EmbedCall) -> Visitor:
     )
 
 
-def _noted(notes: dict[str, Any]) -> list[Header]:
-    """What the layers decided, for who asked."""
-    return [
-        (header, str(note).encode("latin-1", "replace")[:200])
+def _noted(notes: dict[str, Any], cost_usd: float | None) -> list[Header]:
+    """What the layers decided and what it cost, for who asked."""
+    headers = [
+        (header, note.encode("latin-1", "replace")[:200])
         for header, note in zip(_SHOWN.values(), map(notes.get, _SHOWN), strict=True)
         if note
     ]
-
-
-def _cost(cost_usd: float | None) -> list[Header]:
-    return [] if cost_usd is None else [(b"x-corral-cost-usd", f"{cost_usd:.8f}".rstrip("0").rstrip(".").encode())]
+    if cost_usd is not None:
+        headers.append((b"x-corral-cost-usd", (b"%.8f" % cost_usd).rstrip(b"0").rstrip(b".")))
+    return headers
 
 
 def _listed(model: ModelInfo) -> dict[str, Any]:
