@@ -103,8 +103,8 @@ class HttpApp:
         except (NotFound, MethodNotAllowed):
             request.params = {}
         context = context_of(request)
-        headers = request.response_headers
-        headers.append((b"x-request-id", context.request_id.encode("latin-1", "replace")))
+        headers = [(b"x-request-id", context.request_id.encode("latin-1", "replace"))]
+        request.response_headers = headers
         if self.closing:
             headers.append((b"connection", b"close"))
         if route is not None and not route.quiet:
@@ -128,25 +128,19 @@ class HttpApp:
 
 def path_of(request: Request) -> bytes:
     """Where a request is answered, as the router knows it."""
-    path = _asked(request).partition(b"?")[0]
-    signature = request.headers.get(b"authorization") or request.scope.get("query_string", b"")
-    if SIGNED in signature or path.startswith(ROOT):
-        return bucket_path(path, signature)
-    return path
-
-
-def _asked(request: Request) -> bytes:
-    raw_path: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-    return raw_path
+    scope = request.scope
+    path: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
+    signature = request.headers.get(b"authorization") or scope.get("query_string", b"")
+    return bucket_path(path, signature) if SIGNED in signature or path.startswith(ROOT) else path
 
 
 def dialect_of(request: Request) -> Dialect:
     """Where there is no route, errors look as the API makes them look that was probably meant."""
-    raw_path = _asked(request)
-    if raw_path.startswith(b"/runtimes/"):
+    path = path_of(request)
+    if path.startswith(b"/runtimes/"):
         meant: Dialect = AWS
-    elif raw_path.startswith(b"/memories/"):
+    elif path.startswith(b"/memories/"):
         meant = MEMORY
     else:
-        meant = CONTRACT if raw_path.startswith((b"/invocations", b"/ping")) else NATIVE
+        meant = CONTRACT if path.startswith((b"/invocations", b"/ping")) else NATIVE
     return dialect_for(request, meant) if meant in {AWS, NATIVE} else meant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -33,18 +33,22 @@ _WORD_MAX = 200
 
 
 class RequestAudit:
-    """Told of every request. Equal refusals of one caller are one entry at once, and one more with their number a minute later."""
+    """Told of every request, and tells who counts and traces them. Equal refusals of one caller are one entry at once, and one more with their number a minute later."""
 
     def __init__(
         self,
         audit: Audit,
         routes: Iterable[Route],
+        watcher: Watcher,
         *,
         clock: Clock = SYSTEM_CLOCK,
         every_s: float = _EVERY_S,
         alike_max: int = _ALIKE_MAX,
     ) -> None:
-        """What `routes` need decides which changes are written down."""
+        """What `routes` need decides which changes are written down. `watcher` is told of all requests first."""
+        self.begin = watcher.begin
+        self.unexpected = watcher.unexpected
+        self._tell = watcher.request
         self._audit = audit
         self._clock = clock
         self._every_s = every_s
@@ -59,6 +63,7 @@ class RequestAudit:
 
     def request(self, request: Request) -> None:
         """A request was answered."""
+        self._tell(request)
         at = (request.method, request.route)
         if request.status in REFUSED:
             self.refused(request)
@@ -170,22 +175,6 @@ class _Refusals:
         self.first = first
         self.count = 0
         self.last_at = math.nan
-
-
-class Watching:
-    """Two who are told of requests: one counts and traces, the other writes down what matters later."""
-
-    def __init__(self, watcher: Watcher, audit: RequestAudit) -> None:
-        """`watcher` is told of the rest as well."""
-        self._audit = audit
-        self.begin = watcher.begin
-        self.unexpected = watcher.unexpected
-        self._told: Callable[[Request], None] = watcher.request
-
-    def request(self, request: Request) -> None:
-        """A request was answered."""
-        self._told(request)
-        self._audit.request(request)
 
 
 def _is_written(route: Route) -> bool:

@@ -18,7 +18,7 @@ from corral.security.tokens import Tokens
 from corral.server.asgi import Watcher
 from corral.server.audit import AuditRoutes
 from corral.server.audit_proof import AuditProofRoutes
-from corral.server.audited import RequestAudit, Watching
+from corral.server.audited import RequestAudit
 from corral.server.http import Request
 from corral.server.identity import Identity
 from corral.server.keys import KeyRoutes
@@ -108,8 +108,8 @@ class Guarding:
         """Who is told of requests: also who writes down what was refused and changed."""
         if self.audit is None:
             return watcher
-        self._requests = RequestAudit(self.audit, routes)
-        return Watching(watcher, self._requests)
+        self._requests = RequestAudit(self.audit, routes, watcher)
+        return self._requests
 
     async def start(self) -> None:
         """Begin to write."""
