@@ -15,6 +15,7 @@ from corral.backends.open import open_stores
 from corral.backends.postgres import migrate as on_postgres
 from corral.backends.postgres.job_alike import alike_of
 from corral.backends.postgres.job_columns import columns_of
+from corral.backends.postgres.job_records import _SQL
 from corral.clock import new_time_id
 from corral.jobs.job import Callback, Claim, Ending, JobDraft, JobError, JobEventDraft, JobQuery
 from corral.testing.contracts.setting import eventually
@@ -356,6 +357,75 @@ async def test_all_are_listed_in_order_however_they_came(
     left = sorted((one for one in every if states[one] == "queued"), reverse=True)
     assert await stores.jobs.cancel("acme", JobQuery(status=("queued",)), limit=50) == left[:50]
     assert await found(stores, limit, status=("queued",)) == left[50:]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "more"),
+    [
+        ({"agent": "this"}, {"agent": "this"}),
+        ({"queue": "this"}, {"queue": "this"}),
+        ({"user_id": "this"}, {"user_id": "this"}),
+        ({"tag": "this"}, {"tags": ("one", "this")}),
+    ],
+)
+async def test_who_looks_for_something_else_opens_no_bundle(postgres_stores, postgres_url, wanted, more):
+    stores = postgres_stores
+    await stores.jobs.enqueue(drafts(MANY))
+    args = {"agent": None, "queue": None, "tag": None, "session_id": None, "user_id": None} | wanted
+    connection = await asyncpg.connect(postgres_url)
+    async with connection.transaction():
+        opened = "SELECT pg_stat_get_xact_numscans('corral.job_queue_pkey'::regclass)"
+        looked = "SELECT corral.open_ids('acme', '~', 50, NULL, $1, $2, $3, $4, $5, NULL, NULL, NULL)"
+        assert await connection.fetchval(looked, *args.values()) == []
+        assert await connection.fetchval(opened) == 0
+        assert len(await connection.fetchval(looked, *[None] * 5)) == 50
+        assert await connection.fetchval(opened) == 1
+    await connection.close()
+    await stores.jobs.enqueue(mine := drafts(MANY, **more))
+    assert await found(stores, **wanted) == sorted((one.id for one in mine), reverse=True)
+    await fetch(postgres_url, "UPDATE corral.job_bundles SET agent = NULL, queue = NULL, user_id = NULL, tags = NULL")
+    assert await found(stores, **wanted) == sorted((one.id for one in mine), reverse=True)  # as bundles of before are
+
+
+async def test_bundles_are_found_by_when_they_came(postgres_stores):
+    stores = postgres_stores
+    await stores.jobs.enqueue(first := drafts(MANY))
+    at = (await stores.job_records.get("acme", first[0].id)).created_at
+    await stores.jobs.enqueue(second := drafts(MANY))
+    later = (await stores.job_records.get("acme", second[0].id)).created_at
+    assert await found(stores, since=later) == sorted((one.id for one in second), reverse=True)
+    assert await found(stores, until=later) == sorted((one.id for one in first), reverse=True)
+    assert len(await found(stores, since=at)) == 2 * MANY
+
+
+async def test_what_runs_is_found_by_its_state_in_pages(postgres_stores):
+    stores = postgres_stores
+    await stores.jobs.enqueue(drafts(MANY, agent="a"))
+    await stores.jobs.enqueue([*drafts(3, agent="b"), *drafts(2, tenant="other")])
+    running = sorted((job.id for job in await claim(stores, MANY + 4) if job.tenant == "acme"), reverse=True)
+    for limit in (7, 100):
+        assert await found(stores, limit, status=("running",)) == running
+    queued = await found(stores, status=("queued",))
+    assert len(running) + len(queued) == MANY + 3
+    assert await found(stores, status=("running",), agent="nobody") == []
+    assert await found(stores, status=("running", "queued")) == sorted([*running, *queued], reverse=True)
+
+
+async def test_a_plan_for_all_filters_reads_no_ended_jobs_for_who_asks_for_open_ones(postgres_stores, postgres_url):
+    for _ in range(2):
+        await postgres_stores.jobs.enqueue(drafts(MANY))
+        await finish(postgres_stores, await claim(postgres_stores))
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    read = (
+        "SELECT sum(pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid)) FROM pg_class "
+        "WHERE relname LIKE 'jobs\\_%' AND relkind IN ('r', 'i')"
+    )
+    async with connection.transaction():
+        for states, is_read in ((["queued"], False), (["succeeded"], True)):
+            await connection.fetch(_SQL["find"], "acme", "~", 50, states, *[None] * 8)
+            assert (await connection.fetchval(read) > 0) == is_read
+    await connection.close()
 
 
 async def test_a_bundle_is_forgotten_with_its_last_job(postgres_stores, postgres_url):

@@ -171,7 +171,8 @@ class PostgresJobRecords:
         if not findable(tenant, before, *words):
             return []
         args = (tenant, before, limit, list(status) or None, *words, query.since, query.until)
-        return await self._engine.fetch(_SQL["find_dead" if status == _DEAD else "find"], *args)
+        asked = "find_dead" if status == _DEAD else "find" if query.batch_id is None else "find_of_batch"
+        return await self._engine.fetch(_SQL[asked], *args)
 
 
 def _info(tenant: str, row: Sequence[Any]) -> JobInfo:

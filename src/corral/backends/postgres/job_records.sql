@@ -6,7 +6,8 @@ FROM corral.jobs_shown WHERE tenant = $1 AND id = $2;
 
 -- name: find
 -- A tenant's jobs, newest first, through every filter that is given.
--- The open and the ended ones each in order, so that neither need be read further than the other.
+-- The open and the ended ones each in order, so that neither need be read further than the other. What says of no row
+-- anything, but of the states that are asked for, stands by itself: the plan looks at it once.
 (
     SELECT id, agent, queue, priority, session_id, user_id, tags, batch_id, max_attempts, created_at, deadline_at, spec, callback,
         finished_at, error, state, attempt, failures, last_seq, started_at, worker, progress, run_at, awaits, cancel_requested,
@@ -19,13 +20,41 @@ FROM corral.jobs_shown WHERE tenant = $1 AND id = $2;
         NULL::bytea AS input, NULL::bytea AS result
     FROM corral.jobs_shown
     WHERE NOT is_open AND tenant = $1 AND id < $2
-      AND ($4::text[] IS NULL OR $4 && ARRAY['succeeded', 'failed', 'cancelled', 'discarded'] AND state = ANY ($4))
+      AND ($4::text[] IS NULL OR $4 && ARRAY['succeeded', 'failed', 'cancelled', 'discarded'])
+      AND ($4::text[] IS NULL OR state = ANY ($4))
       AND ($5::text IS NULL OR agent = $5)
       AND ($6::text IS NULL OR queue = $6)
       AND ($7::text IS NULL OR tags::jsonb ? $7)
       AND ($8::text IS NULL OR session_id = $8)
       AND ($9::text IS NULL OR user_id = $9)
       AND ($10::text IS NULL OR batch_id = $10)
+      AND ($11::double precision IS NULL OR created_at >= $11)
+      AND ($12::double precision IS NULL OR created_at < $12)
+    ORDER BY id DESC LIMIT $3
+) ORDER BY id DESC LIMIT $3;
+
+-- name: find_of_batch
+-- The same of one batch: a plan that has to fit all filters would not use what finds batches.
+(
+    SELECT id, agent, queue, priority, session_id, user_id, tags, batch_id, max_attempts, created_at, deadline_at, spec, callback,
+        finished_at, error, state, attempt, failures, last_seq, started_at, worker, progress, run_at, awaits, cancel_requested,
+        NULL::bytea AS input, NULL::bytea AS result
+    FROM corral.jobs_shown
+    WHERE is_open AND id = ANY ((SELECT corral.open_ids($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12))::text[])
+) UNION ALL (
+    SELECT id, agent, queue, priority, session_id, user_id, tags, batch_id, max_attempts, created_at, deadline_at, spec, callback,
+        finished_at, error, state, attempt, failures, last_seq, started_at, worker, progress, run_at, awaits, cancel_requested,
+        NULL::bytea AS input, NULL::bytea AS result
+    FROM corral.jobs_shown
+    WHERE NOT is_open AND tenant = $1 AND id < $2
+      AND ($4::text[] IS NULL OR $4 && ARRAY['succeeded', 'failed', 'cancelled', 'discarded'])
+      AND ($4::text[] IS NULL OR state = ANY ($4))
+      AND ($5::text IS NULL OR agent = $5)
+      AND ($6::text IS NULL OR queue = $6)
+      AND ($7::text IS NULL OR tags::jsonb ? $7)
+      AND ($8::text IS NULL OR session_id = $8)
+      AND ($9::text IS NULL OR user_id = $9)
+      AND batch_id = $10::text
       AND ($11::double precision IS NULL OR created_at >= $11)
       AND ($12::double precision IS NULL OR created_at < $12)
     ORDER BY id DESC LIMIT $3
