@@ -104,7 +104,8 @@ class Coalesced:
             while True:
                 event = flight.at_hand(follower)
                 if event is None:
-                    if not await flight.more(self._left_s(call)):
+                    left_s = None if call.deadline is None else call.deadline - self._monotonic()
+                    if not await flight.more(left_s):
                         return
                 elif type(event) is Delta:
                     deltas = True
@@ -124,13 +125,10 @@ class Coalesced:
 
     def _send(self, call: ModelCall, place: Place, proceed: CallModel, came: Came | None) -> Flight:
         """The question, on its way in a task of its own: whoever leaves, what comes of it is kept."""
-        _, key, anew = place
-        if came is not None and self._sharing is not None and not anew:
-            proceed = self._sharing.around(key, proceed, came)
+        if came is not None and self._sharing is not None:
+            _, key, anew = place
+            proceed = proceed if anew else self._sharing.around(key, proceed, came)
         return Flight(self._flights, place, call, proceed, came)
-
-    def _left_s(self, call: ModelCall) -> float | None:
-        return None if call.deadline is None else call.deadline - self._monotonic()
 
     def _shared(self, call: ModelCall, reply: ModelReply, flight: Flight | None = None) -> ModelReply:
         """The answer as one's own: free, and in a copy that may be changed."""

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from corral.errors import ModelRequestInvalid, ModelStreamBroken, ModelTimeout
-from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, closing
+from corral.messages import CallModel, Delta, ModelCall, ModelEvent, ModelReply, close
 
 Came = Callable[[ModelReply | ModelRequestInvalid], object]
 Place = tuple[str, bytes, bool]
@@ -112,8 +112,8 @@ class Flight:
 
     async def _fly(self, asked: AsyncIterator[ModelEvent]) -> None:
         try:
-            async with closing(asked) as events:
-                async for event in events:
+            try:
+                async for event in asked:
                     self._events.append(event)
                     if type(event) is Delta:
                         self._bytes += _size(event)
@@ -127,6 +127,8 @@ class Flight:
                         self._came(event)  # type: ignore[arg-type]  # the other kind of event
                     self._end()  # nobody waits until all is closed
                     break
+            finally:
+                await close(asked)
         except asyncio.CancelledError as error:
             self._error = error
         except Exception as error:  # noqa: BLE001 - it is everybody's who follows

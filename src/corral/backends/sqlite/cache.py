@@ -194,11 +194,13 @@ def _newest(connection: sqlite3.Connection) -> int:
 def _put(transaction: Transaction, tenant: str, drafts: Sequence[EntryDraft]) -> None:
     now, connection = transaction.now, transaction.connection
     rows = [_row(tenant, draft, now) for draft in drafts]
-    entries = {key: (number, tagged) for key, number, tagged in _ENTRIES.insert(connection, rows)}
-    _VALUES.insert(connection, [(entries[draft.key][0], draft.value) for draft in drafts])
-    for draft in drafts:
-        number, tagged = entries[draft.key]
-        if tagged:
+    entries = _ENTRIES.insert(connection, rows)
+    numbers = {key: number for key, number, _ in entries}
+    _VALUES.insert(connection, [(numbers[draft.key], draft.value) for draft in drafts])
+    tagged = {number for _, number, tagged in entries if tagged}
+    for draft in drafts if tagged else ():
+        number = numbers[draft.key]
+        if number in tagged:
             transaction.execute(_SQL["forget_tags"], (number,))
             connection.executemany(_SQL["put_tag"], ((tenant, tag, number) for tag in draft.tags))
 
