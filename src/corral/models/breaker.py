@@ -79,7 +79,10 @@ class Breaker:
             self._close()
             return
         self._in_a_row = 0
-        self._note(0)
+        if (
+            self._recent or self._recent_count < _RATE_CALLS
+        ):  # else the last calls went well, and one more changes nothing
+            self._note(0)
 
     def failed(self, era: int, now: float, reason: str) -> None:
         """It did not answer."""

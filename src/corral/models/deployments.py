@@ -143,17 +143,24 @@ class Deployed:
         attempts, already = _attempts(notes)
         while (place := plan.next(self._monotonic()) or await self._after_pause(plan, call.deadline)) is not None:
             notes[ELSEWHERE] = plan.ready(self._monotonic())
+            name = place.deployment.name
+            attempt = Attempt(place.deployment, self._monotonic)
             try:
-                reply = await self._asked_whole(place, call, proceed, attempts)
+                reply = await proceed(call if call.model == name else msgspec.structs.replace(call, model=name))
             except ModelFailed as error:
-                failure = self._failure(plan, place, error, call, len(attempts) - already)
+                attempt.refused(error, call.deadline)
+                failure = self._failure(plan, place, error, call, len(attempts) - already + 1)
                 if failure is error:
                     raise
                 if failure is not None:
                     raise failure from error
             else:
+                attempt.answered(stream=False)
                 self._note(notes, plan, place)
                 return reply
+            finally:
+                if attempt.over(attempts):
+                    self._abandoned(call, name)
         raise plan.failure(call.model, self._monotonic())
 
     def status(self) -> list[dict[str, Any]]:
@@ -190,23 +197,6 @@ class Deployed:
         if plan.goes_on(place, error) and not self._is_late(call.deadline):
             return None
         return error if attempts == 1 else plan.failure(call.model, self._monotonic())
-
-    async def _asked_whole(
-        self, place: Place, call: ModelCall | EmbedCall, proceed: CallWhole, attempts: list[dict[str, Any]]
-    ) -> ModelReply | EmbedReply:
-        """As `_asked`."""
-        name = place.deployment.name
-        attempt = Attempt(place.deployment, self._monotonic)
-        try:
-            reply = await proceed(call if call.model == name else msgspec.structs.replace(call, model=name))
-            attempt.answered(stream=False)
-            return reply  # noqa: TRY300 - what follows is for every end
-        except ModelFailed as error:
-            attempt.refused(error, call.deadline)
-            raise
-        finally:
-            if attempt.over(attempts):
-                self._abandoned(call, name)
 
     async def _asked(
         self, place: Place, call: ModelCall, proceed: CallModel, attempts: list[dict[str, Any]]

@@ -41,7 +41,8 @@ class Deployment:
 
     def is_ready(self, now: float) -> bool:
         """Whether it may be asked now."""
-        return now >= self.cooling_until and self.breaker.allows(now)
+        breaker = self.breaker
+        return now >= self.cooling_until and (breaker.opened_at is None or breaker.allows(now))
 
     def reason(self, now: float) -> str:
         """Why it is not asked now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from typing import Any
 
@@ -29,7 +30,7 @@ class Fading:
     counts for at least one `window_s`, and for less than two.
     """
 
-    __slots__ = ("_began", "_counts", "_known", "_old", "_old_total", "_total", "_window_s")
+    __slots__ = ("_began", "_counts", "_known", "_old", "_old_total", "_total", "_turns_at", "_window_s")
 
     def __init__(self, window_s: float) -> None:
         """Empty."""
@@ -38,11 +39,12 @@ class Fading:
         self._old: list[int] | None = None
         self._total = self._old_total = 0
         self._began: float | None = None
+        self._turns_at = -math.inf
         self._known: tuple[float, int, float, float | None] | None = None
 
     def observe(self, seconds: float, now: float) -> None:
         """Count one value."""
-        if self._began is None or now - self._began >= self._window_s:
+        if now >= self._turns_at:
             self._turn(now)
         self._counts[bisect_left(_ENDS, seconds)] += 1
         self._total += 1
@@ -52,10 +54,11 @@ class Fading:
         self._old, self._old_total = (None, 0) if late else (self._counts, self._total)
         self._counts, self._total = [0] * (len(_ENDS) + 1), 0
         self._began = now if late or self._began is None else self._began + self._window_s
+        self._turns_at = self._began + self._window_s
 
     def quantile(self, share: float, now: float) -> float | None:
         """The value that `share` of all lie below, at most a bucket too high; none: too few values lately."""
-        if self._began is not None and now - self._began >= self._window_s:
+        if self._began is not None and now >= self._turns_at:
             self._turn(now)
         known = self._known
         # Worth asking anew once there are an eighth more values, or an eighth of a window is over.
@@ -117,7 +120,8 @@ class Live:
             self.latency_s = first_s
         else:
             self.latency_s = latency + _EWMA * (first_s - latency)
-        self._failures -= _EWMA * self._failures
+        if self._failures:
+            self._failures -= _EWMA * self._failures
         self._seen_at = now
 
     def failed(self, now: float) -> None:
