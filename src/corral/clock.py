@@ -81,7 +81,7 @@ os.register_at_fork(after_in_child=_reseed)
 
 def new_id() -> str:
     """A UUID4-shaped id for requests, turns and tokens: random per process, then counted, so it never comes twice."""
-    return f"{_prefix}{next(_counter):012x}"
+    return _prefix + next(_counter).to_bytes(6).hex()
 
 
 def new_time_id(now: float) -> str:

@@ -72,24 +72,20 @@ class Traces:
 
     def decide(self, context: Context) -> None:
         """Settle whether this trace is kept, as it begins."""
-        if context.sampled and self._wanted(context):
+        now = self._monotonic()
+        allowance = self._allowance + (now - self._allowance_at) * self._per_second_max
+        if allowance >= 1.0 and context.sampled and self._is_in_sample(context):
+            self._allowance = min(self._per_second_max, allowance) - 1.0
+            self._allowance_at = now
             context.traces = self
         else:
             context.sampled = False
             context.traces = _HeldBack()
 
-    def _wanted(self, context: Context) -> bool:
-        if self._sample < 1.0 and context.parent_span_id is None:
-            share = int(context.trace_id[-8:], 16) / 0xFFFFFFFF
-            if share >= self._sample:
-                return False
-        now = self._monotonic()
-        allowance = self._allowance + (now - self._allowance_at) * self._per_second_max
-        if allowance < 1.0:
-            return False
-        self._allowance = min(self._per_second_max, allowance) - 1.0
-        self._allowance_at = now
-        return True
+    def _is_in_sample(self, context: Context) -> bool:
+        if self._sample >= 1.0 or context.parent_span_id is not None:
+            return True
+        return int(context.trace_id[-8:], 16) / 0xFFFFFFFF < self._sample
 
     def keep(self, context: Context) -> None:
         """This trace failed: keep it, whatever was decided."""

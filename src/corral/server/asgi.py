@@ -131,7 +131,7 @@ def path_of(request: Request) -> bytes:
     scope = request.scope
     path: bytes = (scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0]
     signature = request.headers.get(b"authorization") or scope.get("query_string", b"")
-    return bucket_path(path, signature) if SIGNED in signature or path.startswith(ROOT) else path
+    return bucket_path(path, signature) if path.startswith(ROOT) or signature.count(SIGNED) else path
 
 
 def dialect_of(request: Request) -> Dialect:
