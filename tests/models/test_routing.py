@@ -173,12 +173,12 @@ async def test_comparisons_keep_their_shares_and_each_session_its_side(weights):
     seen = collections.Counter()
     for number in range(600):
         caller = Caller(session_id=f"session {number}")
-        model = layer._model(0, "", question(model="auto", caller=caller))[0]
-        assert model == layer._model(0, "", question("other", model="auto", caller=caller))[0]
+        model = layer._compared("simple_query", question(model="auto", caller=caller))
+        assert model == layer._compared("simple_query", question("other", model="auto", caller=caller))
         seen[model] += 1
     for model, weight in shares.items():
         assert abs(seen[model] / 600 - weight / sum(weights)) < 0.09
-    anonymous = {layer._model(0, "", question(model="auto"))[0] for _ in range(300)}
+    anonymous = {layer._compared("simple_query", question(model="auto")) for _ in range(300)}
     assert anonymous == {model for model, weight in shares.items() if weight}
 
 

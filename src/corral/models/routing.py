@@ -88,8 +88,9 @@ class Router:
         self._settings = settings
         self._classes = tuple(settings.classes)
         self._models = tuple(settings.classes.values())
+        self._places = tuple(settings.classes.items()) or (("", fallback_model),)
+        """Classes and their models; without classes, what answers in their place."""
         self._number = {name: number for number, name in enumerate(settings.classes)}
-        self._fallback_model = fallback_model
         self._around = surroundings or Surroundings()
         self._chance = chance
         if settings.default and settings.default not in settings.classes:
@@ -133,9 +134,15 @@ class Router:
 
     def _routed(self, call: ModelCall, verdict: Verdict, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         index, reason = self._decide(call, verdict)
-        model, reason = self._model(index, reason, call)
+        name, model = self._places[index]
+        if name in self._shares:
+            model, reason = self._compared(name, call), f"{reason}; compared by shares"
+        elif not model:
+            raise ModelNotFound(
+                "Nothing answers `auto`: set `models.router.classes`, or name a provider in `models.providers`."
+            )
         notes = call.notes
-        notes["route.class"] = self._classes[index] if self._classes else ""
+        notes["route.class"] = name
         notes["route.to"] = model
         notes["route.reason"] = reason
         asked = replace(call, model=model)
@@ -228,25 +235,15 @@ class Router:
                 return min(quick, key=lambda number: (abs(number - found), -number)), late
         return found, why
 
-    def _model(self, index: int, reason: str, call: ModelCall) -> tuple[str, str]:
-        """The class's model; in a comparison, the caller's side of it: the same one each time."""
-        if not self._classes:
-            if not self._fallback_model:
-                raise ModelNotFound(
-                    "Nothing answers `auto`: set `models.router.classes`, or name a provider in `models.providers`."
-                )
-            return self._fallback_model, reason
-        name = self._classes[index]
-        shares = self._shares.get(name)
-        if shares is None:
-            return self._models[index], reason
-        caller = call.caller
+    def _compared(self, name: str, call: ModelCall) -> str:
+        """The caller's side of a comparison: the same one each time."""
+        shares, caller = self._shares[name], call.caller
         who = caller.session_id or caller.user_id or caller.run_id
         point = zlib.crc32(f"{name}\0{caller.tenant}\0{who}".encode()) / 2**32 if who else self._chance()
         for share in shares:
             if point < share.until:
-                return share.model, f"{reason}; compared by shares"
-        return shares[-1].model, f"{reason}; compared by shares"
+                return share.model
+        return shares[-1].model
 
     # -- escalating ----------------------------------------------------------------------------------------------------
 

@@ -33,8 +33,9 @@ _UNKNOWN_PICTURE = (1024, 1024)
 
 # Each byte of UTF-8 as what it begins: a letter, a capital, a digit, a blank, a line's end, a sign, or a script's character.
 _LETTER, _UPPER, _DIGIT, _BLANK, _LINE, _SIGN, _SCRIPT = b"abcdefg"
-_ALL_TEXTS = (_LETTER, _UPPER, _DIGIT, _SIGN, _LINE)
-"""What texts in every script have."""
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz"
+_ALL_TEXTS = (_UPPER, _DIGIT, _SIGN, _LINE)
+"""What texts in every script have besides."""
 _SCRIPTS = (
     ((0xC2, 0xC9),),  # Latin with marks
     ((0xD0, 0xD4),),  # Cyrillic
@@ -90,8 +91,9 @@ class _Weights(msgspec.Struct, frozen=True):
     def tokens_of(self, text: str) -> float:
         """All parts together."""
         raw = text.encode(errors="replace")
-        count = raw.translate(_KINDS).count
-        letters, upper, digits, signs, lines = map(count, _ALL_TEXTS)
+        others = raw.translate(_KINDS, _LETTERS)  # few, and counted several times
+        letters = len(raw) - len(others)
+        upper, digits, signs, lines = map(others.count, _ALL_TEXTS)
         tokens = (
             self.word * (1 + raw.translate(_BLANKS).count(_WORD))
             + self.letter * (letters + upper)
@@ -106,7 +108,7 @@ class _Weights(msgspec.Struct, frozen=True):
             tokens -= self.sign * _RULED * sum(map(raw.count, _RULES))
         if not text.isascii():
             for number, weight in enumerate(self.scripts, _SCRIPT):
-                tokens += weight * count(number)
+                tokens += weight * others.count(number)
         return tokens
 
 

@@ -92,8 +92,9 @@ class ChunkWriter:
     def __init__(self, *, reply_id: str, model: str, created: float, wants_usage: bool) -> None:
         """`wants_usage`: one more chunk at the end says how many tokens it took."""
         head = {"id": reply_id, "object": "chat.completion.chunk", "created": int(created), "model": model}
-        self._head = b"data: " + _encode(head)[:-1] + b',"choices":[{"index":0,"delta":'
-        self._usage_head = b"data: " + _encode(head)[:-1] + b',"choices":[],"usage":'
+        begun = b"data: " + _encode(head)[:-1]
+        self._head = begun + b',"choices":[{"index":0,"delta":'
+        self._usage_head = begun + b',"choices":[],"usage":'
         self._tail = b',"logprobs":null,"finish_reason":null}]}\n\n'
         if wants_usage:
             self._tail = b',"logprobs":null,"finish_reason":null}],"usage":null}\n\n'
