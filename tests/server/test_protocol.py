@@ -75,6 +75,14 @@ class Scene:
         if scope["path"] == "/asgi":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
             await send({"type": "http.response.body", "body": b"ok"})
+        elif scope["path"] == "/asgi/stream":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"one", "more_body": True})
+            await send({"type": "http.response.body", "body": b"two"})
+        elif scope["path"] == "/broken":
+            raise ValueError("broken")
+        elif scope["path"] == "/silent":
+            return
         elif scope["path"] == "/stream":
             connection.begin_stream(200, [])
             connection.write_piece(b"one")
@@ -125,6 +133,20 @@ CLOSE = "connection: close\r\n"
 async def test_it_answers_in_one_write_and_as_any_server_does(scene):
     assert (await scene.say(post("/a", b"body", CLOSE))).endswith(b"connection: close\r\n\r\n/a:body")
     assert (await scene.say(get("/asgi", CLOSE))).endswith(b"\r\n\r\nok")
+    assert (await scene.say(get("/asgi/stream", CLOSE))).endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("path", ["/broken", "/silent"])
+async def test_an_application_that_does_not_answer_is_answered_for(scene, path, caplog):
+    answer = await scene.say(get(path))
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert answer.endswith(b"Internal Server Error")
+    assert len(caplog.records) == 1
+
+
+async def test_a_connection_goes_on_after_an_answer_by_asgi(scene):
+    answer = await scene.say(get("/asgi") + get("/asgi/stream") + get("/3", CLOSE))
+    assert answer.count(b"HTTP/1.1 200 OK") == 3
 
 
 async def test_pieces_of_one_turn_leave_together(scene):
