@@ -453,6 +453,23 @@ async def test_what_is_too_much_to_write_is_dropped_and_counted(layers, monkeypa
     assert len((await one.shelf._store.get("acme", [draft.key for draft in drafts])).found) == 3
 
 
+async def test_what_was_given_up_at_the_end_takes_no_room_after_it(layers, stores, monkeypatch):
+    monkeypatch.setattr("corral.cache.writing._END_S", 0.01)
+    monkeypatch.setattr("corral.cache.writing._PENDING_MAX", 1)
+    one = await layers(Model())
+    first, second = (EntryDraft(key=bytes([n]) * 16, value=b"v", ttl_s=60) for n in range(2))
+    with monkeypatch.context() as hanging:
+        hanging.setattr(stores.cache, "put", Slow().put)
+        assert one.shelf.keep("acme", first)
+        waiting = asyncio.create_task(one.shelf.flush())
+        await one.cached.stop()
+        await waiting
+    await one.cached.start()
+    assert one.shelf.keep("acme", second)
+    await one.shelf.flush()
+    assert list((await stores.cache.get("acme", [first.key, second.key])).found) == [second.key]
+
+
 async def test_what_is_written_is_swept(layers, stores, monkeypatch):
     monkeypatch.setattr("corral.cache.writing._BATCH", 10)
     monkeypatch.setattr("corral.cache.writing._SWEEP_LIMIT", 5)

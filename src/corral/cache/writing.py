@@ -98,6 +98,9 @@ class Writing:
         if late:
             task.cancel()
             await asyncio.wait([task])
+            self._pending.clear()  # it is given up
+            self._bytes, self._went = 0, self._came
+            self._moved.set()
 
     # -- what there is to do ------------------------------------------------------------------------------------------
 
@@ -151,15 +154,15 @@ class Writing:
 
     async def _write(self) -> None:
         """What is pending now. What comes meanwhile is gathered again: else a store that is busy got one after the other."""
-        pending, self._pending = self._pending, defaultdict(list)
+        pending, self._pending, size = self._pending, defaultdict(list), self._bytes
         for tenant, drafts in pending.items():
             for start in range(0, len(drafts), _BATCH):
                 batch = drafts[start : start + _BATCH]
                 await self._attempt(self._store.put(tenant, batch))
-                self._bytes -= sum(len(draft.value) for draft in batch)
                 self._written += len(batch)
                 self._went += len(batch)
                 self._moved.set()
+        self._bytes -= size
 
     async def _tally(self) -> None:
         counts, self._counts, self._used = self._counts, {}, 0
