@@ -305,9 +305,6 @@ class EmbedReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 CallEmbedder = Callable[[EmbedCall], Awaitable[EmbedReply]]
 
-CallWhole = Callable[[ModelCall | EmbedCall], Awaitable[ModelReply | EmbedReply]]
-"""Ask for what comes in one piece: the answer of a model that is not to stream, or vectors."""
-
 
 # -- calling a tool ---------------------------------------------------------------------------------------------------
 

@@ -115,7 +115,7 @@ async def test_who_has_no_budget_passes(store):
     asked = call()
     assert len(await read(layer(asked, answer))) == 1
     assert asked.notes == {}
-    assert await layer.whole(EmbedCall(model="p/e", texts=[], caller=CALLER), embedded) == EmbedReply(vectors=[])
+    assert await layer.embed(EmbedCall(model="p/e", texts=[], caller=CALLER), embedded) == EmbedReply(vectors=[])
 
 
 async def embedded(_):
@@ -146,7 +146,7 @@ async def test_embeddings_are_counted_as_well(store):
         layer.billed(asked, Usage(input=7), 0.5, cancelled=False)
         return EmbedReply(vectors=[[1.0]])
 
-    assert (await layer.whole(EmbedCall(model="p/e", texts=["a"], caller=CALLER), embed)).vectors
+    assert (await layer.embed(EmbedCall(model="p/e", texts=["a"], caller=CALLER), embed)).vectors
     assert spent(budgets) == (amount_of(0.5, 7), NOTHING)
     layer.billed(call(), Usage(), 9.0, cancelled=False)  # nobody's
     assert spent(budgets) == (amount_of(0.5, 7), NOTHING)

@@ -301,20 +301,14 @@ async def test_a_call_closed_early_is_settled():
     assert state.tokens == pytest.approx(100_000, abs=1)  # the 600 it took have come in again meanwhile
 
 
-@pytest.mark.parametrize("whole", [False, True])
 @jumping
-async def test_what_failed_is_settled_by_how_it_failed(whole):
-    async def asked(pace, error, call):
+async def test_what_failed_is_settled_by_how_it_failed():
+    def failing(error):
         async def fail(_):
-            raise error
-
-        async def fail_by_events(_):
             raise error
             yield
 
-        if whole:
-            return await pace.whole(call, fail)
-        return await ask(pace, type("P", (), {"call": staticmethod(fail_by_events)}), call)
+        return fail
 
     store = MemoryLimits()
     pace = worker(store, Rule(tokens_per_minute=60_000, tokens_capacity=60_000))
@@ -327,7 +321,7 @@ async def test_what_failed_is_settled_by_how_it_failed(whole):
         (RuntimeError(), 1_000),
     ):
         with pytest.raises(type(error)):
-            await asked(pace, error, question(1_000, max_tokens=500))
+            await ask(pace, type("P", (), {"call": staticmethod(failing(error))}), question(1_000, max_tokens=500))
         assert gate._refund == 1_500 - took
         await asyncio.sleep(2)  # it is back in the bucket
         assert gate.used == 0
@@ -492,14 +486,14 @@ async def test_embeddings_are_paced_as_well():
     store = MemoryLimits()
     pace = worker(store)
     call = EmbedCall(model="p/e", texts=["x" * 10, "y" * 20])
-    await pace.whole(call, embed)
+    await pace.embed(call, embed)
     with pytest.raises(ModelRateLimited):
-        await pace.whole(call, refuse)
+        await pace.embed(call, refuse)
     begun = LoopClock.monotonic()
-    await pace.whole(call, embed)
+    await pace.embed(call, embed)
     assert LoopClock.monotonic() - begun == pytest.approx(3, abs=0.2)
     elsewhere = EmbedCall(model="q/e", texts=["x"])
-    await pace.whole(elsewhere, embed)
+    await pace.embed(elsewhere, embed)
     await pace.stop()
 
 

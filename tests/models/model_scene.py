@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from corral.messages import CallModel, Delta, Message, ModelCall, ModelEvent, ModelReply, as_parts, closing
-from corral.models.stack import ModelLayer, by_either, reply_of, wrap, wrap_whole
+from corral.messages import Delta, Message, ModelCall, ModelEvent, ModelReply, as_parts, closing
 
 
 class TurnedClock:
@@ -119,14 +118,3 @@ def question(text: str = "why?", model: str = "a/one", **facts: Any) -> ModelCal
 async def collected(events: AsyncIterator[ModelEvent]) -> list[ModelEvent]:
     async with closing(events) as pieces:
         return [event async for event in pieces]
-
-
-def wrap_both(model: CallModel, layers: Sequence[ModelLayer]) -> CallModel:
-    """As `wrap`; what does not stream takes the shorter road, where all of the layers have one."""
-    if not all(hasattr(layer, "whole") for layer in layers):
-        return wrap(model, layers)
-
-    async def whole(call: ModelCall) -> ModelReply:
-        return await reply_of(model(call))
-
-    return by_either(wrap(model, layers), wrap_whole(whole, layers))

@@ -18,7 +18,6 @@ from corral.observability.metrics import Metrics
 from corral.observability.store import Span
 from corral.observability.traces import Made
 
-pytestmark = pytest.mark.usefixtures("both_roads")
 REPLY = ModelReply(
     model="small", provider="sim", content=[{"type": "text", "text": "Hello"}], usage=Usage(input=7, output=3)
 )

@@ -30,7 +30,6 @@ from corral.models.naming import Naming
 from corral.models.stack import wrap
 from corral.settings.model_sections import ModelSettings, NamedModelSettings, ProviderSettings
 
-pytestmark = pytest.mark.usefixtures("both_roads")
 SMART = NamedModelSettings(deployments={"a/one": 1, "b/one": 1}, balance="order", fallback=["c/two"])
 
 
@@ -282,9 +281,9 @@ async def test_embeddings_are_asked_in_other_places_but_never_of_another_model()
 
     call = EmbedCall(model="smart", texts=["x"])
     with pytest.raises(ModelUnavailable, match="Nobody answered"):
-        await layer.whole(call, embed)
+        await layer.embed(call, embed)
     assert asked == ["a/one", "b/one"]
-    assert (await layer.whole(call, embed)).vectors == [[1.0]]
+    assert (await layer.embed(call, embed)).vectors == [[1.0]]
     assert call.notes["deployment"] == "b/one"
 
 

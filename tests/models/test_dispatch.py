@@ -5,7 +5,7 @@ from model_scene import Scripted, answer, collected, question
 
 from corral.errors import ModelNotFound
 from corral.messages import EmbedCall, EmbedReply
-from corral.models.dispatch import dispatch, dispatch_whole
+from corral.models.dispatch import dispatch, dispatch_embedding
 
 
 class Fake:
@@ -26,7 +26,7 @@ PROVIDERS = {name: Fake(name) for name in ("openai", "anthropic")}
 async def test_the_provider_is_asked_by_its_own_name_for_the_model():
     events = await collected(dispatch(PROVIDERS)(question(model="openai/meta/llama-3")))
     assert events == [answer("from meta/llama-3")]
-    reply = await dispatch_whole(PROVIDERS)(EmbedCall(model="openai/embed", texts=["x"]))
+    reply = await dispatch_embedding(PROVIDERS)(EmbedCall(model="openai/embed", texts=["x"]))
     assert reply.model == "embed"
 
 

@@ -21,8 +21,6 @@ from corral.messages import EmbedCall, EmbedReply, closing
 from corral.models.retrying import ELSEWHERE, Retried
 from corral.models.stack import wrap
 
-pytestmark = pytest.mark.usefixtures("both_roads")
-
 
 def retried(clock: TurnedClock, **facts) -> Retried:
     facts.setdefault("chance", lambda: 1.0)
@@ -123,10 +121,10 @@ async def test_embeddings_are_tried_again_as_well():
         return EmbedReply(vectors=[[1.0]])
 
     call = EmbedCall(model="a/e", texts=["x"])
-    assert (await retried(clock).whole(call, embed)).vectors == [[1.0]]
+    assert (await retried(clock).embed(call, embed)).vectors == [[1.0]]
     left.append(ModelRequestInvalid())
     with pytest.raises(ModelRequestInvalid):
-        await retried(clock).whole(call, embed)
+        await retried(clock).embed(call, embed)
 
 
 @settings(deadline=None)

@@ -10,17 +10,7 @@ from corral.errors import CorralError
 from corral.limits.accounts import Amount, amount_of
 from corral.limits.budgets import Budgets, Reservation
 from corral.limits.pocket import Pocket
-from corral.messages import (
-    CallModel,
-    CallWhole,
-    EmbedCall,
-    EmbedReply,
-    ModelCall,
-    ModelEvent,
-    ModelReply,
-    Usage,
-    closing,
-)
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, Usage, closing
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -83,8 +73,8 @@ class Budgeted:
             del self._bills[id(own)]
             self._budgets.settle(reservation, _cost(bill, reservation.amount))
 
-    async def whole(self, call: ModelCall | EmbedCall, proceed: CallWhole) -> ModelReply | EmbedReply:
-        """The same, for what comes in one piece."""
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings."""
         pockets = self._budgets.pockets(call.caller)
         if not pockets:
             return await proceed(call)

@@ -19,8 +19,8 @@ from corral.limits.buckets import Rule
 from corral.limits.gate import Gate
 from corral.limits.learning import OutputSizes
 from corral.messages import (
+    CallEmbedder,
     CallModel,
-    CallWhole,
     EmbedCall,
     EmbedReply,
     ModelCall,
@@ -132,8 +132,8 @@ class Pace:
         finally:
             self._leave(passage, call)
 
-    async def whole(self, call: ModelCall | EmbedCall, proceed: CallWhole) -> ModelReply | EmbedReply:
-        """The same, for what comes in one piece."""
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings."""
         passage = await self._enter(call)
         try:
             reply = await proceed(call)

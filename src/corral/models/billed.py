@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
 
 import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock, new_id
 from corral.errors import CorralError
 from corral.messages import (
+    CallEmbedder,
     CallModel,
-    CallWhole,
     Delta,
     EmbedCall,
     EmbedReply,
@@ -29,7 +28,6 @@ from corral.models.wire.collecting import Collector
 CostOf = Callable[[str, Usage], float | None]
 """What so many tokens of a model (`provider/model`) cost; none: no price is known."""
 _NOTHING = Usage()
-Reply = TypeVar("Reply", ModelReply, EmbedReply, ModelReply | EmbedReply)
 
 
 class Billed:
@@ -53,19 +51,21 @@ class Billed:
             events = proceed(call)
             try:
                 async for event in events:
-                    if type(event) is ModelReply:
-                        reply = self._priced(call, event)
-                        yield reply
-                    else:
+                    if type(event) is Delta:
                         if first_s is None:
                             first_s = self._monotonic() - begun
-                        said.append(event)  # type: ignore[arg-type]  # the other kind of event
+                        said.append(event)
                         yield event
+                    else:
+                        reply = self._priced(call, event)  # type: ignore[arg-type]  # the other kind of event
+                        yield reply
             finally:
                 await close(events)
         except CorralError as error:
             outcome = error.code
-            reply = self._begun(call, error) or reply
+            partial = getattr(error, "partial", None)
+            if isinstance(partial, ModelReply):
+                reply = self._counted(call, partial)
             raise
         except (GeneratorExit, asyncio.CancelledError):
             if reply is None:  # else it was all there already
@@ -76,35 +76,26 @@ class Billed:
                 reply = self._counted(call, _collected(said))
             self._over(call, reply, started_at, begun, first_s, outcome)
 
-    async def whole(self, call: ModelCall | EmbedCall, proceed: CallWhole) -> ModelReply | EmbedReply:
-        """The same, for what comes in one piece."""
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings."""
         started_at, begun = self._now(), self._monotonic()
-        outcome = "ok"
-        reply: ModelReply | EmbedReply | None = None
+        outcome = "cancelled"
+        reply: EmbedReply | None = None
         try:
-            reply = self._priced(call, await proceed(call))
+            answer = await proceed(call)
+            reply = msgspec.structs.replace(answer, cost_usd=self._cost_of(call.model, answer.usage))
+            outcome = "ok"
             return reply  # noqa: TRY300 - what follows is for every end
         except CorralError as error:
             outcome = error.code
-            reply = self._begun(call, error)
-            raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
             raise
         finally:
             self._over(call, reply, started_at, begun, None, outcome)
 
-    def _priced(self, call: ModelCall | EmbedCall, reply: Reply) -> Reply:
+    def _priced(self, call: ModelCall, reply: ModelReply) -> ModelReply:
         if reply.cost_usd is not None:  # some providers say it themselves
             return reply
         return msgspec.structs.replace(reply, cost_usd=self._cost_of(call.model, reply.usage))
-
-    def _begun(self, call: ModelCall | EmbedCall, error: CorralError) -> ModelReply | None:
-        """What there was of an answer that broke off."""
-        partial = getattr(error, "partial", None)
-        if isinstance(partial, ModelReply) and isinstance(call, ModelCall):
-            return self._counted(call, partial)
-        return None
 
     def _counted(self, call: ModelCall, partial: ModelReply) -> ModelReply:
         """What had been said when it broke off is paid for as well."""

@@ -11,7 +11,7 @@ import msgspec
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ModelFailed, ModelUnavailable
-from corral.messages import CallModel, CallWhole, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, close
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, close
 from corral.models.balancing import Balancing, Cost, Headroom
 from corral.models.fleet import Deployment, Fleet
 from corral.models.hedging import HedgeBudget, race
@@ -25,7 +25,7 @@ _TIGHT_FOR_TWO = 0.2
 _HERD = 0.1
 """Who waits for the same place does not come back at the same moment."""
 
-Abandoned = Callable[[ModelCall | EmbedCall, str], None]
+Abandoned = Callable[[ModelCall, str], None]
 """A deployment was asked, and its answer not waited for: what it cost is to be accounted all the same."""
 
 
@@ -108,9 +108,13 @@ class Deployed:
 
     async def __call__(self, call: ModelCall, proceed: CallModel) -> AsyncIterator[ModelEvent]:
         """The layer."""
-        notes, plan = call.notes, self._plan(self.naming.chain(call.model))
-        attempts, already = _attempts(notes)
-        begun = False
+        notes = call.notes
+        plan = self._plan(self.naming.chain(call.model))
+        attempts: list[dict[str, Any]] = notes.setdefault("attempts", [])
+        already, begun = len(attempts), False
+        if already:  # another model, to which this call was put before
+            notes.pop("hedged", None)
+            notes.pop("fallback", None)
         while (place := plan.next(self._monotonic()) or await self._after_pause(plan, call.deadline)) is not None:
             notes[ELSEWHERE] = plan.ready(self._monotonic())
             events = self._asked(place, call, proceed, attempts)
@@ -127,40 +131,35 @@ class Deployed:
                     await close(events)
                 return  # noqa: TRY300 - an `else` would have to come after the yields
             except ModelFailed as error:
-                failure = error if begun else self._failure(plan, place, error, call, len(attempts) - already)
-                if failure is error:
+                if begun:
                     raise
-                if failure is not None:
+                if not plan.goes_on(place, error) or self._is_late(call.deadline):
+                    failure = plan.failure(call.model, self._monotonic())
+                    if failure is error or len(attempts) == already + 1:
+                        raise
                     raise failure from error
         raise plan.failure(call.model, self._monotonic())
 
-    async def whole(self, call: ModelCall | EmbedCall, proceed: CallWhole) -> ModelReply | EmbedReply:
-        """The same, for what comes in one piece; nobody is asked twice, and vectors have no fallbacks: another model's mean something else."""
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings, but for fallbacks: another model's vectors mean something else."""
         chain = self.naming.chain(call.model)
-        if isinstance(call, EmbedCall):
-            chain = Chain(chain.stages[:1], chain.fallback_on)
-        notes, plan = call.notes, self._plan(chain)
-        attempts, already = _attempts(notes)
+        plan = self._plan(Chain(chain.stages[:1], chain.fallback_on))
+        attempts: list[dict[str, Any]] = call.notes.setdefault("attempts", [])
         while (place := plan.next(self._monotonic()) or await self._after_pause(plan, call.deadline)) is not None:
-            notes[ELSEWHERE] = plan.ready(self._monotonic())
-            name = place.deployment.name
+            call.notes[ELSEWHERE] = plan.ready(self._monotonic())
             attempt = Attempt(place.deployment, self._monotonic)
             try:
-                reply = await proceed(call if call.model == name else msgspec.structs.replace(call, model=name))
+                reply = await proceed(msgspec.structs.replace(call, model=place.deployment.name))
             except ModelFailed as error:
                 attempt.refused(error, call.deadline)
-                failure = self._failure(plan, place, error, call, len(attempts) - already + 1)
-                if failure is error:
+                if not plan.goes_on(place, error) or self._is_late(call.deadline):
                     raise
-                if failure is not None:
-                    raise failure from error
             else:
                 attempt.answered(stream=False)
-                self._note(notes, plan, place)
+                call.notes["deployment"] = place.deployment.name
                 return reply
             finally:
-                if attempt.over(attempts):
-                    self._abandoned(call, name)
+                attempt.over(attempts)
         raise plan.failure(call.model, self._monotonic())
 
     def status(self) -> list[dict[str, Any]]:
@@ -189,14 +188,6 @@ class Deployed:
             return None
         await self._sleep(pause)
         return plan.next(self._monotonic())
-
-    def _failure(
-        self, plan: Plan, place: Place, error: ModelFailed, call: ModelCall | EmbedCall, attempts: int
-    ) -> ModelFailed | None:
-        """What to raise after the last of so many attempts failed; none: somebody else is asked."""
-        if plan.goes_on(place, error) and not self._is_late(call.deadline):
-            return None
-        return error if attempts == 1 else plan.failure(call.model, self._monotonic())
 
     async def _asked(
         self, place: Place, call: ModelCall, proceed: CallModel, attempts: list[dict[str, Any]]
@@ -267,12 +258,3 @@ class Deployed:
 
     def _is_late(self, deadline: float | None) -> bool:
         return deadline is not None and self._monotonic() >= deadline
-
-
-def _attempts(notes: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
-    """Where attempts are written down, and how many were before this model was asked."""
-    attempts: list[dict[str, Any]] = notes.setdefault("attempts", [])
-    if attempts:  # of another model, to which this call was put before
-        notes.pop("hedged", None)
-        notes.pop("fallback", None)
-    return attempts, len(attempts)

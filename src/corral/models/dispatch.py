@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import msgspec
 
 from corral.errors import ModelNotFound
-from corral.messages import CallModel, CallWhole, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent
 from corral.models.lost import nearest, unknown_provider
 from corral.models.provider import Provider
-from corral.models.stack import reply_of
 
 _KNOWN_MAX = 1_000
 """Callers may ask for any model: those asked for longest ago are taken apart again."""
@@ -44,13 +43,11 @@ def dispatch(providers: Mapping[str, Provider]) -> CallModel:
     return ask
 
 
-def dispatch_whole(providers: Mapping[str, Provider]) -> CallWhole:
-    """The same, for what comes in one piece."""
-    place_of = functools.lru_cache(_KNOWN_MAX)(functools.partial(split, providers=providers))
+def dispatch_embedding(providers: Mapping[str, Provider]) -> CallEmbedder:
+    """The same for embeddings."""
 
-    def ask(call: ModelCall | EmbedCall) -> Awaitable[ModelReply | EmbedReply]:
-        provider, own = place_of(call.model)
-        asked = msgspec.structs.replace(call, model=own)
-        return reply_of(provider.call(asked)) if isinstance(asked, ModelCall) else provider.embed(asked)
+    async def ask(call: EmbedCall) -> EmbedReply:
+        provider, own = split(call.model, providers)
+        return await provider.embed(msgspec.structs.replace(call, model=own))
 
     return ask

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from corral.clock import SYSTEM_CLOCK, Clock
 from corral.errors import ModelFailed, ModelRateLimited, PaceExceeded
-from corral.messages import CallModel, CallWhole, EmbedCall, EmbedReply, ModelCall, ModelEvent, ModelReply, close
+from corral.messages import CallEmbedder, CallModel, EmbedCall, EmbedReply, ModelCall, ModelEvent, close
 
 ELSEWHERE = "deployments.left"
 """In a call's notes: how many other places could be asked at once. Who says no for now is not waited for then."""
@@ -62,8 +62,8 @@ class Retried:
             attempt += 1
             call.notes["retries"] = call.notes.get("retries", 0) + 1
 
-    async def whole(self, call: ModelCall | EmbedCall, proceed: CallWhole) -> ModelReply | EmbedReply:
-        """The same, for what comes in one piece."""
+    async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
+        """The same for embeddings."""
         attempt = 1
         while True:
             try:

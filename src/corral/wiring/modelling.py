@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from corral.backends.stores import Stores
 from corral.cache.coalescing import Coalesced
@@ -40,7 +40,7 @@ from corral.models.classifiers import function_at
 from corral.models.connected import Models, use
 from corral.models.counting import ModelCounting
 from corral.models.deployments import Deployed
-from corral.models.dispatch import dispatch, dispatch_whole
+from corral.models.dispatch import dispatch, dispatch_embedding
 from corral.models.exchange import Exchange
 from corral.models.micro_batching import MicroBatching
 from corral.models.own import OwnFunctions, own_router
@@ -50,7 +50,7 @@ from corral.models.providers import SIM, build_providers, first_model
 from corral.models.retrying import Retried
 from corral.models.routing import AUTO, Router, Surroundings, abilities_of
 from corral.models.sim.catalog import MODELS
-from corral.models.stack import EmbedLayer, ModelLayer, WholeLayer, by_either, wrap, wrap_whole
+from corral.models.stack import EmbedLayer, ModelLayer, wrap
 from corral.models.tokens import Tokens, estimate_usage
 from corral.models.traced import Traced
 from corral.observability.metrics import Metrics
@@ -158,16 +158,17 @@ class Modelling:
             *([] if self.semantic is None else [self.semantic]),
             self.router,
             *self._rated,
+            self.deployed,
+            retried,
+            *budgeted,
+            self.pace,
+            billed,
         ]
-        inner: list[WholeLayer] = [self.deployed, retried, *budgeted, self.pace, billed]
-        asked = wrap(dispatch(self.providers), inner)
-        whole = wrap_whole(dispatch_whole(self.providers), inner)
-        embed = cast("CallEmbedder", whole)
-        around_vectors: list[EmbedLayer] = [self._gathered, *self._rated, vectors, traced, named]
-        for layer in around_vectors:
+        embed = dispatch_embedding(self.providers)
+        inner: list[EmbedLayer] = [billed, self.pace, *budgeted, retried]
+        for layer in (*inner, self.deployed, self._gathered, *self._rated, vectors, traced, named):
             embed = functools.partial(layer.embed, proceed=embed)
-        # Two that race for an answer are read event by event.
-        return wrap(asked if self.deployed.hedges is not None else by_either(asked, whole), layers), embed
+        return wrap(dispatch(self.providers), layers), embed
 
     def _semantic(self, settings: CacheSettings, stores: Stores, counting: SemanticCounting) -> Semantic | None:
         """Loaded only where it is on: it needs numpy, and a model of its own."""
