@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.backends.lines import Lines
 from corral.backends.migration import check_known
+from corral.backends.sqlite.checkpointing import Checkpoints
 from corral.backends.sqlite.connection import path_of, translated
 from corral.backends.sqlite.doorbell import Doorbell
 from corral.backends.sqlite.job_hints import JobHints
@@ -50,6 +51,7 @@ class Engine:
         self._watcher: Watcher | None = None
         self._job_watcher: JobWatcher | None = None
         self._doorbell: Doorbell | None = None
+        self._checkpoints: Checkpoints | None = None
 
     async def start(self) -> None:
         """Open the file and bring its schema up to date."""
@@ -61,6 +63,7 @@ class Engine:
         self._doorbell = doorbell = Doorbell(self.path)
         self._job_watcher = JobWatcher(self.path, self.job_hints, doorbell, self._came)
         self.job_hints.rouse = self._job_watcher.rouse
+        self._checkpoints = Checkpoints(self.path, sync=self._sync)
         self._writer = Writer(
             self.path,
             self.url,
@@ -71,6 +74,7 @@ class Engine:
             doorbell=doorbell,
             standing=self.standing,
             expected=self.job_hints.expected,
+            committed=self._checkpoints.committed,
         )
         self._readers = Readers(self.path, self.url, threads=_READERS, clock=self._clock)
         self._writer.start()
@@ -84,8 +88,8 @@ class Engine:
     async def stop(self) -> None:
         """Finish what was accepted, and close."""
         doorbell, self._doorbell = self._doorbell, None
-        parts = (self._writer, self._readers, self._watcher, self._job_watcher)
-        self._writer = self._readers = self._watcher = self._job_watcher = None
+        parts = (self._writer, self._checkpoints, self._readers, self._watcher, self._job_watcher)
+        self._writer = self._checkpoints = self._readers = self._watcher = self._job_watcher = None
 
         def end() -> None:
             running = [part for part in parts if part is not None]

@@ -70,6 +70,7 @@ class Writer:
         doorbell: Doorbell,
         standing: Standing,
         expected: Container[str],
+        committed: Callable[[], None],
     ) -> None:
         """`moved` and `told` wake who waits in this process, `doorbell` those of other processes."""
         self._path = path
@@ -82,6 +83,7 @@ class Writer:
         self._news: list[JobNews] = []
         self._standing = standing
         self._expected = expected
+        self._committed = committed
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._gate = Lock()
         self._closed = False
@@ -114,6 +116,7 @@ class Writer:
         while (batch := self._next_batch()) is not None:
             self._write(batch)
             self._tell(batch)
+            self._committed()
         self._close_connection()
         self._lock.close()
 
