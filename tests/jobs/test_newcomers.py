@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from working_scene import Interposed, draft, until
 
+from corral.errors import StoreUnavailable
 from corral.jobs.claiming import _BESIDE
 from corral.jobs.company import Company
 from corral.jobs.running import Outcome
@@ -142,9 +143,10 @@ class Crowd(Interposed):
                 result = await call(*args, **kwargs)
             finally:
                 self.under_way -= 1
-            limit = kwargs.get("limit", _BESIDE)
-            self.limits.append(limit)
-            if self.holds and limit != _BESIDE:
+            if name == "settle":
+                return result
+            self.limits.append(kwargs["limit"])
+            if self.holds and kwargs["limit"] != _BESIDE:
                 self.is_held.set()
                 await self.go_on.wait()
             return result
@@ -234,6 +236,98 @@ async def test_in_company_claims_and_endings_are_not_under_way_together(
     await make_worker(quickly, store=store, concurrency=CONCURRENCY)
     assert await seen.count(400) == ["succeeded"] * 400
     assert store.most == 1
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_where_the_engine_can_who_comes_beside_a_crowd_is_claimed_as_it_is_enqueued(beside_a_crowd, stores):
+    noted = await beside_a_crowd(
+        Crowd(stores.jobs), lambda job: (job.claimed.tenant, job.claimed.claimed_at == job.claimed.created_at)
+    )
+    assert ("quiet", True) in noted
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+async def test_no_claim_stands_beside_a_crowd_whose_jobs_take_long_all_of_a_sudden(
+    make_worker, enqueue, seen, stores, monkeypatch
+):
+    ahead, go_on, standing = [2], asyncio.Event(), stores._engine.standing
+    monkeypatch.setattr("corral.jobs.pace.Pace.ahead", lambda _pace, slots: ahead[0] * slots)
+
+    async def slow(job):
+        await go_on.wait()
+        return Outcome()
+
+    await enqueue(*of("loud", 400))
+    await make_worker(slow, concurrency=CONCURRENCY)
+    await until(lambda: standing.waits)
+    ahead[0] = 0
+    await until(lambda: not standing.waits)
+    go_on.set()
+    await seen.count(400)
+
+
+class Stood:
+    """A claim beside a crowd; whether its answer is on its way."""
+
+    def __init__(self, *, is_fired):
+        self._is_fired = is_fired
+        self.claimed = asyncio.get_running_loop().create_future()
+
+    def withdraw(self):
+        return not self._is_fired
+
+
+class Stands(Crowd):
+    """Claims that stand are the test's, and the first one is claimed with."""
+
+    def __init__(self, store):
+        super().__init__(store)
+        self.stood = []
+
+    def stand_by(self, *_args, limit, **_more):
+        if limit != _BESIDE:
+            return None
+        self.stood.append(Stood(is_fired=not self.stood))
+        return self.stood[-1]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_was_claimed_as_it_was_enqueued_is_taken_although_the_worker_drains(
+    make_worker, enqueue, seen, stores
+):
+    store = Stands(stores.jobs)
+
+    async def quickly(job):
+        return Outcome()
+
+    await enqueue(*of("loud", 400))
+    worker = await make_worker(quickly, store=store, concurrency=CONCURRENCY)
+    await until(lambda: store.stood)
+    draining = asyncio.create_task(worker.drain())
+    await until(lambda: not worker.running)
+    claimed = await stores.jobs.claim(worker.name, queues=(), limit=1, lease_s=30)
+    assert not draining.done()
+    store.stood[0].claimed.set_result(claimed)
+    await draining
+    assert claimed.jobs[0].token in {job.token for job, _ in seen.ends}
+    assert len(store.stood) == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_claim_beside_a_crowd_that_fails_leaves_the_work_to_those_that_follow(
+    make_worker, enqueue, seen, stores
+):
+    store = Stands(stores.jobs)
+
+    async def quickly(job):
+        return Outcome()
+
+    await enqueue(*of("loud", 400))
+    await make_worker(quickly, store=store, concurrency=CONCURRENCY)
+    await until(lambda: store.stood)
+    store.stood[0].claimed.set_exception(StoreUnavailable("down"))
+    assert await seen.count(400) == ["succeeded"] * 400
 
 
 @pytest.mark.usefixtures("quick")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from corral.jobs.company import Company
     from corral.jobs.job import Claimed, ClaimedJob
     from corral.jobs.outage import Outage
-    from corral.jobs.store import JobStore
+    from corral.jobs.store import JobStore, StandingClaim
     from corral.jobs.turns import Turns
     from corral.settings.sections import JobSettings
 
@@ -24,6 +24,8 @@ _GATHER_S = 0.005
 
 Who comes anew waits for less: until it is so long ago that somebody claimed.
 """
+_STANDS_S = 0.05
+"""So long a claim stands beside a crowd until it is looked whether there still is room for what it brings."""
 _BESIDE = 4
 """So many are claimed beside what is under way when somebody comes anew: a few, so that they are there at once."""
 
@@ -81,6 +83,8 @@ class Claimer:
         self._claimed_at = 0.0
         self._is_idle = False
         self._beside: asyncio.Task[None] | None = None
+        self._stood: StandingClaim | None = None
+        """A claim that waits beside the crowd for who comes anew, until its answer is here."""
         self._outside = contextvars.copy_context()
         """Where what is claimed beside begins: we are woken in the context of whoever enqueued, and runs shall find nothing of it."""
         self._comes_again = False
@@ -107,6 +111,9 @@ class Claimer:
         tasks = [task for task in (self._task, self._beside) if task is not None]
         if tasks:
             await asyncio.wait(tasks)
+        self._stand_beside()
+        if self._stood is not None:
+            await asyncio.wait([self._stood.claimed])
 
     def made_room(self) -> None:
         """A slot got free."""
@@ -115,7 +122,7 @@ class Claimer:
 
     def _woken(self) -> None:
         self._may_find = self._comes_again = True
-        if self._beside is None and not self._is_idle and self._may_claim_beside():
+        if self._beside is None and self._stood is None and not self._is_idle and self._may_claim_beside():
             self._beside = asyncio.get_running_loop().create_task(self._claim_beside(), context=self._outside)
         else:
             self._has_come = True
@@ -140,13 +147,40 @@ class Claimer:
             self._has_come = True
             self._bell.ring()
 
+    def _stand_beside(self) -> None:
+        """Where the engine can, have who comes beside a crowd claimed in the transaction that enqueues it: no longer, or anew."""
+        if self._stood is not None and not self._stood.withdraw():
+            return
+        self._stood = None
+        if not self._may_claim_beside():
+            return
+        settings, asked_at = self._settings, self._now()
+        stood = self._store.stand_by(
+            self._worker, queues=settings.queues, limit=_BESIDE, lease_s=settings.lease_s, exclude=self._exclude()
+        )
+        if stood is not None:
+            self._stood = stood
+            stood.claimed.add_done_callback(lambda claimed: self._came_beside(claimed, asked_at), context=self._outside)
+
+    def _came_beside(self, claimed: asyncio.Future[Claimed], asked_at: float) -> None:
+        self._stood = None
+        error = claimed.exception()
+        if error is not None:
+            self._outage.began("claim", error)
+            return
+        jobs = claimed.result().jobs
+        self._company.met_beside(jobs)
+        self._take(jobs, asked_at)
+        self._stand_beside()
+
     async def _run(self) -> None:
         failures = 0
         while not self._draining:
             free = self._free()
             if free <= 0:
                 self._may_find = True  # nobody looks meanwhile: not even for what becomes due
-                await self._bell.wait()
+                self._stand_beside()
+                await self._bell.wait(None if self._stood is None else _STANDS_S)
                 continue
             if free < self._enough():
                 await self._gather()
@@ -183,6 +217,7 @@ class Claimer:
         self._asked_at = self._now()
         claimed = await self._claim(free)
         self._company.met(claimed.jobs, is_crowded=len(claimed.jobs) >= free)
+        self._stand_beside()
         return claimed, free
 
     async def _claim(self, limit: int) -> Claimed:

@@ -39,6 +39,8 @@ _AT_ONCE = 4
 """So many runs begin before the loop looks at anything else: a crowd that was claimed together holds up nobody else's job."""
 _AT_A_TIME = 2
 """So many times its slots a worker claims at once: more would take longer, and others wait for it."""
+_IN_COMPANY = 1.25
+"""The same while somebody quiet is about: what comes in between stands behind a claim, and the endings that follow from it."""
 _LATE_S = 2 * AHEAD_S
 """What was claimed ahead and has no room after this time goes back to the queue: it did not go as fast as it looked."""
 
@@ -77,7 +79,7 @@ class Worker:
         self._clock = clock
         self._retrying = Retrying(never=settings.retry_never, always=settings.retry_always, chance=chance)
         self._outage = Outage(chance)
-        company = Company(clock)
+        self._company = company = Company(clock)
         turns = Turns(lambda: company.is_expected)
         self._scribe = Scribe(
             store,
@@ -197,7 +199,10 @@ class Worker:
         # Results that are not written yet take room as well: an outage must not pile them up.
         room = self._room()
         left = min(room - self._running - len(self._line), 2 * room - len(self._held))
-        return min(left, _AT_A_TIME * self._settings.concurrency)
+        return min(left, self._at_a_time())
+
+    def _at_a_time(self) -> int:
+        return int((_IN_COMPANY if self._company.is_expected else _AT_A_TIME) * self._settings.concurrency)
 
     def _may_exceed(self) -> bool:
         """While slots get free by themselves, who comes anew may be claimed although all is taken; but not while ends pile up."""
@@ -207,7 +212,7 @@ class Worker:
     def _enough(self) -> int:
         """So much room is worth a claim. Who has something to begin meanwhile can wait for more."""
         slots = self._settings.concurrency
-        return max(1, min(self._room() // 2, _AT_A_TIME * slots) if self._line else slots // 4)
+        return max(1, min(self._room() // 2, self._at_a_time()) if self._line else slots // 4)
 
     def _take(self, jobs: Sequence[ClaimedJob], asked_at: float) -> None:
         loop = asyncio.get_running_loop()
