@@ -129,8 +129,8 @@ def test_where_there_can_be_no_bell_there_is_none(bell, monkeypatch):
 
 
 async def test_a_commit_elsewhere_is_heard_without_looking(sqlite_url, monkeypatch):
-    monkeypatch.setattr(watcher_module, "_POLL_S", LONG_S)
-    monkeypatch.setattr(watcher_module, "_CALM_POLL_S", LONG_S)
+    for pause in ("_POLL_S", "_CALM_POLL_S", "_RUNG_POLL_S"):
+        monkeypatch.setattr(watcher_module, pause, LONG_S)
     here, there = open_stores(sqlite_url), open_stores(sqlite_url)
     await here.start()
     await there.start()
@@ -153,3 +153,15 @@ async def test_a_commit_elsewhere_is_heard_without_looking(sqlite_url, monkeypat
     await there.stop()
     await here.stop()
     assert list(folder.iterdir()) == []
+
+
+def test_a_bell_is_known_once_all_who_write_have_listed_it(bell):
+    now = [100.0]
+    one = bell(hang=False, monotonic=lambda: now[0])
+    assert not one.is_known
+    one.hang()
+    assert not one.is_known
+    now[0] += 0.25
+    assert one.is_known
+    one.take_down()
+    assert not one.is_known

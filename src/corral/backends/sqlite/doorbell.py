@@ -1,7 +1,7 @@
 """Processes beside one database file wake each other: one byte to a Unix socket after a commit, and who waits looks at once.
 
 A hint and nothing more. It may be lost, or not be there at all (no such sockets here, a folder that cannot be written to):
-whoever waits looks by itself every few milliseconds.
+whoever waits looks by itself every few milliseconds, and a little less often once everybody has seen its bell.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Doorbell:
         self._monotonic = monotonic
         self._name = f"{os.getpid()}-{new_id()[-8:]}"
         self._own: socket.socket | None = None
+        self._hung_at = 0.0
         self._hand: socket.socket | None = None
         self._descriptor: int | None = None
         self._names: list[str] = []
@@ -58,11 +59,17 @@ class Doorbell:
             bell.close()
         else:
             self._own = bell
+            self._hung_at = self._monotonic()
 
     @property
     def hangs(self) -> bool:
         """Whether anybody can ring."""
         return self._own is not None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has hung for so long that all who write have seen it."""
+        return self._own is not None and self._monotonic() - self._hung_at > 2 * _NAMES_FOR_S
 
     def wait(self, seconds: float) -> None:
         """Until somebody rings, or the time is over."""

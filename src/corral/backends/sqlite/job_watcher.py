@@ -23,6 +23,8 @@ _SQL = read_queries(Path(__file__).with_name("job_watcher.sql"))
 # Without a doorbell the file is looked at more often, while there is news.
 _POLL_S = 0.002
 _CALM_POLL_S = 0.01
+# With one that all know: it would have been lost on its way. Each look has the loop give the interpreter away three times.
+_RUNG_POLL_S = 0.05
 # How much rest may be put off, so that a few looks in a row are quick ones.
 _OWED_MAX_S = 0.01
 _CALM_AFTER_S = 5.0
@@ -138,7 +140,7 @@ class JobWatcher:
             owed = max(0.0, owed - (started - rested)) + 4 * (looked - started)
             rested = looked
             is_calm = self._doorbell.hangs or started - news_at >= _CALM_AFTER_S
-            pause = _CALM_POLL_S if is_calm else _POLL_S
+            pause = _RUNG_POLL_S if self._doorbell.is_known else _CALM_POLL_S if is_calm else _POLL_S
             rest = max(0.0, owed - _OWED_MAX_S)
             if rest > 0:
                 time.sleep(rest)
