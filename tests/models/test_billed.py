@@ -8,7 +8,7 @@ import pytest
 
 from corral.context import Context, enter_context, leave_context
 from corral.errors import ModelStreamBroken, ModelUnavailable
-from corral.messages import CallModel, Delta, Message, ModelCall, ModelEvent, ModelReply, Usage
+from corral.messages import CallModel, Delta, EmbedCall, EmbedReply, Message, ModelCall, ModelEvent, ModelReply, Usage
 from corral.models.billed import Billed
 from corral.models.counting import ModelCounting
 from corral.models.exchange import Exchange
@@ -154,7 +154,7 @@ async def ask_traced(
     try:
         layer = Traced(lambda _call, exchange: kept.append(exchange), capture=capture)
         await reply_of(wrap(answering(*events), [layer])(call))
-    except ModelUnavailable:
+    except (ModelUnavailable, ZeroDivisionError):
         pass
     finally:
         leave_context(token)
@@ -177,12 +177,38 @@ async def test_what_was_said_is_shown_only_if_asked_for():
     assert span.attributes["gen_ai.output.messages"] == REPLY.content
 
 
-async def test_a_failure_shows():
-    span, _ = await ask_traced(ModelUnavailable())
-    assert (span.status, span.attributes["error.type"]) == ("error", "model_unavailable")
+@pytest.mark.parametrize(
+    ("error", "code"), [(ModelUnavailable(), "model_unavailable"), (ZeroDivisionError(), "internal_error")]
+)
+async def test_a_failure_shows(error, code):
+    span, _ = await ask_traced(error)
+    assert (span.status, span.attributes["error.type"]) == ("error", code)
 
 
 async def test_an_answer_that_was_kept_is_written_down_and_cost_nothing():
     _, kept = await ask_traced(ModelReply(provider="sim", model="small", cached="exact", usage=Usage(input=7)))
     (one,) = kept
     assert (one.cached, one.cost_usd, one.usage.total) == ("exact", 0.0, 0)
+
+
+@pytest.mark.parametrize("events", [[], [Delta("text", "Hel")]])
+async def test_a_fault_of_ours_is_no_success(events):
+    till = Till()
+    with pytest.raises(ZeroDivisionError):
+        await reply_of(wrap(answering(*events, ZeroDivisionError()), [till.billed])(STREAM))
+    (one,) = till.exchanges
+    assert (one.outcome, one.usage.output) == ("internal_error", 3 * len(events))
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(ZeroDivisionError(), "internal_error"), (asyncio.CancelledError(), "cancelled")]
+)
+async def test_embeddings_that_fail_are_told_from_those_nobody_waited_for(error, outcome):
+    till = Till()
+
+    async def failing(call: EmbedCall) -> EmbedReply:
+        raise error
+
+    with pytest.raises(type(error)):
+        await till.billed.embed(EmbedCall(model="sim/small", texts=["Hi"]), failing)
+    assert [one.outcome for one in till.exchanges] == [outcome]

@@ -145,6 +145,22 @@ async def test_more_than_was_announced_is_not_taken_for_the_next_answer():
         assert server.connections == 2
 
 
+@pytest.mark.parametrize(
+    "evil", [b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 500 Bad\r\ncontent-le", b"HT", b"HTTP/1.1 100 C\r\n"]
+)
+async def test_the_beginning_of_another_answer_is_not_that_of_the_next_one(evil):
+    gone = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno"
+    async with served([OK + evil], [gone]) as (server, pool, url):
+        assert [await ask(pool, url) for _ in range(2)] == [(200, b"hi"), (404, b"no")]
+        assert server.connections == 2
+
+
+async def test_line_ends_after_an_answer_are_passed_over():
+    async with served([OK + b"\r\n"], [OK]) as (server, pool, url):
+        assert [await ask(pool, url) for _ in range(2)] == [(200, b"hi")] * 2
+        assert server.connections == 1
+
+
 async def test_who_reads_slowly_holds_up_the_sender(monkeypatch):
     monkeypatch.setattr(connection_module, "_BUFFERED_MAX", 1000)
     body = b"x" * 5_000_000

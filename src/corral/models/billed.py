@@ -71,6 +71,9 @@ class Billed:
             if reply is None:  # else it was all there already
                 outcome = "cancelled"
             raise
+        except Exception:
+            outcome = CorralError.code  # a fault of ours
+            raise
         finally:
             if reply is None and said:
                 reply = self._counted(call, _collected(said))
@@ -79,7 +82,7 @@ class Billed:
     async def embed(self, call: EmbedCall, proceed: CallEmbedder) -> EmbedReply:
         """The same for embeddings."""
         started_at, begun = self._now(), self._monotonic()
-        outcome = "cancelled"
+        outcome = CorralError.code
         reply: EmbedReply | None = None
         try:
             answer = await proceed(call)
@@ -88,6 +91,9 @@ class Billed:
             return reply  # noqa: TRY300 - what follows is for every end
         except CorralError as error:
             outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
             raise
         finally:
             self._over(call, reply, started_at, begun, None, outcome)

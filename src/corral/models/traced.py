@@ -65,6 +65,9 @@ class Traced:
         except (GeneratorExit, asyncio.CancelledError):
             failure = "" if reply is not None else "cancelled"
             raise
+        except Exception:
+            failure = CorralError.code  # a fault of ours
+            raise
         finally:
             seconds = self._monotonic() - begun
             if reply is not None and reply.cached:

@@ -203,14 +203,17 @@ class Connection(asyncio.Protocol):
 
     # -- what the parser says
 
+    def on_message_begin(self) -> None:
+        """An answer begins, or an interim one."""
+        if self._complete:  # its beginning must not become that of the next answer
+            raise CallFailed("an answer that nobody asked for")
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """The head is there, unless it is an interim one."""
-        if self._complete:
-            raise CallFailed("an answer that nobody asked for")
         status = self._parser.get_status_code()
         if status < _OK:
             self.headers = {}
