@@ -519,6 +519,24 @@ async def test_a_model_may_have_limits_of_its_own_within_its_provider_s():
 
 
 @jumping
+async def test_calls_take_turns_one_by_one_where_no_tokens_are_limited():
+    orders = []
+    for long in (10, 4000):
+        limits = {"p": Rule(tokens_per_minute=1_000_000_000), "p/m": Rule(concurrency=1)}
+        pace = Pace(limits, MemoryLimits(), LimitSettings(), letters, clock=LoopClock(), chance=random.Random(1).random)
+        provider, order = CountingProvider(tokens_per_minute=1e9, latency_s=0.01), []
+
+        async def turn(reads, priority, pace=pace, provider=provider, order=order):
+            await ask(pace, provider, question(reads, priority=priority))
+            order.append(priority)
+
+        await asyncio.gather(*(turn(*one) for one in [(long, 9), (10, 1)] * 40))
+        orders.append(order)
+        await pace.stop()
+    assert orders[0] == orders[1]
+
+
+@jumping
 async def test_who_is_not_in_the_settings_passes():
     store, provider = MemoryLimits(), CountingProvider(latency_s=0)
     pace = worker(store, key="other")

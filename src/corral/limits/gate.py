@@ -79,7 +79,7 @@ class Gate:
         self._stopping = False
         self._meters_tokens = rule.tokens_per_minute is not None
         self._meters_requests = rule.requests_per_minute is not None
-        self._tokens_max = rule.tokens_max
+        self._tokens_max = rule.tokens_max if self._meters_tokens else 0.0  # else calls count alike, however long they are
 
     # -- passing -----------------------------------------------------------------------------------------------------
 
