@@ -79,11 +79,12 @@ class Gate:
         self._stopping = False
         self._meters_tokens = rule.tokens_per_minute is not None
         self._meters_requests = rule.requests_per_minute is not None
-        self._tokens_max = rule.tokens_max if self._meters_tokens else 0.0  # else calls count alike, however long they are
+        self._tokens_max = rule.tokens_max if self._meters_tokens else 0.0
 
     # -- passing -----------------------------------------------------------------------------------------------------
 
-    # A call is charged no more at first than the bucket can hold: the rest when it is known what it took.
+    # A call is charged no more at first than the bucket can hold: the rest when it is known what it took. Where no tokens are
+    # metered it is charged none, so that calls take turns one by one, however long they are.
 
     def try_enter(self, tokens: float) -> bool:
         """Pass at once if there is room and nobody waits."""
