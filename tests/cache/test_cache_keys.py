@@ -182,6 +182,8 @@ def test_texts_have_keys_of_their_own():
     ]
     assert len({tuple(one) for one in different}) == 6
     assert keys("a", extra={"x": 1, "y": 2}) == keys("a", extra={"y": 2.0, "x": 1.0})
+    large = [keys("a", extra={"x": number}) for number in (2**64, 2**64 + 1, -(2**64), 2**64 - 1, -(2**63))]
+    assert len({tuple(one) for one in large}) == 5
 
 
 def test_values_have_keys_as_well():

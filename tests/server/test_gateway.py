@@ -133,6 +133,18 @@ async def test_a_model_named_alone_is_the_only_provider_s(gateway):
         assert raw.headers["x-corral-model"] == "quick/small"
 
 
+@pytest.mark.parametrize("header", ["x-corral-priority", "x-corral-cache-ttl-s"])
+@pytest.mark.parametrize("number", ["10000000000", f"{99_999_999_999:016}", "0" * 12 + "9" * 5_000, "-1", "1.5", ""])
+async def test_a_number_that_is_too_large_is_refused_however_it_is_written(gateway, header, number):
+    served = await gateway()
+    asked = {"model": "quick/small", "messages": HELLO}
+    answer = await served.client.post(
+        "/v1/chat/completions", json=asked, headers={"authorization": "Bearer key-of-acme", header: number}
+    )
+    assert answer.status_code == 400
+    assert header in answer.json()["error"]["message"]
+
+
 async def test_auto_is_routed(gateway):
     router = {
         "classes": {"simple_query": "quick/small", "complex_reasoning": "quick/medium", "expert_task": "quick/large"}

@@ -16,6 +16,12 @@ from uvicorn.server import ServerState
 from corral.server import protocol
 from corral.server.protocol import CorralProtocol
 
+REFUSED = {
+    "/refused": [(b"content-length", b"0"), (b"connection", b"close")],
+    "/refused/and/kept": [(b"content-length", b"0")],
+}
+"""Headers of answers that wait for no body."""
+
 
 class Scene:
     """One connection's worth of server, with an application that the test holds in its hands."""
@@ -47,8 +53,8 @@ class Scene:
         self.port = self.server.sockets[0].getsockname()[1]
 
     async def app(self, scope, receive, send) -> None:
-        if scope["path"] == "/refused":
-            scope["corral.connection"].respond(413, [(b"content-length", b"0"), (b"connection", b"close")], b"")
+        if scope["path"] in REFUSED:
+            scope["corral.connection"].respond(413, REFUSED[scope["path"]], b"")
             return
         body = scope["corral.connection"].whole_body() if scope["path"].startswith("/whole") else None
         more = body is None
@@ -362,6 +368,79 @@ async def test_a_request_for_another_protocol_is_answered_in_this_one(scene):
     writer.write(get("/b", CLOSE))
     assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"/b:")
     writer.close()
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_request_for_another_protocol_keeps_its_body_and_who_comes_after_it(scene, together):
+    headers = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    smuggled = get("/smuggled")
+    head, rest = post("/1", smuggled, headers), post("/2", b"y", headers) + get("/3", CLOSE)
+    if not together:
+        head, rest = head.removesuffix(smuggled), smuggled + rest
+    reader, writer = await scene.connect()
+    writer.write(get())
+    await reader.readuntil(b"/a:")
+    scene.connections[0].data_received(head)
+    scene.connections[0].data_received(rest)
+    assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"/3:")
+    assert scene.paths == [b"/a", b"/1", b"/2", b"/3"]
+    assert scene.bodies == [b"", smuggled, b"y", b""]
+    writer.close()
+
+
+async def test_many_that_ask_for_another_protocol_may_come_at_once(scene):
+    headers = "connection: upgrade\r\nupgrade: h2c\r\n"
+    answer = await scene.say(get("/1", headers) * 2_000 + get("/end", CLOSE))
+    assert answer.count(b"200 OK") == 2_001
+
+
+async def test_a_target_that_is_none_is_refused_although_another_protocol_is_asked_for(scene):
+    nonsense = b"GET http:// HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    assert (await scene.say(nonsense)).startswith(b"HTTP/1.1 400 ")
+    tunnel = b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    assert (await scene.say(tunnel)).startswith(b"HTTP/1.1 400 ")
+    assert not scene.paths
+
+
+async def test_of_a_stream_only_the_head_is_sent_to_who_asks_for_no_more(scene):
+    answer = await scene.say(get("/stream").replace(b"GET", b"HEAD") + get("/b", CLOSE))
+    first, _, second = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding: chunked" in first
+    assert second.startswith(b"HTTP/1.1 200 OK")
+    assert second.endswith(b"/b:")
+
+
+async def test_a_body_in_very_many_pieces_is_copied_once(scene):
+    reader, writer = await scene.connect()
+    writer.write(get())
+    await reader.readuntil(b"/a:")
+    (connection,) = scene.connections
+    connection.data_received(b"POST /whole HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+    connection.data_received(b"1\r\nx\r\n" * 1_000)
+    assert type(connection.cycle.body) is bytearray
+    connection.data_received(b"1\r\ny\r\n0\r\n\r\n")
+    assert b"/whole:xx" in await reader.readuntil(b"xy")
+    assert type(scene.bodies[1]) is bytes
+    writer.close()
+
+
+@pytest.mark.parametrize("rest", [b"x", b"xy", b"xy\r\n\r\n"])
+async def test_what_comes_after_an_answer_and_begins_no_request_does_not_keep_a_connection(scene, rest):
+    reader, writer = await scene.connect()
+    writer.write(post("/refused/and/kept", b"xy").removesuffix(b"xy"))
+    await reader.readuntil(b"\r\n\r\n")
+    (connection,) = scene.connections
+    connection.timeout_keep_alive_task.cancel()
+    connection.timeout_keep_alive_task, connection.timeout_keep_alive = None, 0.01
+    connection.data_received(rest)
+    connection._look_whether_idle()  # when the timer would have run
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+async def test_blank_lines_do_not_keep_a_connection_that_asks_nothing(scene, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_S_MAX", 0.05)
+    assert await scene.say(b"\r\n", b"\r\n") == b""
 
 
 async def test_told_to_leave_it_closes_when_nothing_is_on_its_way(scene):

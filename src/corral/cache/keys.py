@@ -112,6 +112,8 @@ def _number(value: float) -> float:
 def _one_spelling(value: Any) -> Any:
     if type(value) is float:
         return _number(value)
+    if type(value) is int and not -_WHOLE_MAX <= value < 2 * _WHOLE_MAX:
+        return ["number", str(value)]  # JSON has such, and what keys are made of has not
     if isinstance(value, dict):
         spelled = {name: _one_spelling(one) for name, one in value.items()}
         url = spelled.get("url")

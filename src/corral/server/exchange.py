@@ -41,7 +41,7 @@ class Exchange(RequestResponseCycle):
         self.message_event = connection.something_came
         self.default_headers = connection.server_state.default_headers
         self.keep_alive = keep_alive
-        self.body = b""  # type: ignore[assignment]  # as it came: most bodies come in one piece, which is not copied
+        self.body: bytes | bytearray = b""  # type: ignore[assignment]  # as it came: most bodies come in one piece, which is not copied
         self.more_body = True
         self.disconnected = self.response_started = self.response_complete = False
 
@@ -53,8 +53,8 @@ class Exchange(RequestResponseCycle):
         """What came and was not read; `receive` has no more of it then."""
         self.flow.resume_reading()
         self.was_read, self.is_told = True, not self.more_body
-        body, self.body = self.body, b""  # type: ignore[assignment]  # see `__init__`
-        return body  # type: ignore[return-value]  # as above
+        body, self.body = self.body, b""
+        return bytes(body)
 
     async def receive(self) -> ASGIReceiveEvent:
         """What came meanwhile, or that the client has gone."""

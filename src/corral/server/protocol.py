@@ -112,7 +112,7 @@ class CorralProtocol(HttpToolsProtocol):
     def _write_pieces(self) -> None:
         if self._pieces:
             cycle = self._running
-            if cycle is not None and not cycle.disconnected:
+            if cycle is not None and not cycle.disconnected and cycle.scope["method"] != "HEAD":
                 self.transport.write(b"%x\r\n%b\r\n" % (self._piece_bytes, b"".join(self._pieces)))
             self._pieces.clear()
             self._piece_bytes = 0
@@ -130,7 +130,8 @@ class CorralProtocol(HttpToolsProtocol):
             self._pieces.append(last)
             self._piece_bytes += len(last)
         self._write_pieces()
-        self.transport.write(b"0\r\n\r\n")
+        if cycle.scope["method"] != "HEAD":
+            self.transport.write(b"0\r\n\r\n")
         self._complete(cycle)
 
     def _head(self, cycle: Exchange, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -201,17 +202,48 @@ class CorralProtocol(HttpToolsProtocol):
         if len(data) > HEAD_BYTES_MAX:
             self._head_large = True  # possibly: the head is counted when it is complete
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._wait_no_more()
-            if self._should_upgrade():
-                self.handle_websocket_upgrade()
+            goes_on = self._parse(data)
         except httptools.HttpParserError as error:
             reason = error.__context__
             self._refuse(*(reason.args if isinstance(reason, _Refused) else (400, b"This is not HTTP.")))
         else:
-            if self._waiting is not None or self._head_bytes >= 0 or self._arriving is not None:
+            if not goes_on:
+                self._wait_no_more()
+                if self._should_upgrade():
+                    self.handle_websocket_upgrade()
+            elif self._waiting is not None or self._head_bytes >= 0 or self._arriving is not None:
                 self._wait_for_the_rest(len(data))
+
+    def _parse(self, data: bytes) -> bool:
+        """Whether what comes now is still HTTP."""
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                used: int = upgrade.args[0]
+            else:
+                return True
+            if self._should_upgrade() or not self._wants_another():
+                return False
+            # The parser takes a request that asks for another protocol for the last one, and what comes for no body of it.
+            # Here it is one like any other: some clients ask so with each, Java's and curl's among them.
+            rest = memoryview(rest)[used:]
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.parser.feed_data(head)
+
+    def _wants_another(self) -> bool:
+        """Whether the request whose head came last names another protocol."""
+        return any(name == b"upgrade" for name, _ in self.headers)
+
+    def _head_without_upgrade(self) -> bytes:
+        """The head that came last, as who wants no other protocol sends it."""
+        parser = self.parser
+        first = b"%b %b HTTP/%b" % (parser.get_method(), self.url, parser.get_http_version().encode())
+        lines = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return _join_lines((first, *lines, b"", b""))
 
     def _wait_for_the_rest(self, came: int) -> None:
         if self._head_bytes >= 0:
@@ -220,7 +252,7 @@ class CorralProtocol(HttpToolsProtocol):
                 self._refuse(431, _TOO_LARGE)
             elif self._waiting is None:
                 self._wait(HEAD_S_MAX)
-        else:
+        elif self.cycle is not None:  # blank lines before the first request are not yet one
             self._wait_no_more()
             if self._body_comes:
                 self._wait(BODY_PAUSE_S_MAX)
@@ -273,8 +305,8 @@ class CorralProtocol(HttpToolsProtocol):
             "corral.connection": self,  # an extension of ours
         }
         self.scope = scope
-        if parser.should_upgrade() and self._should_upgrade():
-            return
+        if parser.should_upgrade() and (self._should_upgrade() or self._wants_another()):
+            return  # it is begun when the parser has stopped at it
         before = self.cycle
         self.cycle = self._arriving = cycle = Exchange(
             self, scope, keep_alive=http_version != "1.0" and parser.should_keep_alive() and not self._leaving
@@ -295,7 +327,12 @@ class CorralProtocol(HttpToolsProtocol):
         """A piece of a body came. What comes after a request for another protocol is no body."""
         cycle = self._arriving
         if cycle is not None and not cycle.response_complete:
-            cycle.body += body
+            if not cycle.body:
+                cycle.body = body
+            else:
+                if type(cycle.body) is bytes:  # of many pieces, each would be copied with every one that follows
+                    cycle.body = bytearray(cycle.body)
+                cycle.body += body
             if len(cycle.body) > HIGH_WATER_LIMIT:
                 self.flow.pause_reading()
             if cycle.waiting:
@@ -325,7 +362,9 @@ class CorralProtocol(HttpToolsProtocol):
         """Armed once for many requests: a busy connection pays nothing for a timer that is set and unset with each."""
         self.timeout_keep_alive_task = None
         if self._idle_since is None:
-            return
+            if not self.idle:
+                return
+            self._idle_since = self.loop.time()  # what came was no request: the rest of a refused one, or blank lines
         left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self._look_whether_idle)

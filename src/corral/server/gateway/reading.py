@@ -21,6 +21,7 @@ _TAGS_MAX = 20
 _TAG_CHARS_MAX = 200
 _PRIORITY_MAX = 9
 _HEADER_CHARS_MAX = 256
+_DIGITS_MAX = 12
 
 
 class RequestInvalid(ModelRequestInvalid):
@@ -245,6 +246,6 @@ def _words(request: Request, header: bytes) -> str:
 
 def _number(request: Request, header: bytes, most: int) -> int:
     given = request.headers[header]
-    if not given.isdigit() or int(given[:12]) > most:
+    if not given.isdigit() or len(given) > _DIGITS_MAX or int(given) > most:
         raise RequestInvalid(f"The header {header.decode()} is a whole number from 0 to {most}.")
     return int(given)
