@@ -56,7 +56,7 @@ class Scene:
         if scope["path"] in REFUSED:
             scope["corral.connection"].respond(413, REFUSED[scope["path"]], b"")
             return
-        body = scope["corral.connection"].whole_body() if scope["path"].startswith("/whole") else None
+        body = scope["corral.connection"].whole_body(scope) if scope["path"].startswith("/whole") else None
         more = body is None
         body = body or b""
         while more:
@@ -408,6 +408,18 @@ async def test_of_a_stream_only_the_head_is_sent_to_who_asks_for_no_more(scene):
     assert b"transfer-encoding: chunked" in first
     assert second.startswith(b"HTTP/1.1 200 OK")
     assert second.endswith(b"/b:")
+
+
+async def test_who_reads_late_does_not_get_the_body_of_the_request_that_follows(scene):
+    reader, writer = await scene.connect()
+    writer.write(post("/a", b"mine"))
+    await reader.readuntil(b"/a:mine")
+    (connection,) = scene.connections
+    earlier = connection.cycle.scope
+    connection.data_received(post("/whole", b"other"))
+    assert connection.whole_body(earlier) is None
+    assert b"/whole:other" in await reader.readuntil(b"other")
+    writer.close()
 
 
 async def test_a_body_in_very_many_pieces_is_copied_once(scene):

@@ -115,7 +115,7 @@ class Request:
         body: bytes | None = self.scope.get("corral.body")
         if body is None:
             connection = self.scope.get("corral.connection")
-            body = None if connection is None else connection.whole_body()
+            body = None if connection is None else connection.whole_body(self.scope)
             if body is None:
                 body = await self._received()
             self.scope["corral.body"] = body  # for an agent that wants to see the request itself

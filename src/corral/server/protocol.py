@@ -73,10 +73,15 @@ class CorralProtocol(HttpToolsProtocol):
         """Call nobody any more."""
         self._lost = None
 
-    def whole_body(self) -> bytes | None:
-        """The body of the request that is answered, if all of it is there already and was not read: it need not be waited for."""
+    def whole_body(self, scope: Any) -> bytes | None:
+        """The body of the request of this scope, if all of it is there already and was not read: it need not be waited for.
+
+        None as well once another request is answered: whoever reads late must not get that one's.
+        """
         cycle = self._running
-        return None if cycle is None or cycle.more_body or cycle.was_read else cycle.all_read()
+        if cycle is None or cycle.more_body or cycle.was_read or cycle.scope is not scope:
+            return None
+        return cycle.all_read()
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Write a complete response in one go. Names are lower case; names and values are known to be clean."""
