@@ -41,7 +41,13 @@ def test_it_does_not_matter_where_the_bytes_are_cut(said, ends, data):
     assert events(*parts) == [(name, value) for name, value in said]
 
 
-def test_an_event_has_an_end(monkeypatch):
+def test_a_long_event_in_many_pieces_is_put_together_once():
+    pieces = [b"x"] * 500_000  # with each piece anew, this would move a hundred gigabytes
+    assert events(b"data: ", *pieces, b"\n", b"\n", b"data: y\n\n") == [("", b"".join(pieces)), ("", b"y")]
+
+
+@pytest.mark.parametrize("parts", [[b"data: " + b"x" * 200], [b"data: " + b"x" * 60, b"x" * 60]])
+def test_an_event_has_an_end(monkeypatch, parts):
     monkeypatch.setattr(sse, "_EVENT_BYTES_MAX", 100)
     with pytest.raises(ModelStreamBroken):
-        events(b"data: " + b"x" * 200)
+        events(*parts)

@@ -15,19 +15,29 @@ SseEvent = tuple[str, bytes]
 class SseReader:
     """Takes bytes, gives events. Comments are passed over; so is an event that was cut off."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_begun", "_size")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._begun: list[bytes] = []
+        """Pieces of the event that has no end yet."""
+        self._size = 0
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that these bytes complete."""
-        text = self._rest + chunk
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n")
-        *blocks, self._rest = text.split(b"\n\n")
-        if len(self._rest) > _EVENT_BYTES_MAX:
-            raise ModelStreamBroken(f"An event of the answer has more than {_EVENT_BYTES_MAX} bytes.")
+        if self._begun:
+            if (
+                _NEWLINE not in chunk
+            ):  # no event ends here: a long one is put together once, not with each of its pieces
+                self._keep(chunk)
+                return []
+            chunk = b"".join((*self._begun, chunk))
+            self._begun.clear()
+        if b"\r" in chunk:
+            chunk = chunk.replace(b"\r\n", b"\n")
+        *blocks, rest = chunk.split(b"\n\n")
+        self._size = 0
+        if rest:
+            self._keep(rest)
         events: list[SseEvent] = []
         for block in blocks:
             if block.startswith(b"data: ") and _NEWLINE not in block:  # nearly all of them
@@ -35,6 +45,12 @@ class SseReader:
             else:
                 _read(block, events)
         return events
+
+    def _keep(self, piece: bytes) -> None:
+        self._begun.append(piece)
+        self._size += len(piece)
+        if self._size > _EVENT_BYTES_MAX:
+            raise ModelStreamBroken(f"An event of the answer has more than {_EVENT_BYTES_MAX} bytes.")
 
 
 def _read(block: bytes, events: list[SseEvent]) -> None:
