@@ -9,6 +9,7 @@ import pytest
 from corral.backends.open import open_stores
 from corral.backends.sqlite import checkpointing
 from corral.backends.sqlite.checkpointing import Checkpoints
+from corral.backends.sqlite.lock import WriteLock
 from corral.sessions.event import SessionKey
 from corral.testing.contracts.setting import said
 from ready import ready_url
@@ -79,6 +80,33 @@ async def test_who_reads_in_the_log_keeps_it_from_that_and_it_is_not_tried_all_t
     assert times[-1] >= 2 * PAGES * FRAME  # three times three, and so many pages in between
     reader.close()
     await write(stores, lambda: round_of(log) != first)
+
+
+async def test_the_log_does_not_begin_anew_while_it_is_brought_into_the_file_beside_commits(
+    stores, log, taken, monkeypatch
+):
+    checkpoint, asked, rounds, held = checkpointing._checkpoint, [], set(), []
+    other = sqlite3.connect(stores._engine.path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE beside (x)")
+    writers = WriteLock(stores._engine.path)
+
+    def and_then_somebody_writes(connection):
+        asked.append(connection)
+        if len(asked) % 3 != 1:  # the second takes over hardly anything, and the third one holds the writers' lock
+            return checkpoint(connection)
+        with writers:  # all that there is, and then one commit
+            checkpoint(connection)
+            before = round_of(log)
+            other.execute("INSERT INTO beside VALUES (1)")
+            held.append(round_of(log) == before)
+        return 0
+
+    monkeypatch.setattr(checkpointing, "_checkpoint", and_then_somebody_writes)
+    await write(stores, lambda: rounds.add(round_of(log)) or len(rounds) == 4)
+    assert held
+    assert all(held)
+    other.close()
+    writers.close()
 
 
 async def test_what_fails_is_tried_again(stores, log, taken):

@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 import struct
+from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from corral.backends.sqlite.connection import connect
 from corral.backends.sqlite.lock import WriteLock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _log = logging.getLogger("corral.backends")
@@ -64,26 +66,29 @@ class Checkpoints:
             self._thread.join()
 
     def _work(self) -> None:
-        connection: sqlite3.Connection | None = None
+        connections: tuple[sqlite3.Connection, ...] = ()
         while self._awake.wait() and not self._closed:
             self._awake.clear()
             try:
                 if not self._has_grown():
                     continue
-                connection = connection or connect(self._path, sync=self._sync)
+                connections = connections or self._connections()
+                connection, reader = connections
                 for _ in range(_BESIDE):
-                    _checkpoint(connection)
+                    with _reading(reader):
+                        _checkpoint(connection)
                 with self._lock:
                     self._done = _checkpoint(connection)
             except (sqlite3.Error, OSError) as error:
                 # It is tried again, and when the log has grown four times as long, commits do it.
                 _log.debug("The log of %s cannot be brought into the file: %s", self._path, error)
-                if connection is not None:
-                    connection.close()
-                    connection = None
-        if connection is not None:
-            connection.close()
+                _close(connections)
+                connections = ()
+        _close(connections)
         self._lock.close()
+
+    def _connections(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        return connect(self._path, sync=self._sync), connect(self._path, sync=self._sync)
 
     def _has_grown(self) -> bool:
         """Whether the log has so many pages more than the last time, whichever process wrote them."""
@@ -97,6 +102,27 @@ class Checkpoints:
             at = _HEADER.size + (self._done + _PAGES - 1) * (_FRAME.size + page_size)
             frame = os.pread(log.fileno(), _FRAME.size, at)
         return len(frame) == _FRAME.size and _FRAME.unpack(frame) == (now,)
+
+
+@contextmanager
+def _reading(reader: sqlite3.Connection) -> Iterator[None]:
+    """While somebody reads in the log it does not begin anew; and where all of it is in the file, a checkpoint does nothing then.
+
+    SQLite before 3.51.3 may take commits for brought over that are not, and lose them, where a commit begins the log anew in
+    the midst of a checkpoint (the "WAL-reset bug"): a process that is stopped there for a while is enough. In a commit, or
+    under the writers' lock, that cannot be.
+    """
+    reader.execute("BEGIN")
+    try:
+        reader.execute("PRAGMA schema_version").fetchone()
+        yield
+    finally:
+        reader.execute("ROLLBACK")
+
+
+def _close(connections: tuple[sqlite3.Connection, ...]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _checkpoint(connection: sqlite3.Connection) -> int:
