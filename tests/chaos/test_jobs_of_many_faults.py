@@ -44,8 +44,8 @@ def now(job):  # asked last where a worker makes sure that a job is its own
 RunningJob.now = now
 effects = os.open("effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-def note(*words):
-    words = *words, str(os.getpid()), f"{time.monotonic():.3f}"
+def note(*words, at):
+    words = *words, str(os.getpid()), f"{at:.3f}"
     while True:  # who counts is never out of room
         try:
             os.write(effects, (" ".join(words) + "\\n").encode())
@@ -57,14 +57,14 @@ def note(*words):
 async def main(payload, context):
     async def effect(name):
         # Who is stopped just after it made sure that the job is its own does what was meant to be done: no queue can help that.
-        is_late = time.monotonic() - sure_at[context.job_id] > 0.25
-        note("late" if is_late else "begin", context.job_id, name)
+        at = time.monotonic()  # looked at once: between two looks it may be stopped as well
+        note("late" if at - sure_at[context.job_id] > 0.25 else "begin", context.job_id, name, at=at)
         await asyncio.sleep(payload["pause"])
         return name
     kept = []
     for name in ("reserve", "charge", "ship"):
         kept.append(await context.step(name, effect, name))
-        note("kept", context.job_id, name)
+        note("kept", context.job_id, name, at=time.monotonic())
     return kept
 """
 
