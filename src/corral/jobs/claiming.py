@@ -154,10 +154,8 @@ class Claimer:
         self._stood = None
         if not self._may_claim_beside():
             return
-        settings, asked_at = self._settings, self._now()
-        stood = self._store.stand_by(
-            self._worker, queues=settings.queues, limit=_BESIDE, lease_s=settings.lease_s, exclude=self._exclude()
-        )
+        asked_at = self._now()
+        stood = self._stand_by(_BESIDE)
         if stood is not None:
             self._stood = stood
             stood.claimed.add_done_callback(lambda claimed: self._came_beside(claimed, asked_at), context=self._outside)
@@ -226,6 +224,12 @@ class Claimer:
             self._worker, queues=settings.queues, limit=limit, lease_s=settings.lease_s, exclude=self._exclude()
         )
 
+    def _stand_by(self, limit: int) -> StandingClaim | None:
+        settings = self._settings
+        return self._store.stand_by(
+            self._worker, queues=settings.queues, limit=limit, lease_s=settings.lease_s, exclude=self._exclude()
+        )
+
     async def _work_off(self, claimed: Claimed, limit: int) -> None:
         """Take what was claimed, and all that a standing claim brings, until there is a reason to look again."""
         while True:
@@ -264,13 +268,11 @@ class Claimer:
         pause_s = self._settings.poll_s * (0.75 + self._chance() / 4)
         if next_due_s is not None:
             pause_s = min(pause_s, max(0.0, next_due_s))
-        free, settings = self._free(), self._settings
+        free = self._free()
         standing = None
         if free > 0:
             self._asked_at = self._now()
-            standing = self._store.stand_by(
-                self._worker, queues=settings.queues, limit=free, lease_s=settings.lease_s, exclude=self._exclude()
-            )
+            standing = self._stand_by(free)
         if standing is None:
             await self._bell.wait(pause_s)
             return None

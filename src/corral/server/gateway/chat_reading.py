@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from msgspec.structs import replace
 
-from corral.messages import Message, ModelCall, OutputFormat
+from corral.messages import Message, ModelCall, OutputFormat, Role
 from corral.server.gateway.reading import (
     Fields,
     RequestInvalid,
@@ -19,7 +19,13 @@ from corral.server.gateway.reading import (
     tool_use,
 )
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
 _SPOKEN = ("user", "system", "developer")
 _ALONE = 1
 
@@ -170,7 +176,7 @@ def _messages(values: list[Any]) -> list[Message]:
         ):
             # What most messages are: one text, of a person or an instruction.
             parts = [{"type": "text", "text": content}]
-            said.append(Message(role="user" if role == "user" else "system", content=parts))
+            said.append(Message(role=_ROLES[role], content=parts))
         else:
             said.append(_message(value, f"messages[{len(said)}]"))
     return said
@@ -191,7 +197,7 @@ def _message(value: Any, where: str) -> Message:
         parts = [*_thought(value), *parts, *_tool_uses(value, where)]
     elif content is None:
         raise RequestInvalid(f"`{where}.content` is missing.", f"{where}.content")
-    return Message(role=known, content=parts)  # type: ignore[arg-type]  # one of them
+    return Message(role=known, content=parts)
 
 
 def _tool_result(value: dict[str, Any], where: str) -> Message:
