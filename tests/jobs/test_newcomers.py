@@ -61,9 +61,9 @@ def test_who_was_claimed_at_once_although_others_wait_may_come_again_for_a_while
     company, clock = company_of("loud")
     company.met_beside(jobs_of("quiet", waited_s=JUST_NOW_S))
     assert company.is_expected
-    clock.at = 1.9
+    clock.at = 4.9
     assert company.is_expected
-    clock.at = 2.1
+    clock.at = 5.1
     assert not company.is_expected
 
 
@@ -85,6 +85,21 @@ def test_where_only_the_crowd_was_found_nobody_looks_for_a_moment():
     assert company.may_hide
     company.met_beside(jobs_of("loud", "quiet"))
     assert company.may_hide
+
+
+def test_in_company_the_crowd_that_comes_by_itself_keeps_nobody_from_looking():
+    company, _ = company_of("loud")
+    company.met_beside(jobs_of("quiet", waited_s=JUST_NOW_S), as_they_came=True)
+    company.met_beside(jobs_of("loud"), as_they_came=True)
+    assert company.may_hide
+    company.met_beside(jobs_of("loud"))  # that was a call to the store, for nothing
+    assert not company.may_hide
+
+
+def test_where_nobody_is_expected_the_crowd_that_comes_by_itself_is_let_be_for_a_moment():
+    company, _ = company_of("loud")
+    company.met_beside(jobs_of("loud"), as_they_came=True)
+    assert not company.may_hide
 
 
 # -- one after the other -------------------------------------------------------------------------------------------------
@@ -236,6 +251,25 @@ async def test_in_company_claims_and_endings_are_not_under_way_together(
     await make_worker(quickly, store=store, concurrency=CONCURRENCY)
     assert await seen.count(400) == ["succeeded"] * 400
     assert store.most == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_in_company_a_crowd_is_claimed_by_the_few_and_fewest_where_the_engine_claims_who_comes(
+    make_worker, enqueue, seen, stores, monkeypatch
+):
+    monkeypatch.setattr("corral.jobs.company.Company.is_expected", property(lambda _company: True))
+    store = Crowd(stores.jobs)
+
+    async def quickly(job):
+        await asyncio.sleep(0)
+        return Outcome(job.claimed.input)
+
+    await enqueue(*of("loud", 200))
+    worker = await make_worker(quickly, store=store, concurrency=CONCURRENCY)
+    assert await seen.count(200) == ["succeeded"] * 200
+    first, *others = store.limits
+    assert first == 0.75 * CONCURRENCY  # nothing is known of the engine yet
+    assert max(others) == (0.25 if worker._claimer.stands_by else 0.75) * CONCURRENCY
 
 
 @pytest.mark.usefixtures("quick")

@@ -85,6 +85,8 @@ class Claimer:
         self._beside: asyncio.Task[None] | None = None
         self._stood: StandingClaim | None = None
         """A claim that waits beside the crowd for who comes anew, until its answer is here."""
+        self.stands_by = False
+        """Whether the engine can claim who comes in the transaction that enqueues it."""
         self._outside = contextvars.copy_context()
         """Where what is claimed beside begins: we are woken in the context of whoever enqueued, and runs shall find nothing of it."""
         self._comes_again = False
@@ -167,7 +169,7 @@ class Claimer:
             self._outage.began("claim", error)
             return
         jobs = claimed.result().jobs
-        self._company.met_beside(jobs)
+        self._company.met_beside(jobs, as_they_came=True)
         self._take(jobs, asked_at)
         self._stand_beside()
 
@@ -226,9 +228,11 @@ class Claimer:
 
     def _stand_by(self, limit: int) -> StandingClaim | None:
         settings = self._settings
-        return self._store.stand_by(
+        standing = self._store.stand_by(
             self._worker, queues=settings.queues, limit=limit, lease_s=settings.lease_s, exclude=self._exclude()
         )
+        self.stands_by = standing is not None
+        return standing
 
     async def _work_off(self, claimed: Claimed, limit: int) -> None:
         """Take what was claimed, and all that a standing claim brings, until there is a reason to look again."""

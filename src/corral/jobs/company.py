@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _FRESH_S = 0.25
 """Who is claimed so soon although others wait in line has little to do here: else it would stand behind its own."""
-_EXPECTED_S = 2.0
+_EXPECTED_S = 5.0
 """So long after such a one was met, others like it are expected."""
 _REST_S = 0.02
 """So long nobody is looked for beside the crowd when those who were found there belonged to it."""
@@ -45,10 +45,10 @@ class Company:
         self._crowd = frozenset(job.tenant for job in jobs)
         self._look_at(jobs, self._crowd)
 
-    def met_beside(self, jobs: Sequence[ClaimedJob]) -> None:
-        """These were claimed beside the crowd, for somebody had come."""
+    def met_beside(self, jobs: Sequence[ClaimedJob], *, as_they_came: bool = False) -> None:
+        """These were claimed beside the crowd, for somebody had come; `as_they_came` was no call of its own."""
         tenants = self._crowd.union(job.tenant for job in jobs)
-        if tenants == self._crowd:
+        if tenants == self._crowd and not (as_they_came and self.is_expected):
             self._rests_until = self._now() + _REST_S
         self._look_at(jobs, tenants)
 

@@ -37,10 +37,12 @@ _log = logging.getLogger("corral.jobs")
 
 _AT_ONCE = 4
 """So many runs begin before the loop looks at anything else: a crowd that was claimed together holds up nobody else's job."""
-_AT_A_TIME = 2
+_AT_A_TIME = 2.0
 """So many times its slots a worker claims at once: more would take longer, and others wait for it."""
-_IN_COMPANY = 1.25
+_IN_COMPANY = 0.75
 """The same while somebody quiet is about: what comes in between stands behind a claim, and the endings that follow from it."""
+_IN_COMPANY_STANDING = 0.25
+"""The same where who comes is claimed as it comes: it waits for nothing but what is under way, so little of the crowd is."""
 _LATE_S = 2 * AHEAD_S
 """What was claimed ahead and has no room after this time goes back to the queue: it did not go as fast as it looked."""
 
@@ -88,7 +90,7 @@ class Worker:
             self._retrying,
             self._outage,
             in_thread,
-            endings_worth=lambda: settings.concurrency if self._line else 1,
+            endings_worth=lambda: min(settings.concurrency, self._at_a_time()) if self._line else 1,
             turns=turns,
         )
         self._claimer = Claimer(
@@ -202,7 +204,10 @@ class Worker:
         return min(left, self._at_a_time())
 
     def _at_a_time(self) -> int:
-        return int((_IN_COMPANY if self._company.is_expected else _AT_A_TIME) * self._settings.concurrency)
+        share = _AT_A_TIME
+        if self._company.is_expected:
+            share = _IN_COMPANY_STANDING if self._claimer.stands_by else _IN_COMPANY
+        return max(1, int(share * self._settings.concurrency))
 
     def _may_exceed(self) -> bool:
         """While slots get free by themselves, who comes anew may be claimed although all is taken; but not while ends pile up."""
