@@ -34,7 +34,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def text(self) -> str:
         """All text parts, one after the other."""
-        return "".join([part.get("text", "") for part in self.content if part.get("type") == "text"])
+        return _text_of(self.content)
+
+
+def _text_of(content: list[dict[str, Any]]) -> str:
+    if len(content) == 1 and content[0].get("type") == "text":  # most have one part
+        text: str = content[0].get("text", "")
+        return text
+    return "".join([part.get("text", "") for part in content if part.get("type") == "text"])
 
 
 def as_parts(content: object) -> list[dict[str, Any]]:
@@ -211,7 +218,7 @@ class ModelReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def text(self) -> str:
         """All text parts, one after the other."""
-        return "".join([part.get("text", "") for part in self.content if part.get("type") == "text"])
+        return _text_of(self.content)
 
     @property
     def reasoning(self) -> str:

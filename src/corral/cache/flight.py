@@ -48,7 +48,7 @@ class Flight:
         """Nothing more comes."""
         self._error: BaseException | None = None
         self._room: asyncio.Future[None] | None = None
-        self._task = asyncio.get_running_loop().create_task(self._fly(proceed(call)))
+        self._task = asyncio.Task(self._fly(proceed(call)), loop=asyncio.get_running_loop(), name="corral-flight")
         flights[place] = self
 
     @property

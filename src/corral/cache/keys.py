@@ -26,7 +26,8 @@ KeyGenerator = Callable[[ModelCall], str]
 """What makes two questions the same, in somebody's own words. The tenant and the scope are part of the key all the same."""
 
 KEY_BYTES = 16
-_FLOAT = b"\xcb"
+_FLOAT = 0xCB
+"""How MessagePack begins a number with a fraction."""
 _DATA = b"data:"
 _WHOLE_MAX = 2.0**63
 
@@ -49,7 +50,9 @@ def call_key(call: ModelCall, generate: KeyGenerator | None = None) -> bytes:
         call.extra,
     )
     encoded = _encode(said)
-    if _FLOAT in encoded or _DATA in encoded:  # seldom, and then perhaps not meant: one spelling for numbers and images
+    if (
+        _FLOAT in encoded or encoded.find(_DATA) >= 0
+    ):  # seldom, and then perhaps not meant: one spelling for numbers and images
         encoded = _encode(_one_spelling(msgspec.to_builtins(said)))
     return _digest(
         (

@@ -88,7 +88,7 @@ class Gate:
 
     def try_enter(self, tokens: float) -> bool:
         """Pass at once if there is room and nobody waits."""
-        tokens = min(tokens, self._tokens_max)
+        tokens = tokens if tokens < self._tokens_max else self._tokens_max  # noqa: FURB136 - for every call, in a third of the time
         if self._line.waiting or not self._fits(tokens, self._monotonic()):
             return False
         self._pass(tokens)
@@ -124,7 +124,7 @@ class Gate:
         """A call is over, and took `truth` instead of the `tokens` it entered with."""
         self.used -= 1
         if self._meters_tokens:
-            self._refund += min(tokens, self._tokens_max) - truth
+            self._refund += (tokens if tokens < self._tokens_max else self._tokens_max) - truth  # noqa: FURB136 - as above
         if not sent and self._meters_requests and self._monotonic() < self._until:
             self._requests += 1.0
         if self._slots > self._granted.slots_fair and self.rule.concurrency is not None:
@@ -205,7 +205,7 @@ class Gate:
 
     def _pass(self, tokens: float) -> None:
         self.used = used = self.used + 1
-        self._most_used = max(self._most_used, used)
+        self._most_used = used if used > self._most_used else self._most_used  # noqa: FURB136 - as above
         if self._meters_tokens:
             self._tokens = left = self._tokens - tokens
             self._taken += tokens

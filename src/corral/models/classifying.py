@@ -63,17 +63,18 @@ _BINDS = _words(
     "requirement requirements ensure avoid never always given assume considering muss ohne außer doit sans sauf debe sin salvo"
 )
 _ITEM_SIGNS = ("\n- ", "\n* ", "\n1.", "\n2.")
-_STEPWISE = _words("detail detailed thorough thoroughly scratch schritt étape paso")
+_STEPWISE = _words("detail detailed thorough thoroughly scratch step-by-step schritt étape paso")
+_STEP = _words("step")
+_CODE_WORDS = _words("def select traceback")
+"""They may be code: then it is looked at more closely."""
 _CODE_SIGNS = ("```", "=> ", "();")
-_MATH_ASCII = b"=<>^%"
+_MATH_ASCII = "=<>^%"
 _MATH_SIGNS = "∑∫√≤≥±\N{MULTIPLICATION SIGN}÷"
-_UNREMARKABLE = bytes(set(range(256)) - set(b"?;\n`=(<>^%"))
-"""All but what questions, lists, code and mathematics are told by: most texts have little of that."""
 _SIGNS = ".,;:!?()[]{}\"'`*#/\\"
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 _PLAIN = str.maketrans(dict.fromkeys(_SIGNS + _BLANKS, " "))
 _PLAIN_ASCII = bytes(ord(chr(byte).lower().translate(_PLAIN)) if byte < 0x80 else byte for byte in range(256))  # noqa: PLR2004 - ASCII
-_KINDS = (_ASKS_THOUGHT, _ASKS_LITTLE, _EXPERT, _BINDS, _MAKES, _STEPWISE)
+_KINDS = (_ASKS_THOUGHT, _ASKS_LITTLE, _EXPERT, _BINDS, _MAKES, _STEPWISE, _STEP, _CODE_WORDS)
 _KINDS_OF = {
     word: tuple(number for number, words in enumerate(_KINDS) if word in words) for word in frozenset().union(*_KINDS)
 }
@@ -125,29 +126,29 @@ def features_of(call: ModelCall) -> Features:
     if length > _READ_MAX:
         text = text[: _READ_MAX // 2] + "\n" + text[-_READ_MAX // 2 :]
     raw = text.encode(errors="surrogatepass")
-    signs = raw.translate(None, _UNREMARKABLE)
-    questions = signs.count(b"?")
-    code = ("def " in text) + ("SELECT " in text) + ("Traceback" in text)
-    math = items = 0
-    if len(signs) > questions:
-        code += sum([sign in text for sign in _CODE_SIGNS])
-        math = len(signs) - len(signs.translate(None, _MATH_ASCII))
-        items = signs.count(b";") + sum(map(text.count, _ITEM_SIGNS))
     if text.isascii():
-        plain = raw.translate(_PLAIN_ASCII)
+        math, plain = 0, raw.translate(_PLAIN_ASCII)
     else:
+        math = sum(map(text.count, _MATH_SIGNS))
         plain = text.lower().translate(_PLAIN).encode(errors="surrogatepass")
-        math += sum(map(text.count, _MATH_SIGNS))
     words = plain.split()
     seen = [0] * len(_KINDS)
     for word in _KNOWN.intersection(words):
         for kind in _KINDS_OF[word]:
             seen[kind] += 1
-    asks_thought, asks_little, expert, binds, makes, stepwise = seen
-    said = 0
-    for message in messages[-40:]:  # what is behind a question weighs little more once it is very long
-        for part in message.content:
-            said += len(part.get("text") or "")
+    asks_thought, asks_little, expert, binds, makes, stepwise, step, code_words = seen
+    code = items = 0
+    if code_words:
+        code = ("def " in text) + ("SELECT " in text) + ("Traceback" in text)
+    # Whether there is a sign at all is found much sooner than how many there are.
+    if "\n" in text or "=" in text or "(" in text or ";" in text or "`" in text:
+        code += sum([sign in text for sign in _CODE_SIGNS])
+        items = text.count(";") + sum(map(text.count, _ITEM_SIGNS))
+    for sign in _MATH_ASCII:
+        if sign in text:
+            math += text.count(sign)
+    questions = len(raw) - len(raw.replace(b"?", b""))
+    context = _said_in(messages) - length
     return Features(  # in the order they stand there: by name, it takes as long as finding all the words
         len(words) if length <= _READ_MAX else length // 6,
         questions,
@@ -161,13 +162,22 @@ def features_of(call: ModelCall) -> Features:
         items,
         makes,
         text.count(". ") + questions,
-        stepwise > 0 or b"step by step" in plain or b"step-by-step" in plain,
+        stepwise > 0 or (step > 0 and b"step by step" in plain),
         len(messages) - 1,
-        max(0, said - length),
+        context if context > 0 else 0,  # noqa: FURB136 - as where it is weighed
         len(call.tools),
         call.output is not None and call.output.schema is not None,
         call.reasoning != "" and _is_hard(call.reasoning),
     )
+
+
+def _said_in(messages: Sequence[Message]) -> int:
+    """Characters; what is behind a question weighs little more once it is very long."""
+    said = 0
+    for message in messages[-40:]:
+        for part in message.content:
+            said += len(part.get("text") or "")
+    return said
 
 
 def _is_hard(reasoning: str) -> bool:
@@ -202,16 +212,16 @@ _MOST, _WEIGHT = zip(*_WEIGHTS.values(), strict=True)
 def difficulty(seen: Features) -> float:
     """From 0 (a greeting) to 1 (a task for the best there is)."""
     words = seen.words
-    score = min(words, 400) / 400 * 0.12
+    score = (words if words < 400 else 400) / 400 * 0.12  # noqa: FURB136, PLR2004 - as below; what a long question is
     counts = _weighed(seen)
     for count, most, weight in compress(zip(counts, _MOST, _WEIGHT, strict=True), counts):
         score += (count if count < most else most) * weight  # noqa: FURB136 - a call of `min` takes longer than all of this
     if seen.makes:
-        score += min(seen.makes, 2) * (0.09 if words > 6 else 0.02)  # noqa: PLR2004 - a handful of words asks for a handful
+        score += (1 if seen.makes == 1 else 2) * (0.09 if words > 6 else 0.02)  # noqa: PLR2004 - a handful of words asks for a handful
     if seen.questions > 1:
-        score += min(seen.questions - 1, 3) * 0.06
+        score += (seen.questions - 1 if seen.questions < 4 else 3) * 0.06  # noqa: PLR2004 - three more count
     if words <= 14 and not seen.expert and not seen.code:  # noqa: PLR2004 - a short question, however it is put
-        score -= 0.06 * min(seen.asks_little, 2) + (0.08 if seen.looks_up else 0.0)
+        score -= 0.06 * (seen.asks_little if seen.asks_little < 2 else 2) + (0.08 if seen.looks_up else 0.0)  # noqa: FURB136, PLR2004 - as above
     if score > _LONG_TASK_MOST and not seen.expert and not seen.thinking:
         return _LONG_TASK_MOST
     return 0.0 if score < 0 else 1.0 if score > 1 else score
@@ -237,7 +247,7 @@ class Heuristic:
         """The class, and what it was seen by."""
         seen = features_of(call)
         score = difficulty(seen)
-        shown = f"difficulty {score:.2f}: {seen.words} words"
+        shown = f"difficulty {_HUNDREDTHS[int(score * 100 + 0.5)]}: {seen.words} words"
         named = _named(seen)
         if any(named):
             for name, count in zip(_NAMED, named, strict=True):
@@ -246,5 +256,6 @@ class Heuristic:
         return self._classes[bisect(self._bounds, score)], shown
 
 
+_HUNDREDTHS = [f"{number / 100:.2f}" for number in range(101)]
 _NAMED = ("thought", "expert", "bounds", "code", "math", "items", "steps", "tools")
 _named = attrgetter("asks_thought", "expert", "binds", "code", "math", "items", "steps", "tools")

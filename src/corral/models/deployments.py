@@ -70,7 +70,7 @@ class Attempt:
         deployment.live.in_flight -= 1
         if not outcome:
             deployment.breaker.left(self._era)
-        ms = round((self._monotonic() - self._started) * 1000, 3)
+        ms = int((self._monotonic() - self._started) * 1_000_000) / 1000  # `round` takes ten times as long
         attempts.append({"deployment": deployment.name, "outcome": outcome or "abandoned", "ms": ms})
         return not outcome
 

@@ -14,8 +14,8 @@ changes the call, or steps aside, returns `proceed(…)` as it is: the events th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncIterator, Sequence
+from types import FunctionType
 from typing import Protocol
 
 from corral.errors import ModelStreamBroken
@@ -50,7 +50,16 @@ def wrap(innermost: CallModel, layers: Sequence[ModelLayer]) -> CallModel:
     """One way to call out of all of them, the first one outermost. A layer that is off is left out, and costs nothing."""
     handler = innermost
     for layer in reversed(layers):
-        handler = functools.partial(layer, proceed=handler)
+        handler = _around(handler, layer)
+    return handler
+
+
+def _around(proceed: CallModel, layer: ModelLayer) -> CallModel:
+    ask = layer if isinstance(layer, FunctionType) else layer.__call__  # looked up once, and not with each call
+
+    def handler(call: ModelCall) -> AsyncIterator[ModelEvent]:
+        return ask(call, proceed)
+
     return handler
 
 

@@ -34,8 +34,6 @@ _UNKNOWN_PICTURE = (1024, 1024)
 # Each byte of UTF-8 as what it begins: a letter, a capital, a digit, a blank, a line's end, a sign, or a script's character.
 _LETTER, _UPPER, _DIGIT, _BLANK, _LINE, _SIGN, _SCRIPT = b"abcdefg"
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz"
-_ALL_TEXTS = (_UPPER, _DIGIT, _SIGN, _LINE)
-"""What texts in every script have besides."""
 _SCRIPTS = (
     ((0xC2, 0xC9),),  # Latin with marks
     ((0xD0, 0xD4),),  # Cyrillic
@@ -93,17 +91,18 @@ class _Weights(msgspec.Struct, frozen=True):
         raw = text.encode(errors="replace")
         others = raw.translate(_KINDS, _LETTERS)  # few, and counted several times
         letters = len(raw) - len(others)
-        upper, digits, signs, lines = map(others.count, _ALL_TEXTS)
+        upper, signs = others.count(_UPPER), others.count(_SIGN)
         tokens = (
             self.word * (1 + raw.translate(_BLANKS).count(_WORD))
             + self.letter * (letters + upper)
             + self.upper * upper
-            + self.digit * digits
             + self.sign * signs
-            + self.line * lines
         )
-        if digits:
-            tokens += self.number * raw.translate(_DIGITS).count(_NUMBER)
+        # Many texts have none of these: that is found sooner than how many there are.
+        if _LINE in others:
+            tokens += self.line * others.count(_LINE)
+        if _DIGIT in others:
+            tokens += self.digit * others.count(_DIGIT) + self.number * raw.translate(_DIGITS).count(_NUMBER)
         if signs * 6 > len(raw):
             tokens -= self.sign * _RULED * sum(map(raw.count, _RULES))
         if not text.isascii():

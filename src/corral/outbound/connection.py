@@ -70,7 +70,8 @@ class Connection(asyncio.Protocol):
         self.heard = self._complete = self._keeps_alive = False
         self._idle_s, self._until = idle_s, until
         now = self.heard_at = self._loop.time()
-        due = min(until, now + idle_s)
+        due = now + idle_s
+        due = due if due < until else until  # noqa: FURB136 - for every request, in a third of the time
         if self._timer is None or due < self._timer_at:
             self._arm(due)
         self._transport.write(request)

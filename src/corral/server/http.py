@@ -230,7 +230,8 @@ class _AsgiStream:
 
 def parse_json(body: bytes, depth_max: int = 128) -> Any:
     """A JSON document as Python values. Errors read as `json`'s own, which AgentCore's clients know."""
-    if body.count(b"[") + body.count(b"{") > depth_max:
+    # How many brackets there are is found sooner by leaving them out than by counting.
+    if len(body) - len(body.replace(b"[", b"").replace(b"{", b"")) > depth_max:
         _check_depth(body, depth_max)
     try:
         return _decode(body)

@@ -69,7 +69,9 @@ class Identity:
     ) -> None:
         """Without `ring` there are no keys but those of the settings, which are kept as digests."""
         self._keys = {digest_of(key.key): _known(key) for key in settings.api_keys}
-        self._headers = {digest_of(f"Bearer {key.key}"): _known(key) for key in settings.api_keys}
+        self._headers = {
+            _mark_of(f"Bearer {key.key}".encode(errors="replace")): _known(key) for key in settings.api_keys
+        }
         """The same by the header in which most requests show them."""
         self._open = settings.allow_unauthenticated
         self._ring = ring
@@ -103,7 +105,7 @@ class Identity:
         shown = request.headers.get(b"authorization")
         if shown is None or not self._headers:
             return False
-        known = self._headers.get(digest_of(shown.decode("latin-1")))
+        known = self._headers.get(_mark_of(shown))
         if known is None:
             return False
         _enter(request.context, known)
@@ -157,6 +159,11 @@ class Identity:
             return
         if not (self._open and origin.netloc and origin.netloc.encode("latin-1") == headers.get(b"host")):
             raise ForbiddenOrigin
+
+
+def _mark_of(shown: bytes) -> bytes:
+    """What a header is known by: never what it says, and told in half the time of a digest that keys are kept by."""
+    return hashlib.blake2b(shown, digest_size=32).digest()
 
 
 def _enter(context: Context, known: Known) -> None:

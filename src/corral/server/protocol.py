@@ -324,7 +324,7 @@ class CorralProtocol(HttpToolsProtocol):
 
     def _begin(self, cycle: Exchange) -> None:
         self._running = cycle
-        task = self.loop.create_task(cycle.run_asgi(self.app))
+        task = asyncio.Task(cycle.run_asgi(self.app), loop=self.loop, name="corral-request")
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 

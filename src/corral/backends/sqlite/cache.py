@@ -196,7 +196,7 @@ def _put(transaction: Transaction, tenant: str, drafts: Sequence[EntryDraft]) ->
     rows = [_row(tenant, draft, now) for draft in drafts]
     entries = _ENTRIES.insert(connection, rows)
     numbers = {key: number for key, number, _ in entries}
-    _VALUES.insert(connection, [(numbers[draft.key], draft.value) for draft in drafts])
+    _VALUES.insert(connection, [(numbers[draft.key], bytearray(draft.value)) for draft in drafts])
     tagged = {number for _, number, tagged in entries if tagged}
     for draft in drafts if tagged else ():
         number = numbers[draft.key]
@@ -208,7 +208,9 @@ def _put(transaction: Transaction, tenant: str, drafts: Sequence[EntryDraft]) ->
 def _row(tenant: str, draft: EntryDraft, now: float) -> tuple[Any, ...]:
     fresh_until = now + draft.ttl_s
     gone_at = fresh_until + draft.stale_s
-    return (tenant, draft.key, draft.kind, len(draft.value), bool(draft.tags), now, fresh_until, gone_at, now)
+    tagged = 1 if draft.tags else 0
+    # Of types that sqlite3 takes as they are. For all others (bytes, booleans, None) it looks first whether they can be adapted.
+    return (tenant, bytearray(draft.key), draft.kind, len(draft.value), tagged, now, fresh_until, gone_at, now)
 
 
 def _generation(connection: sqlite3.Connection, tenant: str) -> int:

@@ -24,6 +24,18 @@ _SQL = read_queries(Path(__file__).with_name("ledger.sql"))
 _ENTRIES = ManyRows(_SQL["write"])
 
 
+def _bound(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same, of types that sqlite3 takes as they are: for booleans and None it looks first whether they can be adapted.
+
+    What is not a number is kept as none.
+    """
+    (*words, estimated, cost_usd, cached, duration_s, first_s, outcome, prices) = row
+    return (
+        *words, int(estimated), math.nan if cost_usd is None else cost_usd, cached, duration_s,
+        math.nan if first_s is None else first_s, outcome, prices,
+    )  # fmt: skip
+
+
 class SqliteLedger:
     """One row per entry."""
 
@@ -34,7 +46,7 @@ class SqliteLedger:
         """Keep entries."""
         if not entries:
             return
-        rows = [row_of(entry) for entry in entries]
+        rows = [_bound(row_of(entry)) for entry in entries]
 
         def run(transaction: Transaction) -> None:
             _ENTRIES.insert(transaction.connection, rows)

@@ -272,11 +272,11 @@ def _visitor(request: Request, call: ModelCall | EmbedCall) -> Visitor:
 
 def _noted(notes: dict[str, Any], cost_usd: float | None) -> list[Header]:
     """What the layers decided and what it cost, for who asked."""
-    headers = [
-        (header, note.encode("latin-1", "replace")[:200])
-        for header, note in zip(_SHOWN.values(), map(notes.get, _SHOWN), strict=True)
-        if note
-    ]
+    headers: list[Header] = []
+    for shown, header in _SHOWN.items():
+        note = notes.get(shown)
+        if note:
+            headers.append((header, note[:200].encode() if note.isascii() else note[:200].encode("latin-1", "replace")))
     if cost_usd is not None:
         headers.append((b"x-corral-cost-usd", (b"%.8f" % cost_usd).rstrip(b"0").rstrip(b".")))
     return headers
