@@ -36,8 +36,11 @@ class Result:
 class _Client(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, requests: Iterator[bytes], result: Result, until: float, done: asyncio.Future[None]) -> None:
+    def __init__(
+        self, requests: Iterator[bytes], result: Result, until: float, done: asyncio.Future[None], pace: Iterator[float]
+    ) -> None:
         self.requests = requests
+        self.pace = pace
         self.result = result
         self.until = until
         self.done = done
@@ -49,15 +52,22 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]  # TCP transports are both ways
-        self._send()
+        self._next(time.perf_counter())
 
-    def _send(self) -> None:
+    def _next(self, now: float) -> None:
+        """The next request, now or when it is due: it is measured from then, however late it can be sent."""
         self.left = -1
         self.chunked = False
         self.buffer = b""
-        request = next(self.requests)
-        self.sent_at = time.perf_counter()
-        self.transport.write(request)
+        self.sent_at = due = next(self.pace, now)
+        if due > now:
+            loop = asyncio.get_running_loop()
+            loop.call_at(loop.time() + due - now, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        self.transport.write(next(self.requests))
 
     def data_received(self, data: bytes) -> None:
         if self.left < 0 and not self.chunked:
@@ -87,7 +97,7 @@ class _Client(asyncio.Protocol):
         self.result.latencies_s.append(now - self.sent_at)
         self.result.statuses[self.status] = self.result.statuses.get(self.status, 0) + 1
         if now < self.until:
-            self._send()
+            self._next(now)
         else:
             self.transport.close()
             if not self.done.done():
@@ -111,18 +121,25 @@ def request_bytes(path: str, body: bytes, headers: dict[str, str] | None = None)
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def load(port: int, requests: list[bytes] | Iterator[bytes], connections: int, seconds: float) -> Result:
-    """Send for `seconds`: all connections together send the requests one after the other, of a list again and again."""
+async def load(
+    port: int, requests: list[bytes] | Iterator[bytes], connections: int, seconds: float, *, per_second: float = 0.0
+) -> Result:
+    """Send for `seconds`: all connections together send the requests one after the other, of a list again and again.
+
+    Each sends its next one as soon as it can, or, with `per_second`, so that all of them together send so many.
+    """
     loop = asyncio.get_running_loop()
     result = Result()
     start = time.perf_counter()
     until = start + seconds
     waits: list[asyncio.Future[None]] = []
     turn = itertools.cycle(requests) if isinstance(requests, list) else requests
-    for _ in range(connections):
+    for number in range(connections):
+        every_s = connections / per_second if per_second else 0.0
+        pace = itertools.count(start + number / per_second, every_s) if per_second else iter(())
         done: asyncio.Future[None] = loop.create_future()
         waits.append(done)
-        await loop.create_connection(lambda d=done: _Client(turn, result, until, d), "127.0.0.1", port)  # type: ignore[misc]  # mypy cannot infer a lambda's defaults
+        await loop.create_connection(lambda d=done, p=pace: _Client(turn, result, until, d, p), "127.0.0.1", port)  # type: ignore[misc]  # mypy cannot infer a lambda's defaults
     await asyncio.wait_for(asyncio.gather(*waits), timeout=seconds + 30)
     result.seconds = time.perf_counter() - start
     return result

@@ -38,6 +38,7 @@ NODE_PEERS = HERE.parent / ".node-gateways" / "node_modules" / ".bin"
 KEY = "sk-bench-0123456789"
 CHAT = "/v1/chat/completions"
 _REQUESTS = 20_000
+_CALM_PER_SECOND = 1_000
 _round = [0]
 _QUESTION = "My parcel has not come yet. The number is 4711, it left on Monday. Where is it, and when will it be here? "
 
@@ -202,9 +203,11 @@ def headers(name: str, provider: int) -> dict[str, str]:
     return found
 
 
-def measure(port: int, requests: list[bytes], connections: int, seconds: float) -> Result | None:
+def measure(
+    port: int, requests: list[bytes], connections: int, seconds: float, *, per_second: float = 0.0
+) -> Result | None:
     """One round; none if a gateway cannot do this."""
-    result = uvloop.run(load(port, requests, connections, seconds))
+    result = uvloop.run(load(port, requests, connections, seconds, per_second=per_second))
     if set(result.statuses) != {200} or result.errors:
         print(f"port {port}: statuses {result.statuses}, {result.errors} errors", file=sys.stderr)
         return None
@@ -246,6 +249,17 @@ def rounds_of(
                 if result is not None and (name not in best or result.per_second > best[name].per_second):
                     best[name] = result
         found[kind] = best
+    found[f"32 connections, {_CALM_PER_SECOND:,} requests/s"] = calm_rounds(
+        {
+            name: ports[name]
+            for name, at_most in found["32 connections"].items()
+            if at_most.per_second >= 2 * _CALM_PER_SECOND
+        },
+        models,
+        provider,
+        seconds,
+        rounds,
+    )
     if "corral" not in ports:
         return found
     hits: dict[str, Result] = {}
@@ -255,6 +269,20 @@ def rounds_of(
         hits["corral"] = result
     found["kept answers, 32 connections"] = hits
     return found
+
+
+def calm_rounds(
+    ports: dict[str, int], models: dict[str, str], provider: int, seconds: float, rounds: int
+) -> dict[str, Result]:
+    """So many a second of those that can do twice as many: where all send as soon as they can, an answer takes as long as the line is."""
+    best: dict[str, Result] = {}
+    for _ in range(rounds):
+        for name, port in ports.items():
+            requests = _distinct(name, models[name], provider)
+            result = measure(port, requests, 32, seconds, per_second=_CALM_PER_SECOND)
+            if result is not None and (name not in best or result.percentile_ms(0.99) < best[name].percentile_ms(0.99)):
+                best[name] = result
+    return best
 
 
 def _distinct(name: str, model: str, provider: int, *, stream: bool = False) -> list[bytes]:

@@ -13,7 +13,7 @@ _log = logging.getLogger("corral.limits")
 
 PENDING_MAX = 50_000
 """Entries that wait for the store; more than that are counted, and lost."""
-_EVERY_S = 0.5
+_EVERY_S = 0.1
 """An entry is in the store about so long after its call was over."""
 
 
