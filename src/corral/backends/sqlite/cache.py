@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SQL = read_queries(Path(__file__).with_name("cache.sql"))
 _ENTRIES, _VALUES = ManyRows(_SQL["put"]), ManyRows(_SQL["put_value"])
 _TENANTS_MAX = 10_000
+_COUNTED_S = 1.0
+"""What was counted is gone by for so long: who throws entries away does so without a pause."""
 
 
 class SqliteCache:
@@ -33,6 +35,7 @@ class SqliteCache:
         self._newest: int | None = None
         """The newest entry as this process left it; none: it kept nothing yet."""
         self._of_others = 0
+        self._surplus = _Surplus()
         self._generations: dict[str, int] = {}
         """As this process's own writes have found or left them."""
 
@@ -154,10 +157,19 @@ class SqliteCache:
             now = transaction.now
             transaction.execute(_SQL["end_leases"], (now, limit))
             gone = transaction.execute(_SQL["expire"], (now, limit)).rowcount
-            entries, size = transaction.execute(_SQL["extent"]).fetchone()
-            if gone < limit and (entries > entries_max or size > bytes_max):
-                bound = (entries - entries_max, size - bytes_max, limit - gone)
-                gone += transaction.execute(_SQL["evict"], bound).rowcount
+            room = limit - gone
+            if room <= 0:
+                return gone
+            over = self._surplus.of(entries_max, bytes_max, now)
+            if over is None:
+                entries, size = transaction.execute(_SQL["extent"]).fetchone()
+                over = entries - entries_max
+                if size > bytes_max:
+                    return gone + transaction.execute(_SQL["evict"], (over, size - bytes_max, room)).rowcount
+            if over > 0:
+                evicted = transaction.execute(_SQL["evict_oldest"], (min(over, room),)).rowcount
+                self._surplus.note(entries_max, bytes_max, now, over - evicted)
+                gone += evicted
             return gone
 
         return await self._engine.write(run)
@@ -184,6 +196,25 @@ class SqliteCache:
             self._absence.left()
             raise
         self._absence.read(era, rows)
+
+
+class _Surplus:
+    """How many entries too many were found and are still there: they go some at a time, and counting all there are takes as long."""
+
+    def __init__(self) -> None:
+        self._limits = (-1, -1)
+        self._until = 0.0
+        self._left = 0
+
+    def of(self, entries_max: int, bytes_max: int, now: float) -> int | None:
+        """So many, for these limits; none: they are to be counted."""
+        if self._left <= 0 or (entries_max, bytes_max) != self._limits or not now <= self._until <= now + _COUNTED_S:
+            return None
+        return self._left
+
+    def note(self, entries_max: int, bytes_max: int, now: float, left: int) -> None:
+        """So many are left."""
+        self._limits, self._until, self._left = (entries_max, bytes_max), now + _COUNTED_S, left
 
 
 def _newest(connection: sqlite3.Connection) -> int:

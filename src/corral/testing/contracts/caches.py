@@ -224,6 +224,21 @@ class RoomContract(Contract):
         assert await there(stores, K) == {K: b"v"}
         assert (await stores.cache.stats("acme"))[0].entries == 1
 
+    async def test_what_is_too_much_goes_some_at_a_time_until_the_rest_fits(self, stores: Stores) -> None:
+        keys = [bytes([n]) * 16 for n in range(10)]
+        for key in keys:
+            await stores.cache.put("acme", [draft(key)])
+        swept = [await stores.cache.sweep(entries_max=3, bytes_max=PLENTY, limit=3) for _ in range(4)]
+        assert swept == [3, 3, 1, 0]
+        assert set(await there(stores, *keys)) == set(keys[7:])
+        await stores.cache.put("acme", [draft(key) for key in keys])
+        assert await stores.cache.sweep(entries_max=0, bytes_max=PLENTY, limit=1) == 1
+        assert (
+            await stores.cache.sweep(entries_max=8, bytes_max=PLENTY, limit=5) == 1
+        )  # other limits are looked at anew
+        assert await stores.cache.drop("acme") == 8
+        assert await stores.cache.sweep(entries_max=8, bytes_max=PLENTY, limit=5) == 0
+
     async def test_what_was_not_used_for_the_longest_time_goes_first(self, stores: Stores) -> None:
         keys = [bytes([n]) * 16 for n in range(6)]
         for key in keys:
