@@ -39,8 +39,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def _text_of(content: list[dict[str, Any]]) -> str:
     if len(content) == 1 and content[0].get("type") == "text":  # most have one part
-        text: str = content[0].get("text", "")
-        return text
+        text = content[0].get("text", "")
+        if isinstance(text, str):
+            return text
     return "".join([part.get("text", "") for part in content if part.get("type") == "text"])
 
 

@@ -254,8 +254,9 @@ async def test_in_company_claims_and_endings_are_not_under_way_together(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("concurrency", "many", "few"), [(80, 60, 20), (40, 30, 16), (8, 8, 8), (1, 1, 1)])
 async def test_in_company_a_crowd_is_claimed_by_the_few_and_fewest_where_the_engine_claims_who_comes(
-    make_worker, enqueue, seen, stores, monkeypatch
+    make_worker, enqueue, seen, stores, monkeypatch, concurrency, many, few
 ):
     monkeypatch.setattr("corral.jobs.company.Company.is_expected", property(lambda _company: True))
     store = Crowd(stores.jobs)
@@ -264,12 +265,12 @@ async def test_in_company_a_crowd_is_claimed_by_the_few_and_fewest_where_the_eng
         await asyncio.sleep(0)
         return Outcome(job.claimed.input)
 
-    await enqueue(*of("loud", 200))
-    worker = await make_worker(quickly, store=store, concurrency=CONCURRENCY)
-    assert await seen.count(200) == ["succeeded"] * 200
+    await enqueue(*of("loud", 400))
+    worker = await make_worker(quickly, store=store, concurrency=concurrency)
+    assert await seen.count(400) == ["succeeded"] * 400
     first, *others = store.limits
-    assert first == 0.75 * CONCURRENCY  # nothing is known of the engine yet
-    assert max(others) == (0.25 if worker._claimer.stands_by else 0.75) * CONCURRENCY
+    assert first == many  # nothing is known of the engine yet
+    assert max(others) == (few if worker._claimer.stands_by else many)
 
 
 @pytest.mark.usefixtures("quick")

@@ -43,6 +43,8 @@ _IN_COMPANY = 0.75
 """The same while somebody quiet is about: what comes in between stands behind a claim, and the endings that follow from it."""
 _IN_COMPANY_STANDING = 0.25
 """The same where who comes is claimed as it comes: it waits for nothing but what is under way, so little of the crowd is."""
+_FEW = 16
+"""So many are little work for a store. A worker of few slots claims as many as it has: one at a time would only take longer."""
 _LATE_S = 2 * AHEAD_S
 """What was claimed ahead and has no room after this time goes back to the queue: it did not go as fast as it looked."""
 
@@ -207,7 +209,8 @@ class Worker:
         share = _AT_A_TIME
         if self._company.is_expected:
             share = _IN_COMPANY_STANDING if self._claimer.stands_by else _IN_COMPANY
-        return max(1, int(share * self._settings.concurrency))
+        slots = self._settings.concurrency
+        return max(int(share * slots), min(slots, _FEW))
 
     def _may_exceed(self) -> bool:
         """While slots get free by themselves, who comes anew may be claimed although all is taken; but not while ends pile up."""

@@ -63,10 +63,7 @@ _BINDS = _words(
     "requirement requirements ensure avoid never always given assume considering muss ohne außer doit sans sauf debe sin salvo"
 )
 _ITEM_SIGNS = ("\n- ", "\n* ", "\n1.", "\n2.")
-_STEPWISE = _words("detail detailed thorough thoroughly scratch step-by-step schritt étape paso")
-_STEP = _words("step")
-_CODE_WORDS = _words("def select traceback")
-"""They may be code: then it is looked at more closely."""
+_STEPWISE = _words("detail detailed thorough thoroughly scratch schritt étape paso")
 _CODE_SIGNS = ("```", "=> ", "();")
 _MATH_ASCII = "=<>^%"
 _MATH_SIGNS = "∑∫√≤≥±\N{MULTIPLICATION SIGN}÷"
@@ -74,7 +71,7 @@ _SIGNS = ".,;:!?()[]{}\"'`*#/\\"
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 _PLAIN = str.maketrans(dict.fromkeys(_SIGNS + _BLANKS, " "))
 _PLAIN_ASCII = bytes(ord(chr(byte).lower().translate(_PLAIN)) if byte < 0x80 else byte for byte in range(256))  # noqa: PLR2004 - ASCII
-_KINDS = (_ASKS_THOUGHT, _ASKS_LITTLE, _EXPERT, _BINDS, _MAKES, _STEPWISE, _STEP, _CODE_WORDS)
+_KINDS = (_ASKS_THOUGHT, _ASKS_LITTLE, _EXPERT, _BINDS, _MAKES, _STEPWISE)
 _KINDS_OF = {
     word: tuple(number for number, words in enumerate(_KINDS) if word in words) for word in frozenset().union(*_KINDS)
 }
@@ -136,10 +133,9 @@ def features_of(call: ModelCall) -> Features:
     for word in _KNOWN.intersection(words):
         for kind in _KINDS_OF[word]:
             seen[kind] += 1
-    asks_thought, asks_little, expert, binds, makes, stepwise, step, code_words = seen
-    code = items = 0
-    if code_words:
-        code = ("def " in text) + ("SELECT " in text) + ("Traceback" in text)
+    asks_thought, asks_little, expert, binds, makes, stepwise = seen
+    items = 0
+    code = ("def " in text) + ("SELECT " in text) + ("Traceback" in text)
     # Whether there is a sign at all is found much sooner than how many there are.
     if "\n" in text or "=" in text or "(" in text or ";" in text or "`" in text:
         code += sum([sign in text for sign in _CODE_SIGNS])
@@ -162,7 +158,7 @@ def features_of(call: ModelCall) -> Features:
         items,
         makes,
         text.count(". ") + questions,
-        stepwise > 0 or (step > 0 and b"step by step" in plain),
+        stepwise > 0 or (plain.find(b"step") >= 0 and (b"step by step" in plain or b"step-by-step" in plain)),
         len(messages) - 1,
         context if context > 0 else 0,  # noqa: FURB136 - as where it is weighed
         len(call.tools),

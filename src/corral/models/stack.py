@@ -55,7 +55,8 @@ def wrap(innermost: CallModel, layers: Sequence[ModelLayer]) -> CallModel:
 
 
 def _around(proceed: CallModel, layer: ModelLayer) -> CallModel:
-    ask = layer if isinstance(layer, FunctionType) else layer.__call__  # looked up once, and not with each call
+    # What a layer of a class does is looked up once, and not with each call.
+    ask = layer.__call__ if isinstance(getattr(type(layer), "__call__", None), FunctionType) else layer  # noqa: B004 - it can be called; this asks how
 
     def handler(call: ModelCall) -> AsyncIterator[ModelEvent]:
         return ask(call, proceed)

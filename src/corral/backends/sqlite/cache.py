@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _SQL = read_queries(Path(__file__).with_name("cache.sql"))
 _ENTRIES, _VALUES = ManyRows(_SQL["put"]), ManyRows(_SQL["put_value"])
 _TENANTS_MAX = 10_000
-_COUNTED_S = 1.0
-"""What was counted is gone by for so long: who throws entries away does so without a pause."""
 
 
 class SqliteCache:
@@ -110,6 +108,7 @@ class SqliteCache:
 
         def run(transaction: Transaction) -> int:
             self._generations.pop(tenant, None)
+            self._surplus.forget()
             transaction.execute(_SQL["next_generation"], (tenant,))
             if not tags:
                 return transaction.execute(_SQL["clear"], (tenant, kind)).rowcount
@@ -160,7 +159,11 @@ class SqliteCache:
             room = limit - gone
             if room <= 0:
                 return gone
-            over = self._surplus.of(entries_max, bytes_max, now)
+            if gone:
+                self._surplus.forget()
+            (version,) = transaction.execute("PRAGMA data_version").fetchone()
+            counted_for = (entries_max, bytes_max, version)
+            over = self._surplus.of(counted_for)
             if over is None:
                 entries, size = transaction.execute(_SQL["extent"]).fetchone()
                 over = entries - entries_max
@@ -168,7 +171,7 @@ class SqliteCache:
                     return gone + transaction.execute(_SQL["evict"], (over, size - bytes_max, room)).rowcount
             if over > 0:
                 evicted = transaction.execute(_SQL["evict_oldest"], (min(over, room),)).rowcount
-                self._surplus.note(entries_max, bytes_max, now, over - evicted)
+                self._surplus.note(counted_for, over - evicted)
                 gone += evicted
             return gone
 
@@ -199,22 +202,27 @@ class SqliteCache:
 
 
 class _Surplus:
-    """How many entries too many were found and are still there: they go some at a time, and counting all there are takes as long."""
+    """How many entries too many were found and are still there: they go some at a time, and counting all there are takes as long.
+
+    That holds for the same limits, and while nobody else writes: `PRAGMA data_version` is another one then. What this process
+    keeps meanwhile makes it too few, and the next count finds those; what it throws away otherwise has it forget.
+    """
 
     def __init__(self) -> None:
-        self._limits = (-1, -1)
-        self._until = 0.0
+        self._counted_for: tuple[int, int, int] | None = None
         self._left = 0
 
-    def of(self, entries_max: int, bytes_max: int, now: float) -> int | None:
-        """So many, for these limits; none: they are to be counted."""
-        if self._left <= 0 or (entries_max, bytes_max) != self._limits or not now <= self._until <= now + _COUNTED_S:
-            return None
-        return self._left
+    def of(self, counted_for: tuple[int, int, int]) -> int | None:
+        """So many, for these limits and this state of the file; none: they are to be counted."""
+        return self._left if self._left > 0 and counted_for == self._counted_for else None
 
-    def note(self, entries_max: int, bytes_max: int, now: float, left: int) -> None:
+    def note(self, counted_for: tuple[int, int, int], left: int) -> None:
         """So many are left."""
-        self._limits, self._until, self._left = (entries_max, bytes_max), now + _COUNTED_S, left
+        self._counted_for, self._left = counted_for, left
+
+    def forget(self) -> None:
+        """Entries went otherwise."""
+        self._left = 0
 
 
 def _newest(connection: sqlite3.Connection) -> int:
