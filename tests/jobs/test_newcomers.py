@@ -268,7 +268,7 @@ async def test_in_company_a_crowd_is_claimed_by_the_few_and_fewest_where_the_eng
     await enqueue(*of("loud", 400))
     worker = await make_worker(quickly, store=store, concurrency=concurrency)
     assert await seen.count(400) == ["succeeded"] * 400
-    first, *others = store.limits
+    first, *others = [limit for limit in store.limits if limit != _BESIDE]  # the crowd's own coming may be heard late
     assert first == many  # nothing is known of the engine yet
     assert max(others) == (few if worker._claimer.stands_by else many)
 

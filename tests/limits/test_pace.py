@@ -462,6 +462,47 @@ async def test_nothing_is_asked_of_the_store_when_nobody_calls():
 
 
 @jumping
+async def test_a_rush_after_a_pause_waits_for_a_few_exchanges_and_no_longer():
+    store, rule = MemoryLimits(), Rule(tokens_per_minute=1e9, requests_per_minute=1e6, concurrency=1000)
+    provider = CountingProvider(tokens_per_minute=1e9, requests_per_minute=1e6, latency_s=0.001)
+    pace = worker(store, rule)
+    waits = []
+
+    async def one():
+        begun = LoopClock.monotonic()
+        await ask(pace, provider, question(300, writes=100, max_tokens=200))
+        waits.append(LoopClock.monotonic() - begun - provider.latency_s)
+
+    for _ in range(2):  # on a store that nobody asked before, and after a pause
+        before, calls = store.swaps, []
+        for number in range(600):
+            calls.append(asyncio.create_task(one()))
+            await asyncio.sleep(0.001)
+            if number == 100:
+                assert store.swaps - before <= 6
+        await asyncio.gather(*calls)
+        assert store.swaps - before <= 6 + 0.5 / 0.05  # twenty a second, as ever
+        await asyncio.sleep(30)
+    assert max(waits) < 0.02
+    assert sum(wait > 0.001 for wait in waits) < len(waits) / 10
+    await pace.stop()
+
+
+@jumping
+async def test_a_wish_does_not_grow_where_the_store_has_no_more():
+    store, provider = MemoryLimits(), CountingProvider(latency_s=0.01)
+    first, second = worker(store), worker(store)
+    until = LoopClock.monotonic() + 60
+    await asyncio.gather(
+        *(keep_busy(pace, provider, until, chance=random.Random(number)) for number, pace in enumerate((first, second)))
+    )
+    gates = [pace._gates["p"] for pace in (first, second)]
+    assert max(gate._wished.want_tokens for gate in gates) < 100_000
+    for pace in (first, second):
+        await pace.stop()
+
+
+@jumping
 async def test_stopping_tells_those_who_wait():
     store, provider = MemoryLimits(), CountingProvider(tokens_per_minute=1e9, latency_s=10)
     pace = worker(store, Rule(concurrency=1))

@@ -25,6 +25,10 @@ _LOW = 0.3
 """With so little left of a lease the next one is fetched, before calls have to wait for it."""
 _AHEAD = 1.25
 _SPARE_SLOTS = 2
+_MORE, _LESS = 4.0, 0.5
+"""How a wish grows while calls wait although all of it is granted, and shrinks to what calls take lately once they do not."""
+_AT_ONCE_MAX = 4.0
+"""So many exchanges with the store may follow each other at once; then as many in each lease as are worth ten of them."""
 
 
 class Gate:
@@ -58,6 +62,8 @@ class Gate:
         self._slots = 0
         self._until = 0.0
         self._granted = Grant()
+        self._wished = Ask(holder=holder, seq=0, lease_s=lease_s)
+        """What the last exchange asked for."""
         self._tokens_low = self._requests_low = 0.0
         self.used = 0
         self._most_used = 0
@@ -69,6 +75,8 @@ class Gate:
         self._taken = self._taken_requests = 0.0
         self._rate = self._requests_rate = 0.0
         self._asked_at = 0.0
+        self._exchanges = _AT_ONCE_MAX
+        """So many exchanges were left to be made at once after the last one."""
         self._frozen_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -266,19 +274,27 @@ class Gate:
     # -- leases ------------------------------------------------------------------------------------------------------
 
     def _ask_soon(self, in_s: float) -> None:
-        """Exchange with the store then, or before; at most so often that the shared row stays cool."""
+        """Exchange with the store then, or before; at most so often that the shared row stays cool.
+
+        While calls wait, a few may follow each other at once: after a pause nothing is held, and nobody knows how many will come.
+        """
         if self._stopping:
             return
         if self._asking is not None:
             self._ask_again = self._ask_again or in_s < self._lease_s / 4
             return
         now = self._monotonic()
-        at = max(now + in_s, self._asked_at + self._lease_s / 40)
+        at = now + in_s
+        if not self._line.waiting or self._exchanges_left(now) < 1.0:
+            at = max(at, self._asked_at + max(1.0, 1.0 - self._exchanges) * self._lease_s / 40)
         if at >= self._timer_at:
             return
         self._cancel_timer()
         self._timer_at = at
         self._timer = asyncio.get_running_loop().call_later(at - now, self._begin)
+
+    def _exchanges_left(self, now: float) -> float:
+        return min(_AT_ONCE_MAX, self._exchanges + (now - self._asked_at) / (self._lease_s / 40))
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:
@@ -325,6 +341,7 @@ class Gate:
         if self._asked_at:
             self._rate = _mean(self._rate, self._taken / passed_s, passed_s / self._lease_s)
             self._requests_rate = _mean(self._requests_rate, self._taken_requests / passed_s, passed_s / self._lease_s)
+        self._exchanges = self._exchanges_left(now) - 1.0
         self._asked_at = now
         ask = Ask(holder=self._holder, seq=self._seq, lease_s=self._lease_s, used=self.used, refund=self._refund)
         if self._failing:
@@ -341,6 +358,7 @@ class Gate:
                 ask.keep_tokens = max(0.0, min(self._tokens, ask.want_tokens))
                 ask.keep_requests = max(0.0, min(self._requests, ask.want_requests))
                 ask.used = max(self.used, min(self._slots, self.used + _SPARE_SLOTS))
+        self._wished = ask
         self._slots = ask.used
         if not self._failing:
             self._tokens, self._requests = ask.keep_tokens, ask.keep_requests
@@ -355,9 +373,26 @@ class Gate:
             if self.rule.concurrency is None:
                 ask.need_slots = 0
         ahead_s = self._lease_s / 2 * _AHEAD
-        ask.want_tokens = self._line.tokens + self._rate * ahead_s
-        ask.want_requests = self._line.waiting + math.ceil(self._requests_rate * ahead_s)
+        growth = self._growth()
+        ask.want_tokens = self._line.tokens + max(self._rate * ahead_s, self._wished.want_tokens * growth)
+        ask.want_requests = self._line.waiting + math.ceil(
+            max(self._requests_rate * ahead_s, self._wished.want_requests * growth)
+        )
         ask.want_slots = max(self.used, self._most_used) + self._line.waiting + _SPARE_SLOTS
+        if growth > 1.0:
+            ask.want_slots = max(ask.want_slots, int(self._wished.want_slots * growth))
+
+    def _growth(self) -> float:
+        """How much to wish in parts of the last wish. Where calls wait although that was granted, nobody knows yet how many come."""
+        wished, granted = self._wished, self._granted
+        is_whole = (
+            (granted.tokens >= wished.want_tokens or not self._meters_tokens)
+            and (granted.requests >= wished.want_requests or not self._meters_requests)
+            and (granted.slots >= wished.want_slots or self.rule.concurrency is None)
+        )
+        if self._line.waiting and is_whole and not self._failing:
+            return _MORE
+        return _LESS
 
     async def _swap(self, ask: Ask) -> Grant:
         """Make the exchange on what is there; again, if somebody else was faster."""
