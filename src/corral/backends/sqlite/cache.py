@@ -156,11 +156,11 @@ class SqliteCache:
             now = transaction.now
             transaction.execute(_SQL["end_leases"], (now, limit))
             gone = transaction.execute(_SQL["expire"], (now, limit)).rowcount
+            if gone:
+                self._surplus.forget()
             room = limit - gone
             if room <= 0:
                 return gone
-            if gone:
-                self._surplus.forget()
             (version,) = transaction.execute("PRAGMA data_version").fetchone()
             counted_for = (entries_max, bytes_max, version)
             over = self._surplus.of(counted_for)

@@ -236,7 +236,13 @@ class RoomContract(Contract):
         assert (
             await stores.cache.sweep(entries_max=8, bytes_max=PLENTY, limit=5) == 1
         )  # other limits are looked at anew
-        assert await stores.cache.drop("acme") == 8
+        await stores.cache.put("acme", [draft(key) for key in keys])
+        assert await stores.cache.sweep(entries_max=5, bytes_max=PLENTY, limit=1) == 1
+        await stores.cache.put("acme", [draft(key, ttl_s=0) for key in keys[7:]])  # their time is over before the others' turn
+        while await stores.cache.sweep(entries_max=5, bytes_max=PLENTY, limit=1):
+            pass
+        assert len(await there(stores, *keys)) == 5
+        assert await stores.cache.drop("acme") == 5
         assert await stores.cache.sweep(entries_max=8, bytes_max=PLENTY, limit=5) == 0
 
     async def test_what_was_not_used_for_the_longest_time_goes_first(self, stores: Stores) -> None:
