@@ -238,7 +238,9 @@ class RoomContract(Contract):
         )  # other limits are looked at anew
         await stores.cache.put("acme", [draft(key) for key in keys])
         assert await stores.cache.sweep(entries_max=5, bytes_max=PLENTY, limit=1) == 1
-        await stores.cache.put("acme", [draft(key, ttl_s=0) for key in keys[7:]])  # their time is over before the others' turn
+        await stores.cache.put(
+            "acme", [draft(key, ttl_s=0) for key in keys[7:]]
+        )  # their time is over before the others' turn
         while await stores.cache.sweep(entries_max=5, bytes_max=PLENTY, limit=1):
             pass
         assert len(await there(stores, *keys)) == 5
