@@ -27,8 +27,10 @@ _AHEAD = 1.25
 _SPARE_SLOTS = 2
 _MORE, _LESS = 4.0, 0.5
 """How a wish grows while calls wait although all of it is granted, and shrinks to what calls take lately once they do not."""
+_EXCHANGES_PER_LEASE = 40
+"""At most so many, on the average: the row is shared."""
 _AT_ONCE_MAX = 4.0
-"""So many exchanges with the store may follow each other at once; then as many in each lease as are worth ten of them."""
+"""Of these, so many may follow each other at once while calls wait."""
 
 
 class Gate:
@@ -54,6 +56,7 @@ class Gate:
         self._store = store
         self._holder = holder
         self._lease_s = lease_s
+        self._apart_s = lease_s / _EXCHANGES_PER_LEASE
         self._monotonic = clock.monotonic
         self._chance = chance
         self._line = Line()
@@ -137,7 +140,7 @@ class Gate:
             self._requests += 1.0
         if self._slots > self._granted.slots_fair and self.rule.concurrency is not None:
             self._slots = max(self.used, self._granted.slots_fair)  # others wait for what came free
-            self._ask_soon(self._lease_s / 40)
+            self._ask_soon(self._apart_s)
         if self._line.waiting:
             self._serve()
             if self._line.waiting and self._refund > 0:
@@ -218,12 +221,12 @@ class Gate:
             self._tokens = left = self._tokens - tokens
             self._taken += tokens
             if left < self._tokens_low:
-                self._ask_soon(self._lease_s / 40)
+                self._ask_soon(self._apart_s)
         if self._meters_requests:
             self._requests = left = self._requests - 1.0
             self._taken_requests += 1.0
             if left < self._requests_low:
-                self._ask_soon(self._lease_s / 40)
+                self._ask_soon(self._apart_s)
 
     def _serve(self) -> None:
         """Let those pass who fit, in order."""
@@ -286,7 +289,7 @@ class Gate:
         now = self._monotonic()
         at = now + in_s
         if not self._line.waiting or self._exchanges_left(now) < 1.0:
-            at = max(at, self._asked_at + max(1.0, 1.0 - self._exchanges) * self._lease_s / 40)
+            at = max(at, self._asked_at + max(1.0, 1.0 - self._exchanges) * self._apart_s)
         if at >= self._timer_at:
             return
         self._cancel_timer()
@@ -294,7 +297,7 @@ class Gate:
         self._timer = asyncio.get_running_loop().call_later(at - now, self._begin)
 
     def _exchanges_left(self, now: float) -> float:
-        return min(_AT_ONCE_MAX, self._exchanges + (now - self._asked_at) / (self._lease_s / 40))
+        return min(_AT_ONCE_MAX, self._exchanges + (now - self._asked_at) / self._apart_s)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

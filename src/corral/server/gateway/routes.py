@@ -276,7 +276,8 @@ def _noted(notes: dict[str, Any], cost_usd: float | None) -> list[Header]:
     for shown, header in _SHOWN.items():
         note = notes.get(shown)
         if note:
-            headers.append((header, note[:200].encode() if note.isascii() else note[:200].encode("latin-1", "replace")))
+            note = note[:200]
+            headers.append((header, note.encode() if note.isascii() else note.encode("latin-1", "replace")))
     if cost_usd is not None:
         headers.append((b"x-corral-cost-usd", (b"%.8f" % cost_usd).rstrip(b"0").rstrip(b".")))
     return headers

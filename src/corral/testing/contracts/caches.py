@@ -233,14 +233,12 @@ class RoomContract(Contract):
         assert set(await there(stores, *keys)) == set(keys[7:])
         await stores.cache.put("acme", [draft(key) for key in keys])
         assert await stores.cache.sweep(entries_max=0, bytes_max=PLENTY, limit=1) == 1
-        assert (
-            await stores.cache.sweep(entries_max=8, bytes_max=PLENTY, limit=5) == 1
-        )  # other limits are looked at anew
+        # Other limits are looked at anew.
+        assert await stores.cache.sweep(entries_max=8, bytes_max=PLENTY, limit=5) == 1
         await stores.cache.put("acme", [draft(key) for key in keys])
         assert await stores.cache.sweep(entries_max=5, bytes_max=PLENTY, limit=1) == 1
-        await stores.cache.put(
-            "acme", [draft(key, ttl_s=0) for key in keys[7:]]
-        )  # their time is over before the others' turn
+        # The time of these is over before it is the others' turn.
+        await stores.cache.put("acme", [draft(key, ttl_s=0) for key in keys[7:]])
         while await stores.cache.sweep(entries_max=5, bytes_max=PLENTY, limit=1):
             pass
         assert len(await there(stores, *keys)) == 5
